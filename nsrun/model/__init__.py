@@ -1,0 +1,1 @@
+"""What a pod is: values, how they are read from documents, defaulted, validated and written again. No I/O."""

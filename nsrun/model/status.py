@@ -1,0 +1,123 @@
+"""What is true of a pod now: the status half of the API object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nsrun.model.resources import QosClass
+
+__all__ = [
+    "Condition",
+    "ContainerState",
+    "ContainerStatus",
+    "Event",
+    "EventType",
+    "Phase",
+    "PodStatus",
+    "Running",
+    "Terminated",
+    "Waiting",
+]
+
+
+class Phase(StrEnum):
+    """Where a pod is in its life."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Not running yet, or not any more. ``reason``: ContainerCreating, ErrImagePull, CrashLoopBackOff …"""
+
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Running since ``started_at`` (seconds since the epoch)."""
+
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminated:
+    """Exited. ``exit_code`` is 128 + signal for a killed process. Times in seconds since the epoch."""
+
+    exit_code: int
+    reason: str
+    started_at: float
+    finished_at: float
+    container_id: str
+    signal: int = 0
+    message: str = ""
+
+
+ContainerState = Waiting | Running | Terminated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStatus:
+    """One container's status. ``image_id`` is ``<repository>@<manifest digest>``, ``container_id`` ``nsrun://<id>``."""
+
+    name: str
+    image: str
+    state: ContainerState
+    last_state: Terminated | None = None
+    ready: bool = False
+    started: bool = False
+    restart_count: int = 0
+    image_id: str = ""
+    container_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One of the pod's conditions. ``status``: True, False or Unknown."""
+
+    type: str
+    status: str
+    last_transition_time: float
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodStatus:
+    """The whole status. ``message`` and ``reason`` are empty when there is nothing to say."""
+
+    phase: Phase
+    qos_class: QosClass
+    start_time: float | None = None
+    host_ip: str = ""
+    pod_ip: str = ""
+    conditions: tuple[Condition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    reason: str = ""
+    message: str = ""
+
+
+class EventType(StrEnum):
+    """Kubernetes' two kinds of event."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a pod (or, with an empty ``uid``, to the node). ``time`` in seconds since the epoch."""
+
+    time: float
+    type: EventType
+    reason: str
+    message: str
+    namespace: str = ""
+    pod: str = ""
+    uid: str = ""
+    container: str = ""

@@ -1,0 +1,137 @@
+"""Every path nsrun uses, computed here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Layout", "PodName"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PodName:
+    """A pod's full name. Two pods with the same one cannot run at the same time."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def netns(self) -> str:
+        """The name that ``ip netns`` shows: ``<namespace>_<pod>`` (neither part can hold an underscore)."""
+        return f"{self.namespace}_{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Roots given by ``--root``, ``--run-dir`` and ``--log-dir``, and everything below them."""
+
+    root: Path = Path("/var/lib/nsrun")
+    run_dir: Path = Path("/run/nsrun")
+    log_dir: Path = Path("/var/log")
+    netns_dir: Path = Path("/run/netns")
+
+    # --- run directory: dies with the boot, as the processes do
+    @property
+    def socket(self) -> Path:
+        return self.run_dir / "nsrun.sock"
+
+    @property
+    def lock(self) -> Path:
+        """flock'ed by the one daemon that owns this run directory."""
+        return self.run_dir / "nsrun.lock"
+
+    @property
+    def run_pods(self) -> Path:
+        return self.run_dir / "pods"
+
+    @property
+    def leases(self) -> Path:
+        """One file per leased address: its name is the address, its content the pod's UID."""
+        return self.run_dir / "network" / "leases"
+
+    @property
+    def stage(self) -> Path:
+        """An empty directory: where a child, in its own mount namespace, mounts a rootfs before it pivots."""
+        return self.run_dir / "stage"
+
+    @property
+    def empty_dir(self) -> Path:
+        """An empty, read-only directory that masks directories."""
+        return self.run_dir / "empty"
+
+    @property
+    def cache(self) -> Path:
+        """What is probed or compiled once per boot: feature probes, seccomp BPF."""
+        return self.run_dir / "cache"
+
+    def run_pod(self, uid: str) -> Path:
+        return self.run_pods / uid
+
+    def pod_json(self, uid: str) -> Path:
+        """The pod as it was accepted, so that it can be stopped, or go on, without its manifest."""
+        return self.run_pod(uid) / "pod.json"
+
+    def shim_socket(self, uid: str) -> Path:
+        return self.run_pod(uid) / "shim.sock"
+
+    def exits(self, uid: str) -> Path:
+        return self.run_pod(uid) / "exits"
+
+    def container_run(self, uid: str, container: str, attempt: int) -> Path:
+        return self.run_pod(uid) / "containers" / container / str(attempt)
+
+    # --- root: survives the boot
+    @property
+    def images(self) -> Path:
+        """An OCI image layout."""
+        return self.root / "images"
+
+    @property
+    def layers(self) -> Path:
+        return self.root / "layers"
+
+    @property
+    def pods(self) -> Path:
+        return self.root / "pods"
+
+    def pod(self, uid: str) -> Path:
+        return self.pods / uid
+
+    def volume(self, uid: str, plugin: str, name: str) -> Path:
+        """``plugin`` as the kubelet spells it: ``kubernetes.io~empty-dir``."""
+        return self.pod(uid) / "volumes" / plugin / name
+
+    def container(self, uid: str, name: str, attempt: int) -> Path:
+        """Holds ``upper/`` and ``work/`` of the container's overlay."""
+        return self.pod(uid) / "containers" / name / str(attempt)
+
+    def etc_hosts(self, uid: str) -> Path:
+        return self.pod(uid) / "etc-hosts"
+
+    def resolv_conf(self, uid: str) -> Path:
+        return self.pod(uid) / "resolv.conf"
+
+    # --- logs
+    @property
+    def pod_logs(self) -> Path:
+        return self.log_dir / "pods"
+
+    @property
+    def container_logs(self) -> Path:
+        return self.log_dir / "containers"
+
+    def pod_log(self, pod: PodName, uid: str) -> Path:
+        return self.pod_logs / f"{pod.namespace}_{pod.name}_{uid}"
+
+    def container_log(self, pod: PodName, uid: str, container: str, attempt: int) -> Path:
+        return self.pod_log(pod, uid) / container / f"{attempt}.log"
+
+    def container_log_link(self, pod: PodName, container: str, container_id: str) -> Path:
+        return self.container_logs / f"{pod.name}_{pod.namespace}_{container}-{container_id}.log"
+
+    # --- pinned network namespaces, as iproute2 keeps them
+    def netns(self, pod: PodName) -> Path:
+        return self.netns_dir / pod.netns

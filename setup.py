@@ -1,0 +1,69 @@
+"""Package metadata, and the build of the native code.
+
+Three artefacts come out of ``native/``: the cffi extension ``nsrun._native`` (setuptools builds it from
+``native/build_ffi.py``), and the two static programs ``nsrun/_bin/nsrun-shim`` and ``nsrun/_bin/pause``
+(``native/Makefile``), which are shipped as package data.
+"""
+
+import subprocess
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+
+class BuildNative(build_ext):
+    """Builds the static helpers beside the extension, so that one ``pip install`` makes everything."""
+
+    def run(self) -> None:
+        here = Path(__file__).parent
+        target = here if self.inplace else here / self.build_lib
+        subprocess.run(
+            ["make", "--silent", "-C", str(here / "native"), f"BIN={(target / 'nsrun' / '_bin').resolve()}", "programs"],
+            check=True,
+        )
+        super().run()
+
+
+setup(
+    name="nsrun",
+    version="0.1.0",
+    description="Runs Kubernetes pods with nothing but Linux",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["nsrun", "nsrun.*"]),
+    package_data={"nsrun": ["_bin/*", "runtime/schema/*.json", "images/schema/*.json", "py.typed"]},
+    cffi_modules=["native/build_ffi.py:ffi"],
+    setup_requires=["cffi>=1.16"],
+    cmdclass={"build_ext": BuildNative},
+    install_requires=[
+        "aiohttp>=3.9",
+        "cffi>=1.16",
+        "click>=8.1",
+        "isal>=1.6",
+        "jsonschema>=4.18",
+        "pyroute2>=0.8",
+        "pyseccomp>=0.1.2",
+        "python-prctl>=1.8",
+        "PyYAML>=6",
+        "rich>=13",
+        "zstandard>=0.21",
+    ],
+    extras_require={
+        "test": [
+            "coverage[toml]>=7",
+            "hypothesis>=6",
+            "mypy>=1.8",
+            "pytest>=8",
+            "pytest-asyncio>=0.23",
+            "pytest-timeout>=2",
+            "pytest-xdist>=3",
+            "ruff>=0.4",
+            "types-PyYAML",
+            "types-cffi",
+            "types-jsonschema",
+            "types-setuptools",
+        ]
+    },
+    entry_points={"console_scripts": ["nsrun=nsrun.cli.main:main"]},
+)

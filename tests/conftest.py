@@ -1,0 +1,110 @@
+"""The suite's own world: nothing a test does can reach, or stay on, the machine that runs it.
+
+As root, pytest starts itself again in network, mount and PID namespaces of its own; every xdist worker then takes another network
+and mount namespace, with an empty /run. What dies with the namespaces needs no clean-up: bridges, veths, nft rules,
+mounts, processes. Cgroups do not; tests get a subtree of their own (``cgroup_root``), removed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+IN_WORLD = "NSRUN_TEST_WORLD"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.geteuid() != 0 or config.getoption("collectonly", False):
+        return
+    if IN_WORLD not in os.environ:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        if capture is not None:
+            capture.stop_global_capturing()
+        os.environ[IN_WORLD] = "1"
+        unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+        os.execvp("unshare", [*unshare, sys.executable, "-m", "pytest", *config.invocation_params.args])
+    _own_world()
+
+
+def _own_world() -> None:
+    """A network and a mount namespace for this process, loopback up, /run and /sys of its own."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    clone_newns, clone_newnet = 0x00020000, 0x40000000
+    if libc.unshare(clone_newns | clone_newnet) != 0:
+        raise OSError(ctypes.get_errno(), "cannot unshare the test world")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="needs root")
+    for item in items:
+        if item.get_closest_marker("root") is not None:
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def cgroup_root() -> Iterator[str]:
+    """The name of a cgroup, relative to each hierarchy's root, that this test owns; removed with all below it."""
+    name = f"nsrun-test-{uuid.uuid4().hex[:12]}"
+    yield name
+    remove_cgroups(name)
+
+
+def remove_cgroups(name: str) -> None:
+    """Kills what is left in the cgroup and removes it from every hierarchy."""
+    for mount in Path("/proc/self/mounts").read_text().splitlines():
+        fields = mount.split()
+        if fields[2] not in ("cgroup", "cgroup2"):
+            continue
+        top = Path(fields[1]) / name
+        if not top.is_dir():
+            continue
+        subprocess.run(
+            ["sh", "-c", 'for f in $(find "$1" -name cgroup.procs); do xargs -r kill -9 < "$f" 2>/dev/null; done', "sh", str(top)],
+            check=False,
+        )
+        for directory in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
+            directory.rmdir()
+        top.rmdir()
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The top of the tree."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def demo_images() -> Path:
+    """The OCI image layout that ``./dev setup`` makes from distribution packages: nginx and busybox."""
+    path = REPO / "build" / "images"
+    if not (path / "index.json").is_file():
+        pytest.fail(f"no images in {path}: run ./dev setup")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tool() -> Iterator[object]:
+    """``tool("skopeo")`` gives the program's path, or skips the test when this machine has none."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    yield find
