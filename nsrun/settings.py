@@ -1,0 +1,35 @@
+"""The daemon's settings: values only. ``cli`` fills them from flags and NSRUN_* variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from nsrun.support.layout import Layout
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be chosen.
+
+    ``manifests``: the directory (or file) of pod manifests. ``node_name``: this machine's name in UIDs and status.
+    ``file_check_seconds``: how often the whole directory is read again. ``pod_cidr``: addresses of pods; the bridge has its first.
+    ``registries_conf`` None: the system's own. ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
+    ``read_only_port`` 0: no HTTP. ``max_pods``: how many pods run at once. ``pids_limit`` 0: none.
+    """
+
+    manifests: Path
+    node_name: str
+    layout: Layout = field(default_factory=Layout)
+    file_check_seconds: float = 20.0
+    pod_cidr: IPv4Network = IPv4Network("10.99.0.0/16")
+    bridge: str = "nsrun0"
+    registries_conf: Path | None = None
+    cgroup_root: str = "nsrun"
+    address: str = "127.0.0.1"
+    read_only_port: int = 10255
+    max_pods: int = 110
+    pids_limit: int = 0
