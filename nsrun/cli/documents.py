@@ -1,0 +1,125 @@
+"""Pods as the API gives them: typed ways into v1.Pod documents, and what kubectl's columns say about them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from nsrun.errors import NotFoundError, NsrunError
+
+__all__ = ["ContainerRow", "at", "containers", "find_pod", "pod_status", "ready", "render", "restarts", "text_at"]
+
+Document = Mapping[str, object]
+
+
+def at(document: object, *path: str | int) -> object:
+    """The value at a path of keys and indices, None when there is none."""
+    for step in path:
+        if isinstance(step, int):
+            document = document[step] if isinstance(document, Sequence) and step < len(document) else None
+        else:
+            document = document.get(step) if isinstance(document, Mapping) else None
+    return document
+
+
+def text_at(document: object, *path: str | int) -> str:
+    """The same as text, empty when there is nothing."""
+    value = at(document, *path)
+    return "" if value is None else str(value)
+
+
+def rows_at(document: object, *path: str | int) -> Sequence[Document]:
+    """The same as a list of objects."""
+    value = at(document, *path)
+    return cast("Sequence[Document]", value) if isinstance(value, list) else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRow:
+    """One container and its pod."""
+
+    pod: Document
+    spec: Document
+    status: Document
+
+    @property
+    def state(self) -> str:
+        """running, waiting or terminated."""
+        state = at(self.status, "state")
+        return next(iter(state), "waiting") if isinstance(state, Mapping) else "waiting"
+
+    @property
+    def id(self) -> str:
+        return text_at(self.status, "containerID").removeprefix("nsrun://")
+
+
+def containers(pods: Sequence[Document]) -> list[ContainerRow]:
+    """Every container of every pod."""
+    return [
+        ContainerRow(pod=pod, spec=spec, status=_status_of(pod, text_at(spec, "name")))
+        for pod in pods
+        for spec in rows_at(pod, "spec", "containers")
+    ]
+
+
+def _status_of(pod: Document, name: str) -> Document:
+    for status in rows_at(pod, "status", "containerStatuses"):
+        if status.get("name") == name:
+            return status
+    return {}
+
+
+def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Document:
+    """The pod called ``name`` or ``namespace/name``. Raises NotFoundError, and NsrunError when two fit."""
+    where, _, name = wanted.rpartition("/")
+    where = where or namespace or ""
+    found = [
+        pod
+        for pod in pods
+        if text_at(pod, "metadata", "name") == name and where in ("", text_at(pod, "metadata", "namespace"))
+    ]
+    if not found:
+        raise NotFoundError(f'cannot find pod "{wanted}"', hint="nsrun pods lists them")
+    if len(found) > 1:
+        places = ", ".join(sorted(text_at(pod, "metadata", "namespace") for pod in found))
+        raise NsrunError(f'cannot choose pod "{wanted}": it is in several namespaces: {places}', hint="name one with -n")
+    return found[0]
+
+
+def ready(pod: Document) -> str:
+    """``1/2``."""
+    statuses = rows_at(pod, "status", "containerStatuses")
+    return f"{sum(status.get('ready') is True for status in statuses)}/{len(rows_at(pod, 'spec', 'containers'))}"
+
+
+def restarts(pod: Document) -> int:
+    """Of all containers."""
+    return sum(int(text_at(status, "restartCount") or 0) for status in rows_at(pod, "status", "containerStatuses"))
+
+
+def pod_status(pod: Document) -> str:
+    """kubectl's STATUS column: the phase, or the reason of whatever is wrong."""
+    reason = text_at(pod, "status", "reason") or text_at(pod, "status", "phase")
+    running = False
+    for status in reversed(rows_at(pod, "status", "containerStatuses")):
+        waiting, ended = at(status, "state", "waiting"), at(status, "state", "terminated")
+        if waiting is not None and text_at(waiting, "reason"):
+            reason = text_at(waiting, "reason")
+        elif ended is not None and text_at(ended, "reason"):
+            reason = text_at(ended, "reason")
+        elif at(status, "state", "running") is not None:
+            running = True
+    if at(pod, "metadata", "deletionTimestamp") is not None:
+        return "Terminating"
+    return "Running" if reason == "Completed" and running else reason
+
+
+def render(documents: object, output: str) -> str:
+    """``-o json`` and ``-o yaml``."""
+    if output == "json":
+        return json.dumps(documents, indent=4)
+    import yaml
+
+    return yaml.safe_dump(documents, sort_keys=False, default_flow_style=False).rstrip("\n")

@@ -1,0 +1,115 @@
+"""``nsrun``: without a command it runs the pods of ``--manifests``; with one it looks at, or changes, what runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nsrun.cli.options import Context, default_layout, flag
+from nsrun.errors import NsrunError
+
+__all__ = ["main"]
+
+# Command → module: a command's code, and what it imports, is loaded when the command is used.
+COMMANDS = {
+    "doctor": "nsrun.cli.doctor",
+    "down": "nsrun.cli.down",
+    "images": "nsrun.cli.images",
+    "inspect": "nsrun.cli.inspect",
+    "load": "nsrun.cli.load",
+    "logs": "nsrun.cli.logs",
+    "pods": "nsrun.cli.pods",
+    "ps": "nsrun.cli.ps",
+    "pull": "nsrun.cli.pull",
+    "rmi": "nsrun.cli.rmi",
+    "version": "nsrun.cli.version",
+}
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is called (or listed in the help)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        module = COMMANDS.get(name)
+        if module is None:
+            return None
+        command = importlib.import_module(module).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@flag("--root", type=click.Path(path_type=Path), help="Images, layers and volumes.  [default: /var/lib/nsrun]")
+@flag("--run-dir", type=click.Path(path_type=Path), help="Sockets and run-time state.  [default: /run/nsrun]")
+@flag("--log-dir", type=click.Path(path_type=Path), help="Where pods/ and containers/ logs are kept.  [default: /var/log]")
+@flag("--manifests", "--pod-manifest-path", type=click.Path(path_type=Path), help="Directory or file of pod manifests to run.")
+@flag("--file-check-frequency", default="20s", show_default=True, help="How often the whole directory is read again.")
+@flag("--pod-cidr", default="10.99.0.0/16", show_default=True, help="Addresses of pods.")
+@flag("--bridge", default="nsrun0", show_default=True, help="Name of the pods' bridge.")
+@flag("--registries-conf", type=click.Path(path_type=Path), help="containers-registries.conf(5) to use instead of the system's.")
+@flag("--cgroup-root", default="nsrun", show_default=True, help="Cgroup below which pods live.")
+@flag("--address", default="127.0.0.1", show_default=True, help="Address of the read-only API.")
+@flag("--read-only-port", type=click.IntRange(0, 65535), default=10255, show_default=True, help="Its port; 0 for none.")
+@flag("--hostname-override", help="This node's name.  [default: the host name]")
+@flag("--max-pods", type=click.IntRange(1), default=110, show_default=True, help="How many pods may run.")
+@flag("--pod-max-pids", type=click.IntRange(0), default=0, show_default=True, help="Processes a pod may have; 0 for no limit.")
+@flag("--tips", is_flag=True, help="Print what to try next when the first pod is ready.")
+@flag("--verbose", "-v", is_flag=True, help="Log every step.")
+@click.pass_context
+def cli(
+    ctx: click.Context, /, root: Path | None, run_dir: Path | None, log_dir: Path | None, manifests: Path | None, **options: Any
+) -> None:
+    """Run Kubernetes pods with nothing but Linux.
+
+    \b
+    nsrun --manifests DIR     run the pods of a directory, in the foreground
+    nsrun COMMAND             look at what runs
+    """
+    ctx.obj = Context(layout=default_layout(root, run_dir, log_dir))
+    if ctx.invoked_subcommand is not None:
+        return
+    if manifests is None:
+        click.echo(ctx.get_help())
+        ctx.exit(0)
+    from nsrun.cli.daemon import run_daemon
+
+    ctx.exit(run_daemon(ctx.obj.layout, manifests, **options))
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 cannot, 2 wrong usage, 130 interrupted."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="nsrun")
+    except NsrunError as error:
+        complain(error)
+        code = EXIT_ERROR
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`nsrun logs | head`); Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def complain(error: NsrunError) -> None:
+    """One sentence on standard error, the remedy below it."""
+    click.echo(f"nsrun: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"       ({error.hint})", err=True)

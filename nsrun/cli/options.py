@@ -1,0 +1,58 @@
+"""Options: each flag has its environment variable, and the ones that every command shares are said once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nsrun.api.client import ApiClient
+from nsrun.support.layout import Layout
+
+__all__ = ["Context", "flag", "output_option", "pass_context"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def flag(name: str, *others: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option ``--some-name`` that NSRUN_SOME_NAME sets too."""
+    variable = "NSRUN_" + name.removeprefix("--").replace("-", "_").upper()
+    attributes.setdefault("show_envvar", True)
+    return click.option(name, *others, envvar=variable, **attributes)
+
+
+def output_option(*formats: str) -> Callable[[F], F]:
+    """``-o``: how a listing is written."""
+    return flag("--output", "-o", type=click.Choice(formats), default=None, help="Output format.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every command gets."""
+
+    layout: Layout
+
+    @property
+    def api(self) -> ApiClient:
+        return ApiClient(self.layout.socket)
+
+
+pass_context = click.make_pass_decorator(Context)
+
+
+def default_layout(root: Path | None, run_dir: Path | None, log_dir: Path | None) -> Layout:
+    """The layout of the flags given; the rest by default."""
+    base = Layout()
+    return Layout(
+        root=_absolute(root) if root else base.root,
+        run_dir=_absolute(run_dir) if run_dir else base.run_dir,
+        log_dir=_absolute(log_dir) if log_dir else base.log_dir,
+    )
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
