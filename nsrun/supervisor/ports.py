@@ -1,20 +1,33 @@
 """What the supervisor asks of the mechanisms. The real parts and the fakes of the tests pass the same contract tests.
 
-Rules for every method: it may be called again (what exists already is kept), it never blocks the event loop, it raises the
-subclass of NsrunError named here, and it can be cancelled without leaving half of anything that a later call could not finish
-or remove.
+Rules for every method: it may be called again (what exists already is kept), it never blocks the event loop, it raises
+the subclass of NsrunError named here, and it can be cancelled without leaving half of anything that a later call could
+not finish or remove.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Protocol
 
-from nsrun.model.container import Container, PullPolicy
+from nsrun.model.container import PullPolicy
 from nsrun.model.image import Image
 from nsrun.model.pod import Pod
+from nsrun.model.running import (
+    AdoptedContainer,
+    AdoptedPod,
+    Attachment,
+    ContainerExit,
+    ContainerId,
+    ContainerRequest,
+    Exit,
+    ExitReason,
+    PreparedVolume,
+    RunningContainer,
+    SandboxExit,
+    SandboxInfo,
+)
 from nsrun.support.layout import PodName
 
 __all__ = [
@@ -43,8 +56,8 @@ __all__ = [
 class SourceUpdate:
     """What the manifests say now: the whole desired set, with what had to be said about it.
 
-    ``pods`` is in order of file name and document. ``problems`` and ``warnings`` are lines ``file:line:column: text``; the
-    same line is not repeated from update to update while it stays true, so each update's lines are all that is true now.
+    ``pods`` is in order of file name and document. ``problems`` and ``warnings`` are lines ``file:line:column: text``;
+    each update's lines are all that is true now.
     ``retained``: full names of pods kept from the last good version of a file that is broken now.
     """
 
@@ -73,14 +86,6 @@ class Images(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedVolume:
-    """A volume that is ready to be bound into containers. ``path``: on the host, chosen by nsrun or by the manifest."""
-
-    name: str
-    path: str
-
-
 class Volumes(Protocol):
     """The volumes of pods."""
 
@@ -96,16 +101,6 @@ class Volumes(Protocol):
     async def owners(self) -> frozenset[str]:
         """UIDs of pods that own something here now, found on the machine."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
-    """A pod's place in the network. ``netns``: path of the pinned namespace. ``address`` without prefix length."""
-
-    netns: str
-    address: str
-    gateway: str
-    host_ip: str
 
 
 class Network(Protocol):
@@ -126,113 +121,6 @@ class Network(Protocol):
     async def tear_down(self) -> None:
         """Removes the bridge and the tables: everything that belongs to no single pod."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class ContainerId:
-    """One run of one container: attempts count from 0."""
-
-    uid: str
-    name: str
-    attempt: int
-
-
-class ExitReason(StrEnum):
-    """Why a container is not running any more."""
-
-    COMPLETED = "Completed"
-    ERROR = "Error"
-    OOM_KILLED = "OOMKilled"
-    START_ERROR = "StartError"
-    UNKNOWN = "ContainerStatusUnknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exit:
-    """The end of a run. ``code`` is 128 + signal for a killed process. Times in seconds since the epoch."""
-
-    code: int
-    reason: ExitReason
-    started_at: float
-    finished_at: float
-    signal: int = 0
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningContainer:
-    """A run that was started. ``hash``: the hex ID shown to users. ``pid`` in the host's PID namespace.
-
-    ``warnings``: what the host withheld, one sentence each.
-    """
-
-    id: ContainerId
-    hash: str
-    pid: int
-    started_at: float
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxInfo:
-    """A pod's live sandbox: the shim and the pause process. Times in seconds since the epoch."""
-
-    uid: str
-    shim_pid: int
-    pause_pid: int
-    started_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerExit:
-    """Told by ``Runtime.exits``: a container ended."""
-
-    id: ContainerId
-    exit: Exit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxExit:
-    """Told by ``Runtime.exits``: the shim or the pause process is gone, and with them every container of the pod."""
-
-    uid: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdoptedContainer:
-    """A run found on the machine at start: either still running, or ended with ``exit``. ``image_id`` and ``image_ref`` as they
-    were at its start."""
-
-    running: RunningContainer
-    image_ref: str
-    image_digest: str
-    exit: Exit | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdoptedPod:
-    """A pod found on the machine at start. ``sandbox`` None: the sandbox is gone, only its remains are there.
-
-    ``document`` is the pod.json that was written when the pod was accepted, None when it cannot be read.
-    """
-
-    uid: str
-    document: Mapping[str, object] | None
-    sandbox: SandboxInfo | None
-    containers: tuple[AdoptedContainer, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRequest:
-    """All that is needed to start a container."""
-
-    id: ContainerId
-    pod: Pod
-    container: Container
-    image: Image
-    attachment: Attachment
-    volumes: Mapping[str, PreparedVolume] = field(default_factory=dict)
 
 
 class Runtime(Protocol):
@@ -270,8 +158,8 @@ class Runtime(Protocol):
         ...
 
     async def remove_sandbox(self, name: PodName | None, uid: str) -> None:
-        """Kills whatever is left of the pod, and removes shim, cgroups, run directory and (with a name) its logs' links.
-        Raises RuntimeFailure."""
+        """Kills whatever is left of the pod, and removes shim, cgroups, run directory and (with a name) its logs'
+        links. Raises RuntimeFailure."""
         ...
 
     async def next_attempt(self, pod: Pod, container: str) -> int:

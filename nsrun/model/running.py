@@ -1,0 +1,155 @@
+"""What runs: the values that the supervisor and the mechanisms hand to one another.
+
+They sit below both, so that no mechanism needs to know the supervisor. ``supervisor/ports.py`` names them again beside
+the Protocols that speak of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nsrun.model.container import Container
+from nsrun.model.image import Image
+from nsrun.model.pod import Pod
+
+__all__ = [
+    "AdoptedContainer",
+    "AdoptedPod",
+    "Attachment",
+    "ContainerExit",
+    "ContainerId",
+    "ContainerRequest",
+    "Exit",
+    "ExitReason",
+    "PreparedVolume",
+    "RunningContainer",
+    "SandboxExit",
+    "SandboxInfo",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedVolume:
+    """A volume that is ready to be bound into containers. ``path``: on the host, chosen by nsrun or by the manifest."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A pod's place in the network. ``netns``: path of the pinned namespace. ``address`` without prefix length."""
+
+    netns: str
+    address: str
+    gateway: str
+    host_ip: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ContainerId:
+    """One run of one container: attempts count from 0."""
+
+    uid: str
+    name: str
+    attempt: int
+
+
+class ExitReason(StrEnum):
+    """Why a container is not running any more."""
+
+    COMPLETED = "Completed"
+    ERROR = "Error"
+    OOM_KILLED = "OOMKilled"
+    START_ERROR = "StartError"
+    UNKNOWN = "ContainerStatusUnknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """The end of a run. ``code`` is 128 + signal for a killed process. Times in seconds since the epoch."""
+
+    code: int
+    reason: ExitReason
+    started_at: float
+    finished_at: float
+    signal: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningContainer:
+    """A run that was started. ``hash``: the hex ID shown to users. ``pid`` in the host's PID namespace.
+
+    ``warnings``: what the host withheld, one sentence each.
+    """
+
+    id: ContainerId
+    hash: str
+    pid: int
+    started_at: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxInfo:
+    """A pod's live sandbox: the shim and the pause process. Times in seconds since the epoch."""
+
+    uid: str
+    shim_pid: int
+    pause_pid: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerExit:
+    """Told by ``Runtime.exits``: a container ended."""
+
+    id: ContainerId
+    exit: Exit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxExit:
+    """Told by ``Runtime.exits``: the shim or the pause process is gone, and with them every container of the pod."""
+
+    uid: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedContainer:
+    """A run found on the machine at start: either still running, or ended with ``exit``. ``image_ref`` and
+    ``image_digest`` as they were at its start."""
+
+    running: RunningContainer
+    image_ref: str
+    image_digest: str
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedPod:
+    """A pod found on the machine at start. ``sandbox`` None: the sandbox is gone, only its remains are there.
+
+    ``document`` is the pod.json that was written when the pod was accepted, None when it cannot be read.
+    """
+
+    uid: str
+    document: Mapping[str, object] | None
+    sandbox: SandboxInfo | None
+    containers: tuple[AdoptedContainer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRequest:
+    """All that is needed to start a container."""
+
+    id: ContainerId
+    pod: Pod
+    container: Container
+    image: Image
+    attachment: Attachment
+    volumes: Mapping[str, PreparedVolume] = field(default_factory=dict)
