@@ -19,7 +19,14 @@ class BuildNative(build_ext):
         here = Path(__file__).parent
         target = here if self.inplace else here / self.build_lib
         subprocess.run(
-            ["make", "--silent", "-C", str(here / "native"), f"BIN={(target / 'nsrun' / '_bin').resolve()}", "programs"],
+            [
+                "make",
+                "--silent",
+                "-C",
+                str(here / "native"),
+                f"BIN={(target / 'nsrun' / '_bin').resolve()}",
+                "programs",
+            ],
             check=True,
         )
         super().run()

@@ -96,7 +96,9 @@ class RuntimeFailure(NsrunError):
 class LaunchError(RuntimeFailure):
     """One step of a launch plan failed in the child: ``step`` names it, ``errno`` is the kernel's answer."""
 
-    def __init__(self, message: str, *, step: str, errno: int, reason: str = "StartError", hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, step: str, errno: int, reason: str = "StartError", hint: str | None = None
+    ) -> None:
         super().__init__(message, reason=reason, hint=hint)
         self.step = step
         self.errno = errno

@@ -16,7 +16,8 @@ class Settings:
     """Everything that can be chosen.
 
     ``manifests``: the directory (or file) of pod manifests. ``node_name``: this machine's name in UIDs and status.
-    ``file_check_seconds``: how often the whole directory is read again. ``pod_cidr``: addresses of pods; the bridge has its first.
+    ``file_check_seconds``: how often the whole directory is read again. ``pod_cidr``: addresses of pods; the bridge has
+    its first.
     ``registries_conf`` None: the system's own. ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
     ``read_only_port`` 0: no HTTP. ``max_pods``: how many pods run at once. ``pids_limit`` 0: none.
     """

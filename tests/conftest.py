@@ -1,8 +1,8 @@
 """The suite's own world: nothing a test does can reach, or stay on, the machine that runs it.
 
-As root, pytest starts itself again in network, mount and PID namespaces of its own; every xdist worker then takes another network
-and mount namespace, with an empty /run. What dies with the namespaces needs no clean-up: bridges, veths, nft rules,
-mounts, processes. Cgroups do not; tests get a subtree of their own (``cgroup_root``), removed at the end.
+As root, pytest starts itself again in network, mount and PID namespaces of its own; every xdist worker then takes
+another network and mount namespace, with an empty /run. What dies with the namespaces needs no clean-up: bridges,
+veths, nft rules, mounts, processes. Cgroups do not; tests get a subtree of their own (``cgroup_root``), removed at the end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,17 @@ def pytest_configure(config: pytest.Config) -> None:
         if capture is not None:
             capture.stop_global_capturing()
         os.environ[IN_WORLD] = "1"
-        unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+        unshare = [
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--propagation",
+            "private",
+        ]
         os.execvp("unshare", [*unshare, sys.executable, "-m", "pytest", *config.invocation_params.args])
     _own_world()
 
@@ -74,7 +84,13 @@ def remove_cgroups(name: str) -> None:
         if not top.is_dir():
             continue
         subprocess.run(
-            ["sh", "-c", 'for f in $(find "$1" -name cgroup.procs); do xargs -r kill -9 < "$f" 2>/dev/null; done', "sh", str(top)],
+            [
+                "sh",
+                "-c",
+                'for f in $(find "$1" -name cgroup.procs); do xargs -r kill -9 < "$f" 2>/dev/null; done',
+                "sh",
+                str(top),
+            ],
             check=False,
         )
         for directory in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
@@ -98,7 +114,7 @@ def demo_images() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tool() -> Iterator[object]:
+def tool() -> Callable[[str], str]:
     """``tool("skopeo")`` gives the program's path, or skips the test when this machine has none."""
 
     def find(name: str) -> str:
@@ -107,4 +123,4 @@ def tool() -> Iterator[object]:
             pytest.skip(f"{name} is not installed")
         return path
 
-    yield find
+    return find

@@ -1,1 +1,1 @@
-"""The kubelet's read-only HTTP API and nsrun's own socket: routes as data, handlers that return values, one server, one client."""
+"""The kubelet's read-only HTTP API and nsrun's own socket: routes as data, handlers that return values."""

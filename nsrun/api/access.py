@@ -1,4 +1,4 @@
-"""Who may call what. Every route names its access; a request is admitted by where it came in and what it says of itself."""
+"""Who may call what: every route names its access; a request is admitted by where it came in and what it says."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Caller:
 def refusal(caller: Caller, access: Access, *, owner: int, host_names: Collection[str]) -> str | None:
     """Why the caller may not, or None when it may.
 
-    On TCP a browser is kept out: no Origin is allowed, and Host must be an address, ``localhost`` or this node's name, so
-    that a name which an attacker points at 127.0.0.1 does not read the machine's pods (DNS rebinding).
+    On TCP a browser is kept out: no Origin is allowed, and Host must be an address, ``localhost`` or this node's name,
+    so that a name which an attacker points at 127.0.0.1 does not read the machine's pods (DNS rebinding).
     """
     if caller.listener is Listener.SOCKET:
         return None if caller.uid in (0, owner) else "the socket is for root and the owner of the daemon"

@@ -1,4 +1,4 @@
-"""The client of nsrun's own socket. Standard library only: a CLI that lists pods has no time to import an HTTP framework."""
+"""The client of nsrun's own socket. Standard library only: listing pods leaves no time to import an HTTP framework."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def _connect(path: Path) -> socket.socket:
 
 def _unreachable(path: Path, error: Exception) -> ApiError:
     if isinstance(error, PermissionError):
-        return ApiError(f'cannot reach nsrun at "{path}": permission denied', hint="nsrun was started by root: use sudo")
+        return ApiError(
+            f'cannot reach nsrun at "{path}": permission denied', hint="nsrun was started by root: use sudo"
+        )
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return ApiError(
             f'cannot reach nsrun at "{path}": no nsrun is running here',

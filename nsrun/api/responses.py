@@ -24,7 +24,9 @@ def text(body: str, *, status: int = 200) -> Response:
 
 def json_response(document: object, *, status: int = 200) -> Response:
     """A JSON document."""
-    return Response(status=status, content_type="application/json", body=json.dumps(document, separators=(",", ":")).encode())
+    return Response(
+        status=status, content_type="application/json", body=json.dumps(document, separators=(",", ":")).encode()
+    )
 
 
 def forbidden(why: str) -> Response:

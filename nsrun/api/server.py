@@ -79,7 +79,7 @@ def _peer_uid(request: web.Request, listener: Listener) -> int | None:
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """Listens at ``path``, 0600. The directory is opened first, so that its length does not count (sun_path holds 108 bytes)."""
+    """Listens at ``path``, 0600; through the directory's fd, since sun_path holds only 108 bytes."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -100,5 +100,5 @@ async def _listen(runner: web.AppRunner, address: str, port: int) -> None:
     except OSError as error:
         raise ApiError(
             f"cannot listen on {address}:{port}: {describe_errno(error.errno or 0)}",
-            hint="another program, perhaps a kubelet, has the port; choose another with --read-only-port, or 0 for none",
+            hint="another program, perhaps a kubelet, has it; choose another with --read-only-port, or 0 for none",
         ) from error

@@ -84,7 +84,9 @@ def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Do
         raise NotFoundError(f'cannot find pod "{wanted}"', hint="nsrun pods lists them")
     if len(found) > 1:
         places = ", ".join(sorted(text_at(pod, "metadata", "namespace") for pod in found))
-        raise NsrunError(f'cannot choose pod "{wanted}": it is in several namespaces: {places}', hint="name one with -n")
+        raise NsrunError(
+            f'cannot choose pod "{wanted}": it is in several namespaces: {places}', hint="name one with -n"
+        )
     return found[0]
 
 

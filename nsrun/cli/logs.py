@@ -35,7 +35,7 @@ def command(context: Context, pod: str, container: str | None, namespace: str | 
     row = _choose(find_pod(context.api.pods(), pod, namespace), container)
     path = _path(context, row)
     try:
-        file = open(path, "rb")
+        file = path.open("rb")
     except FileNotFoundError:
         raise NotFoundError(f'cannot read the log of "{pod}": it has not started yet', hint=_why_waiting(row)) from None
     except OSError as error:
@@ -56,7 +56,10 @@ def _choose(pod: Document, name: str | None) -> ContainerRow:
             click.echo(f'Defaulted container "{names[0]}" out of: {", ".join(names)}', err=True)
         return rows[0]
     if name not in names:
-        raise NotFoundError(f'cannot find container "{name}" in pod "{text_at(pod, "metadata", "name")}"', hint=f"it has: {', '.join(names)}")
+        raise NotFoundError(
+            f'cannot find container "{name}" in pod "{text_at(pod, "metadata", "name")}"',
+            hint=f"it has: {', '.join(names)}",
+        )
     return rows[names.index(name)]
 
 

@@ -52,23 +52,46 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @flag("--root", type=click.Path(path_type=Path), help="Images, layers and volumes.  [default: /var/lib/nsrun]")
 @flag("--run-dir", type=click.Path(path_type=Path), help="Sockets and run-time state.  [default: /run/nsrun]")
-@flag("--log-dir", type=click.Path(path_type=Path), help="Where pods/ and containers/ logs are kept.  [default: /var/log]")
-@flag("--manifests", "--pod-manifest-path", type=click.Path(path_type=Path), help="Directory or file of pod manifests to run.")
+@flag(
+    "--log-dir", type=click.Path(path_type=Path), help="Where pods/ and containers/ logs are kept.  [default: /var/log]"
+)
+@flag(
+    "--manifests",
+    "--pod-manifest-path",
+    type=click.Path(path_type=Path),
+    help="Directory or file of pod manifests to run.",
+)
 @flag("--file-check-frequency", default="20s", show_default=True, help="How often the whole directory is read again.")
 @flag("--pod-cidr", default="10.99.0.0/16", show_default=True, help="Addresses of pods.")
 @flag("--bridge", default="nsrun0", show_default=True, help="Name of the pods' bridge.")
-@flag("--registries-conf", type=click.Path(path_type=Path), help="containers-registries.conf(5) to use instead of the system's.")
+@flag(
+    "--registries-conf",
+    type=click.Path(path_type=Path),
+    help="containers-registries.conf(5) to use instead of the system's.",
+)
 @flag("--cgroup-root", default="nsrun", show_default=True, help="Cgroup below which pods live.")
 @flag("--address", default="127.0.0.1", show_default=True, help="Address of the read-only API.")
 @flag("--read-only-port", type=click.IntRange(0, 65535), default=10255, show_default=True, help="Its port; 0 for none.")
 @flag("--hostname-override", help="This node's name.  [default: the host name]")
 @flag("--max-pods", type=click.IntRange(1), default=110, show_default=True, help="How many pods may run.")
-@flag("--pod-max-pids", type=click.IntRange(0), default=0, show_default=True, help="Processes a pod may have; 0 for no limit.")
+@flag(
+    "--pod-max-pids",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Processes a pod may have; 0 for no limit.",
+)
 @flag("--tips", is_flag=True, help="Print what to try next when the first pod is ready.")
 @flag("--verbose", "-v", is_flag=True, help="Log every step.")
 @click.pass_context
 def cli(
-    ctx: click.Context, /, root: Path | None, run_dir: Path | None, log_dir: Path | None, manifests: Path | None, **options: Any
+    ctx: click.Context,
+    /,
+    root: Path | None,
+    run_dir: Path | None,
+    log_dir: Path | None,
+    manifests: Path | None,
+    **options: Any,
 ) -> None:
     """Run Kubernetes pods with nothing but Linux.
 
@@ -102,7 +125,7 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`nsrun logs | head`); Python would complain once more while it closes stdout.
+        # The reader of our output has gone (`nsrun logs | head`); Python would complain again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

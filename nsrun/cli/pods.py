@@ -28,7 +28,11 @@ def command(context: Context, pod: str | None, output: str | None) -> None:
     if pod is not None:
         documents = [find_pod(documents, pod, None)]
     if output in ("json", "yaml"):
-        one: object = documents[0] if pod is not None else {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": documents}
+        one: object = (
+            documents[0]
+            if pod is not None
+            else {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": documents}
+        )
         click.echo(render(one, output))
     elif output == "name":
         for document in documents:

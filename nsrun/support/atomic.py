@@ -10,7 +10,7 @@ __all__ = ["sync_directory", "write_atomic"]
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
-    """Replaces ``path`` with ``data`` in one step. ``durable=False`` skips the fsyncs (for files that die with the boot).
+    """Replaces ``path`` with ``data`` in one step. ``durable=False``: no fsyncs, for files that die with the boot.
 
     Raises OSError; the old file is then untouched.
     """
