@@ -1,0 +1,100 @@
+"""Writes an OCI image layout (image-spec image-layout.md): blobs named by their digest, and an index."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+__all__ = ["Layer", "LayoutWriter", "platform"]
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+PLATFORMS: Mapping[str, Mapping[str, str]] = {
+    "armel": {"architecture": "arm", "variant": "v5"},
+    "armhf": {"architecture": "arm", "variant": "v7"},
+    "arm64": {"architecture": "arm64", "variant": "v8"},
+    "i386": {"architecture": "386"},
+    "ppc64el": {"architecture": "ppc64le"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer's tar and where it comes from. ``created``: seconds since the epoch."""
+
+    tar: bytes
+    comment: str
+    created: int
+
+
+def platform() -> Mapping[str, str]:
+    """This machine in the words of the image-spec."""
+    command = ["dpkg", "--print-architecture"]
+    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return {"os": "linux", **PLATFORMS.get(name, {"architecture": name})}
+
+
+class LayoutWriter:
+    """An image layout in the making, in an empty directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._manifests: list[Mapping[str, object]] = []
+        (directory / "blobs" / "sha256").mkdir(parents=True)
+
+    def add_image(
+        self, reference: str, layers: Sequence[Layer], config: Mapping[str, object], where: Mapping[str, str]
+    ) -> str:
+        """Adds an image under its full reference; the digest of its manifest."""
+        descriptors = [self._add(LAYER, gzip.compress(layer.tar, compresslevel=6, mtime=0)) for layer in layers]
+        document = {
+            "created": _time(max(layer.created for layer in layers)),
+            **where,
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_sha256(layer.tar)}" for layer in layers]},
+            "history": [{"created": _time(layer.created), "created_by": layer.comment} for layer in layers],
+        }
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": self._add_json(CONFIG, document),
+            "layers": descriptors,
+        }
+        descriptor = self._add_json(MANIFEST, manifest)
+        annotations = {"org.opencontainers.image.ref.name": reference}
+        self._manifests.append({**descriptor, "platform": where, "annotations": annotations})
+        return str(descriptor["digest"])
+
+    def finish(self) -> None:
+        """Writes the index; without it the directory is no image layout."""
+        (self._directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self._manifests}
+        (self._directory / "index.json").write_bytes(_json(index))
+
+    def _add_json(self, media_type: str, document: Mapping[str, object]) -> Mapping[str, object]:
+        return self._add(media_type, _json(document))
+
+    def _add(self, media_type: str, content: bytes) -> Mapping[str, object]:
+        name = _sha256(content)
+        (self._directory / "blobs" / "sha256" / name).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(content)}
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, indent=2, sort_keys=True).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
