@@ -8,7 +8,6 @@ not finish or remove.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from nsrun.model.container import PullPolicy
@@ -28,6 +27,7 @@ from nsrun.model.running import (
     SandboxExit,
     SandboxInfo,
 )
+from nsrun.model.update import SourceUpdate
 from nsrun.support.layout import PodName
 
 __all__ = [
@@ -50,21 +50,6 @@ __all__ = [
     "SourceUpdate",
     "Volumes",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceUpdate:
-    """What the manifests say now: the whole desired set, with what had to be said about it.
-
-    ``pods`` is in order of file name and document. ``problems`` and ``warnings`` are lines ``file:line:column: text``;
-    each update's lines are all that is true now.
-    ``retained``: full names of pods kept from the last good version of a file that is broken now.
-    """
-
-    pods: tuple[Pod, ...]
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    retained: frozenset[PodName] = frozenset()
 
 
 class Manifests(Protocol):
