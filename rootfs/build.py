@@ -2,8 +2,8 @@
 """Builds the demo's images from the packages of this distribution: ``rootfs/build.py OUT [IMAGE …]``.
 
 OUT becomes an OCI image layout with one manifest for each image, annotated with its full reference. Needs nothing but
-Python ≥ 3.11, apt and dpkg; the package files are kept beside OUT, in ``packages/``. A second run does nothing while the
-recipes and this builder stay as they are; ``--force`` builds again, with the newest packages that apt knows.
+Python ≥ 3.11, apt and dpkg; the package files are kept beside OUT, in ``packages/``. A second run does nothing while
+the recipes and this builder stay as they are; ``--force`` builds again, with the newest packages that apt knows.
 """
 
 from __future__ import annotations

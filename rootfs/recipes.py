@@ -106,9 +106,9 @@ SKELETON: Mapping[str, File | Directory | Link] = {
     "var/tmp": Directory(mode=0o1777),
 }
 
-# The page is the package's own "Welcome to nginx!". The distribution's configuration listens on [::]:80 as well, and does
-# not start where the kernel has no IPv6. One worker: many pods of this image share a machine. The access log is a file, for
-# the other container of the demo's pod to empty; errors go to the container's log.
+# The page is the package's own "Welcome to nginx!". The distribution's configuration listens on [::]:80 as well, and
+# does not start where the kernel has no IPv6. One worker: many pods of this image share a machine. The access log is a
+# file, for the other container of the demo's pod to empty; errors go to the container's log.
 NGINX_CONF = """\
 user www-data;
 worker_processes 1;
