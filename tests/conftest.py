@@ -2,7 +2,8 @@
 
 As root, pytest starts itself again in network, mount and PID namespaces of its own; every xdist worker then takes
 another network and mount namespace, with an empty /run. What dies with the namespaces needs no clean-up: bridges,
-veths, nft rules, mounts, processes. Cgroups do not; tests get a subtree of their own (``cgroup_root``), removed at the end.
+veths, nft rules, mounts, processes. Cgroups do not; tests get a subtree of their own (``cgroup_root``), removed at the
+end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 IN_WORLD = "NSRUN_TEST_WORLD"
+KILL_ALL = 'for f in $(find "$1" -name cgroup.procs); do xargs -r kill -9 < "$f" 2>/dev/null; done'
+UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+# PID 1 of the world: a shell, because it reaps the orphans that pytest would leave as zombies.
+REAPER = ("sh", "-c", '"$@"; exit $?', "reaper")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,5 @@
+"""``python -m nsrun``."""
+
+from nsrun.cli.main import main
+
+main()

@@ -1,0 +1,28 @@
+"""Fixtures of the end-to-end tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.nsrunner import Nsrun
+
+
+@pytest.fixture
+def nsrun(tmp_path: Path, cgroup_root: str) -> Iterator[Nsrun]:
+    """An nsrun that is not started yet; at the end ``nsrun down`` must leave nothing."""
+    program = Nsrun(base=tmp_path, cgroup_root=cgroup_root, flags=("--verbose",))
+    yield program
+    if program.process is not None and program.process.poll() is None:
+        program.kill()
+    program.cli("down")
+    assert program.remains_of_all() == []
+
+
+@pytest.fixture
+def loaded(nsrun: Nsrun, demo_images: Path) -> Nsrun:
+    """The same, with the demo images in its store."""
+    nsrun.cli("load", str(demo_images))
+    return nsrun
