@@ -1,0 +1,68 @@
+"""One figure: what was measured for nsrun and for each peer, and the bar it is held against."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Figure", "median", "save", "table"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """``ours`` and ``peers`` are medians in ``unit``. ``bar``: the budget as text; ``within``: is it kept (None: no budget)."""
+
+    name: str
+    unit: str
+    ours: float
+    peers: Mapping[str, float] = field(default_factory=dict)
+    bar: str = ""
+    within: bool | None = None
+    runs: int = 1
+
+
+def median(values: Sequence[float]) -> float:
+    """Raises StatisticsError when there are none."""
+    return statistics.median(values)
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """A Markdown table, as README has it."""
+    lines = ["| what (median) | nsrun | peers | ratio | budget | kept |", "| --- | --- | --- | --- | --- | --- |"]
+    for figure in figures:
+        peers = ", ".join(f"{name} {_number(value)}" for name, value in figure.peers.items())
+        ratios = ", ".join(_ratio(figure.ours, value) for value in figure.peers.values())
+        kept = {True: "yes", False: "**no**", None: ""}[figure.within]
+        lines.append(
+            f"| {figure.name}, {figure.unit} | {_number(figure.ours)} | {peers} | {ratios} | {figure.bar} | {kept} |"
+        )
+    return "\n".join(lines)
+
+
+def _ratio(ours: float, theirs: float) -> str:
+    return f"{ours / theirs:.2g}" if theirs else "–"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def save(figures: Sequence[Figure], path: Path) -> None:
+    """The same as JSON, for whoever compares runs."""
+    rows = [
+        {
+            "name": f.name,
+            "unit": f.unit,
+            "nsrun": f.ours,
+            "peers": dict(f.peers),
+            "bar": f.bar,
+            "within": f.within,
+            "runs": f.runs,
+        }
+        for f in figures
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=2) + "\n")
