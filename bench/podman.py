@@ -42,7 +42,12 @@ class Podman:
 
     def run(self, *arguments: str, program: str = "podman") -> str:
         done = subprocess.run(
-            [program, *arguments], env=self._environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            [program, *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         if done.returncode != 0:
             raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stderr.strip()[-500:]}")

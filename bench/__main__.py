@@ -1,0 +1,80 @@
+"""``./dev bench``: measures nsrun and its peers in one run and prints the table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import containers, pods, world
+from bench.figures import Figure, save, table
+from bench.native import launch_bench
+from bench.podman import Podman
+from bench.program import CGROUP, running
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Parses the arguments, enters the bench's world, measures, prints."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--runs", type=int, default=11, help="how often each single thing is measured (11)")
+    parser.add_argument("--pods", type=int, default=100, help="how many pods are dropped at once (100)")
+    parser.add_argument("--no-peers", action="store_true", help="measure nsrun alone")
+    options = parser.parse_args()
+    world.enter()
+    found: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="nsrun-bench-") as directory:
+        base = Path(directory)
+        try:
+            found += _containers(base, options.runs, peers=not options.no_peers)
+            found += _pods(base, options.runs, options.pods, peers=not options.no_peers)
+        finally:
+            world.remove_cgroups(CGROUP, containers.CGROUP, *Podman.CGROUPS)
+    print(table(found))
+    save(found, REPO / "build" / "bench.json")
+
+
+def _containers(base: Path, runs: int, *, peers: bool) -> list[Figure]:
+    _say("one container")
+    launch = launch_bench.measure(runs=max(runs, 30))
+    others = {"bare C": launch.bare_ms}
+    for name in ("crun", "runc") if peers else ():
+        took = containers.measure_peer(name, base, Path("/usr/bin/busybox"), runs=runs)
+        if took is not None:
+            others[name] = took
+    within = launch.shim_ms <= 2 * launch.bare_ms
+    return [
+        Figure(
+            name="one container in a ready sandbox: plan sent → exec",
+            unit="ms",
+            ours=launch.shim_ms,
+            peers=others,
+            bar="≤ 2 × bare C",
+            within=within,
+            runs=runs,
+        )
+    ]
+
+
+def _pods(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
+    _say(f"pods with nsrun ({crowd} at once)")
+    with running(base / "nsrun", REPO / "build" / "images") as program:
+        ours = pods.measure_nsrun(program, runs=runs, crowd=crowd)
+    theirs: dict[str, float] = {}
+    if peers and Podman.installed():
+        _say(f"pods with podman ({crowd} at once; minutes)")
+        world.hide_unified()
+        podman = Podman(base / "podman")
+        for image in ("nginx", "busybox"):
+            podman.load(REPO / "build" / "images", f"docker.io/library/{image}:latest")
+        theirs = pods.measure_podman(podman, base, runs=min(runs, 5), crowd=crowd)
+    return pods.figures(ours, theirs, runs=runs, crowd=crowd)
+
+
+def _say(what: str) -> None:
+    print(f"bench: {what}", file=sys.stderr, flush=True)
+
+
+main()
