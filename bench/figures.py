@@ -13,7 +13,7 @@ __all__ = ["Figure", "median", "save", "table"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """``ours`` and ``peers`` are medians in ``unit``. ``bar``: the budget as text; ``within``: is it kept (None: no budget)."""
+    """Medians in ``unit``. ``bar``: the budget as text; ``within``: is it kept (None: there is none)."""
 
     name: str
     unit: str

@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["Podman"]
 
-# Without CAP_SYS_RESOURCE podman cannot raise hard limits, and refuses to start a container unless it is told to keep these.
+# Without CAP_SYS_RESOURCE podman cannot raise hard limits, and starts nothing unless it is told to keep these.
 _CONTAINERS_CONF = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
