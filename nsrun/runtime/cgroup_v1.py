@@ -1,0 +1,69 @@
+"""A cgroup v1 hierarchy: one controller or a few, processes put in by writing ``cgroup.procs``."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from nsrun.model.container import Container
+from nsrun.model.pod import Pod
+from nsrun.runtime.cgroup_kill import kill_one_by_one, parse_flat
+from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
+from nsrun.runtime.resources import Setting, container_v1, pod_v1, qos_v1
+from nsrun.support.fds import Fd
+
+__all__ = ["V1Tree"]
+
+
+class V1Tree(CgroupTree):
+    """``mount_options``: what mounts the very same hierarchy again (``cpu``, ``cpuacct``; ``none``,
+    ``name=systemd``)."""
+
+    def __init__(
+        self, *, directory: str, name: str, controllers: frozenset[str], root: Fd, mount_options: tuple[str, ...]
+    ) -> None:
+        super().__init__(directory=directory, name=name, controllers=controllers, root=root)
+        self.mount_options = mount_options
+
+    def pod_settings(self, pod: Pod, pids_limit: int) -> tuple[Setting, ...]:
+        return pod_v1(pod, pids_limit)
+
+    def container_settings(self, container: Container) -> tuple[Setting, ...]:
+        return container_v1(container)
+
+    def qos_settings(self, shares: int) -> tuple[Setting, ...]:
+        return qos_v1(shares)
+
+    def open_procs(self, cgroup: Fd) -> Fd:
+        """``cgroup.procs``, open for the one who will put a process in. Raises OSError."""
+        return Fd.open("cgroup.procs", os.O_WRONLY | os.O_NOFOLLOW, dir_fd=cgroup.fileno())
+
+    def shares(self, path: str) -> int:
+        """The shares a cgroup has now; 0 when it cannot be told."""
+        cgroup = self.open(path)
+        if cgroup is None or "cpu" not in self.controllers:
+            return 0
+        with cgroup:
+            return int(read_file(cgroup, "cpu.shares"))
+
+    def oom_kills(self, path: str) -> int:
+        """How many processes of the cgroup the kernel killed because its memory ran out."""
+        cgroup = self.open(path)
+        if cgroup is None or "memory" not in self.controllers:
+            return 0
+        with cgroup:
+            return parse_flat(read_file(cgroup, "memory.oom_control")).get("oom_kill", 0)
+
+    def kill(self, path: str, deadline: float) -> bool:
+        """Kills everything in the cgroup and below; True once it is empty, False at ``deadline`` (monotonic)."""
+        return kill_one_by_one(partial(self.pids, path), partial(self._freeze, path), deadline)
+
+    def _freeze(self, path: str, frozen: bool) -> None:
+        cgroup = self.open(path) if "freezer" in self.controllers else None
+        if cgroup is None:
+            return
+        with cgroup:
+            try:
+                write_file(cgroup, "freezer.state", "FROZEN" if frozen else "THAWED")
+            except OSError:
+                return  # removed meanwhile, or frozen from above: then whoever did that has the say

@@ -1,0 +1,86 @@
+"""The cgroup v2 hierarchy: every controller in one tree, processes born in their cgroup (``CLONE_INTO_CGROUP``).
+
+Rules of the kernel that shape this (Documentation/admin-guide/cgroup-v2.rst): a cgroup's files of a controller exist
+only when its parent's ``cgroup.subtree_control`` names the controller; a cgroup that hands controllers on holds no
+process itself. So every level above the containers hands on, and processes live in the leaves only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from nsrun.errors import describe_errno
+from nsrun.model.container import Container
+from nsrun.model.pod import Pod
+from nsrun.runtime.cgroup_kill import kill_by_file, parse_flat
+from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
+from nsrun.runtime.resources import Setting, container_v2, pod_v2, qos_v2, shares_of_weight
+from nsrun.support.fds import Fd
+
+__all__ = ["V2Tree", "hand_on"]
+
+
+class V2Tree(CgroupTree):
+    """On a hybrid host ``controllers`` is empty: the tree then only holds processes together."""
+
+    def pod_settings(self, pod: Pod, pids_limit: int) -> tuple[Setting, ...]:
+        return pod_v2(pod, pids_limit)
+
+    def container_settings(self, container: Container) -> tuple[Setting, ...]:
+        return container_v2(container)
+
+    def qos_settings(self, shares: int) -> tuple[Setting, ...]:
+        return qos_v2(shares)
+
+    def enable_children(self, cgroup: Fd) -> None:
+        """Hands this tree's controllers on to the children of a cgroup. What is refused was refused higher up before,
+        and is missed, and told, when a limit is to be written."""
+        if self.controllers:
+            hand_on(cgroup, self.controllers)
+
+    def shares(self, path: str) -> int:
+        """The shares that stand for a cgroup's weight; 0 when it cannot be told."""
+        cgroup = self.open(path)
+        if cgroup is None or "cpu" not in self.controllers:
+            return 0
+        with cgroup:
+            return shares_of_weight(int(read_file(cgroup, "cpu.weight")))
+
+    def oom_kills(self, path: str) -> int:
+        """How many processes of the cgroup the kernel killed because its memory, or the pod's, ran out."""
+        cgroup = self.open(path)
+        if cgroup is None or "memory" not in self.controllers:
+            return 0
+        with cgroup:
+            return parse_flat(read_file(cgroup, "memory.events")).get("oom_kill", 0)
+
+    def kill(self, path: str, deadline: float) -> bool:
+        """Kills everything in the cgroup and below; True once it is empty, False at ``deadline`` (monotonic)."""
+        cgroup = self.open(path)
+        if cgroup is None:
+            return True
+        with cgroup:
+            try:
+                return kill_by_file(cgroup, deadline)
+            except FileNotFoundError:
+                return True  # removed meanwhile
+
+
+def hand_on(cgroup: Fd, controllers: Collection[str]) -> tuple[dict[str, str], Sequence[str]]:
+    """Enables controllers for a cgroup's children, all at once or, when that is refused, one by one.
+
+    Returns what was refused, with the cause in words, and what is enabled now.
+    """
+    refused: dict[str, str] = {}
+    wanted = sorted(controllers)
+    try:
+        write_file(cgroup, "cgroup.subtree_control", " ".join(f"+{name}" for name in wanted))
+        return refused, wanted
+    except OSError:
+        pass
+    for name in wanted:
+        try:
+            write_file(cgroup, "cgroup.subtree_control", f"+{name}")
+        except OSError as error:
+            refused[name] = describe_errno(error.errno or 0)
+    return refused, [name for name in wanted if name not in refused]
