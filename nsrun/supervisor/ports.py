@@ -7,7 +7,7 @@ not finish or remove.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from nsrun.model.container import PullPolicy
@@ -63,9 +63,10 @@ class Manifests(Protocol):
 class Images(Protocol):
     """Images: references in, unpacked rootfs layers out."""
 
-    async def ensure(self, reference: str, policy: PullPolicy) -> Image:
+    async def ensure(self, reference: str, policy: PullPolicy, *, pulling: Callable[[], None] | None = None) -> Image:
         """The image, pulled if the policy asks for it or it is absent. Concurrent calls for one image pull once.
 
+        ``pulling`` is called, at most once, when this call asks a registry, or waits for another call that does.
         Raises ImageError with the kubelet's reason.
         """
         ...

@@ -1,0 +1,181 @@
+"""The words of events: the kubelet's reasons, and its sentences where they do not speak of failing to do things.
+
+Each function gives the notice; the worker adds who and when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nsrun.errors import ImageError, NsrunError
+from nsrun.model.container import Container, PullPolicy
+from nsrun.model.image import Image
+from nsrun.model.pod import Pod
+from nsrun.model.status import EventType, Waiting
+from nsrun.supervisor.status import full_name
+
+__all__ = [
+    "Notice",
+    "broken_manifest",
+    "container_created",
+    "container_killing",
+    "container_started",
+    "crash_loop",
+    "host_withholds",
+    "image_failed",
+    "image_present",
+    "image_pulled",
+    "image_pulling",
+    "internal",
+    "pod_ready",
+    "rejected",
+    "sandbox_changed",
+    "sandbox_failed",
+    "start_failed",
+    "unmaking_failed",
+    "volumes_failed",
+    "waiting_for",
+    "with_hint",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What an event says. ``container`` is empty when it is about the whole pod."""
+
+    reason: str
+    message: str
+    warning: bool = False
+    container: str = ""
+
+    @property
+    def type(self) -> EventType:
+        return EventType.WARNING if self.warning else EventType.NORMAL
+
+
+def with_hint(error: NsrunError) -> str:
+    """The sentence, and the remedy in parentheses."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+# --- images
+
+
+def image_pulling(container: Container) -> Notice:
+    return Notice(reason="Pulling", message=f'Pulling image "{container.image}"', container=container.name)
+
+
+def image_pulled(container: Container, image: Image, seconds: float) -> Notice:
+    took = f"{seconds:.3g}s"
+    return Notice(
+        reason="Pulled",
+        message=f'Successfully pulled image "{container.image}" in {took} ({took} including waiting). '
+        f"Image size: {image.size} bytes.",
+        container=container.name,
+    )
+
+
+def image_present(container: Container) -> Notice:
+    return Notice(
+        reason="Pulled",
+        message=f'Container image "{container.image}" already present on machine',
+        container=container.name,
+    )
+
+
+def image_failed(container: Container, error: ImageError) -> tuple[Waiting, tuple[Notice, ...]]:
+    """What the container waits with now, and what there is to say about it."""
+    message = with_hint(error)
+    if error.reason == "ErrImageNeverPull" and container.image_pull_policy is PullPolicy.NEVER:
+        message = f'Container image "{container.image}" is not present with pull policy of Never'
+    problem = Waiting(reason=error.reason, message=message)
+    said = {"ErrImagePull": "Failed", "ErrImageNeverPull": "ErrImageNeverPull"}.get(error.reason, "InspectFailed")
+    notices = [
+        Notice(reason=said, message=message, warning=True, container=container.name),
+        Notice(reason="Failed", message=f"Error: {error.reason}", warning=True, container=container.name),
+    ]
+    if error.reason == "ErrImagePull":
+        backoff = f'Back-off pulling image "{container.image}"'
+        notices.append(Notice(reason="BackOff", message=backoff, container=container.name))
+    return problem, tuple(notices)
+
+
+# --- containers
+
+
+def container_created(name: str) -> Notice:
+    return Notice(reason="Created", message=f"Created container: {name}", container=name)
+
+
+def container_started(name: str) -> Notice:
+    return Notice(reason="Started", message=f"Started container {name}", container=name)
+
+
+def container_killing(name: str) -> Notice:
+    return Notice(reason="Killing", message=f"Stopping container {name}", container=name)
+
+
+def start_failed(name: str, error: NsrunError) -> Notice:
+    return Notice(reason="Failed", message=f"Error: {with_hint(error)}", warning=True, container=name)
+
+
+def crash_loop(pod: Pod, name: str) -> Notice:
+    return Notice(
+        reason="BackOff",
+        message=f"Back-off restarting failed container {name} in pod {full_name(pod)}",
+        warning=True,
+        container=name,
+    )
+
+
+def host_withholds(name: str, what: str) -> Notice:
+    return Notice(reason="HostLimitation", message=what, warning=True, container=name)
+
+
+# --- the pod
+
+
+def sandbox_failed(error: NsrunError) -> Notice:
+    return Notice(
+        reason="FailedCreatePodSandBox", message=f"Cannot create pod sandbox: {with_hint(error)}", warning=True
+    )
+
+
+def sandbox_changed(cause: str) -> Notice:
+    return Notice(
+        reason="SandboxChanged",
+        message=f"Pod sandbox changed, it will be killed and re-created: {cause}",
+        warning=True,
+    )
+
+
+def volumes_failed(error: NsrunError) -> Notice:
+    return Notice(reason="FailedMount", message=f"Cannot mount volumes: {with_hint(error)}", warning=True)
+
+
+def unmaking_failed(error: NsrunError) -> Notice:
+    return Notice(reason="FailedKillPod", message=f"Error killing pod: {with_hint(error)}", warning=True)
+
+
+def pod_ready(address: str) -> Notice:
+    return Notice(reason="Ready", message=f"Pod is ready at {address}")
+
+
+def rejected(reason: str, message: str) -> Notice:
+    return Notice(reason=reason, message=f"Pod was rejected: {message}", warning=True)
+
+
+def waiting_for(what: str) -> Notice:
+    return Notice(reason="Waiting", message=f"Waiting for {what} to be gone")
+
+
+def broken_manifest() -> Notice:
+    return Notice(
+        reason="BrokenManifest",
+        message="The manifest cannot be used any more; the pod runs on as it was last understood",
+        warning=True,
+    )
+
+
+def internal() -> Notice:
+    return Notice(reason="InternalError", message="Internal error: see nsrun's log; it is tried again", warning=True)
