@@ -29,6 +29,7 @@ enum ns_limits {
     NS_NO_INDEX = 0xffffffff,
     NS_MAX_TOLERATED = 16,     /* tolerated failures that one launch reports */
     NS_MAX_CGROUPS = 16,
+    NS_PLAN_MAX_STRINGS = 8192, /* items of one list */
 };
 
 /* A piece of the plan's data area: `offset` from the start of the plan, `length` without the NUL that must follow it.
@@ -53,7 +54,7 @@ struct ns_op {
     uint32_t reserved[2]; /* 0 */
 };
 
-/* The plan: this head, op_count operations, then the data area up to `size`. It travels in a sealed memfd.128 bytes. */
+/* The plan: this head, op_count operations, then the data area up to `size`. It travels in a sealed memfd. 128 bytes. */
 struct ns_plan {
     uint32_t magic;
     uint32_t version;
@@ -83,8 +84,8 @@ enum ns_op_kind {
     /* -- inside the new mount namespace, before the root is changed */
     NS_OP_PRIVATE = 1,     /* make every mount of this namespace a slave: nothing propagates to the host */
     NS_OP_OPEN = 2,        /* open host path text[0] O_PATH (a: more open flags) into slot c */
-    NS_OP_OVERLAY = 3,     /* mount(2) overlay with options text[1] on host directory text[0]; "%<n>" in the options stands
-                              for /proc/self/fd/<the fd of slot n> */
+    NS_OP_OVERLAY = 3,     /* mount(2) overlay with flags a (MS_NODEV, MS_NOSUID ...) and options text[1] on host directory text[0];
+                              "%<n>" in the options stands for /proc/self/fd/<the fd of slot n> */
     NS_OP_ROOT = 4,        /* the directory mounted at host path text[0] is the rootfs from now on (or fd, if >= 0) */
     NS_OP_FS = 5,          /* fsopen text[0], options text[1] (list of "key" or "key=value"), fsmount with attributes a
                               (MOUNT_ATTR_*), move_mount to text[2] in the root. A missing target directory is made; a target that is a
@@ -99,7 +100,11 @@ enum ns_op_kind {
     NS_OP_READONLY = 11,   /* text[0] in the root is bound over itself, recursively read-only; missing: fine */
     NS_OP_ROOT_READONLY = 12, /* the rootfs mount itself (not what is mounted below it) becomes read-only */
     NS_OP_PIVOT = 13,      /* pivot_root(".", "."), detach the old root, chdir "/" */
-    NS_OP_EMPTY_ROOT = 14, /* mount a tiny read-only tmpfs on host directory text[0] and make it the rootfs (for pause) */
+    NS_OP_EMPTY_ROOT = 14, /* mount a tiny read-only tmpfs on host directory text[0] and make it the rootfs (for pause); text[1]:
+                              list, may be empty, of directories ("dev/shm") made in it, with parents, while it can be written */
+    NS_OP_SANDBOX_TREE = 15, /* a detached clone (open_tree CLONE | RECURSIVE) of text[0], a path in the mount namespace of the sandbox's
+                              pause process, into slot c: the child joins that namespace, opens, and comes back to its own. How containers
+                              of a pod share one /dev/shm without a mount on the host. Needs the sandbox (NS_STEP_JOIN without one) */
     /* -- identity and limits */
     NS_OP_GATE = 20,       /* wait until the parent has put this process where it belongs (procs_fd) */
     NS_OP_UNSHARE = 21,    /* unshare(a), for the cgroup namespace after the gate */
@@ -119,6 +124,7 @@ enum ns_op_kind {
     NS_OP_PDEATHSIG = 34,  /* a */
     NS_OP_CWD = 35,        /* chdir text[0], made (0755, root) inside the root when missing; refused unless getcwd is inside */
     NS_OP_DUMPABLE = 36,   /* prctl(PR_SET_DUMPABLE, a) */
+    NS_OP_JOIN = 37,       /* setns(fd, a): pause joins the pod's pinned network namespace */
     /* -- the end */
     NS_OP_EXEC = 40,       /* candidates text[0] (list of paths, tried in order while ENOENT, ENOTDIR or EACCES; the first other
                               error, or EACCES over ENOENT, is the one told), argv text[1], envp text[2] (lists) */

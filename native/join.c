@@ -1,0 +1,175 @@
+/* join.c: what has to be done inside another namespace is done by a short-lived C child, which shares the caller's descriptor
+ * table (CLONE_FILES): what it opens is open in the caller. The supervisor itself never joins anything.
+ */
+#include "cleanup.h"
+#include "expand.h"
+#include "kernel.h"
+#include "nsrun_abi.h"
+#include "vfork.h"
+
+#include <limits.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <linux/netlink.h>
+
+/* ---- a new network namespace -------------------------------------------------------------------------------------- */
+
+struct netns {
+        const char *path;
+        int netns_fd;
+        int netlink_fd;
+};
+
+static int loopback_up(int socket_fd)
+{
+        struct ifreq request = {.ifr_flags = IFF_UP | IFF_RUNNING};
+        memcpy(request.ifr_name, "lo", sizeof("lo"));
+        return ioctl(socket_fd, SIOCSIFFLAGS, &request);
+}
+
+static int make_netns(void *argument)
+{
+        struct netns *made = argument;
+        if (sys_unshare(CLONE_NEWNET) < 0)
+                return -errno;
+        CLEANUP_FD int netlink_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+        CLEANUP_FD int inet_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (netlink_fd < 0 || inet_fd < 0 || loopback_up(inet_fd) < 0)
+                return -errno;
+        CLEANUP_FD int netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        if (netns_fd < 0)
+                return -errno;
+        /* Pinned last: who watches /run/netns sees a namespace that is ready. */
+        char source[32];
+        ns_fd_path(netns_fd, source);
+        if (sys_mount(source, made->path, NULL, MS_BIND, NULL) < 0)
+                return -errno;
+        made->netns_fd = ns_take_fd(&netns_fd);
+        made->netlink_fd = ns_take_fd(&netlink_fd);
+        return 0;
+}
+
+int ns_netns_create(const char *path, int *netns_fd, int *netlink_fd)
+{
+        struct netns made = {.path = path, .netns_fd = -1, .netlink_fd = -1};
+        int answer = ns_in_child(CLONE_FILES, make_netns, &made);
+        *netns_fd = made.netns_fd;
+        *netlink_fd = made.netlink_fd;
+        return answer;
+}
+
+/* ---- a socket in a network namespace --------------------------------------------------------------------------------- */
+
+struct socket_call {
+        int netns_fd;
+        int domain;
+        int type;
+        int protocol;
+};
+
+static int make_socket(void *argument)
+{
+        const struct socket_call *call = argument;
+        if (sys_setns(call->netns_fd, CLONE_NEWNET) < 0)
+                return -errno;
+        int fd = socket(call->domain, call->type | SOCK_CLOEXEC, call->protocol);
+        return fd < 0 ? -errno : fd;
+}
+
+int ns_socket_in(int netns_fd, int domain, int type, int protocol)
+{
+        struct socket_call call = {.netns_fd = netns_fd, .domain = domain, .type = type, .protocol = protocol};
+        return ns_in_child(CLONE_FILES, make_socket, &call);
+}
+
+/* ---- a file of a rootfs ------------------------------------------------------------------------------------------- */
+
+enum { MAX_LAYERS = 256 };
+
+struct rootfs {
+        const char *stage;
+        const char *options;
+        const int *layer_fds;
+        int layer_count;
+        const char *path;
+};
+
+/* The directory of `fd`, opened again in this mount namespace: overlayfs refuses layers of a mount of another one. */
+static int open_again(int fd)
+{
+        char link[32];
+        char path[PATH_MAX];
+        struct stat before;
+        struct stat after;
+
+        ns_fd_path(fd, link);
+        ssize_t length = readlink(link, path, sizeof(path) - 1);
+        if (length < 0)
+                return -1;
+        path[length] = '\0';
+        CLEANUP_FD int again = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (again < 0 || fstat(fd, &before) < 0 || fstat(again, &after) < 0)
+                return -1;
+        if (before.st_dev != after.st_dev || before.st_ino != after.st_ino) {
+                errno = ESTALE;
+                return -1;
+        }
+        return ns_take_fd(&again);
+}
+
+static int open_below(int root_fd, const char *path)
+{
+        const uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+        return sys_openat2(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0, resolve);
+}
+
+static int mount_layers(const struct rootfs *rootfs, int *fds)
+{
+        char data[NS_MOUNT_DATA_MAX];
+        for (int i = 0; i < rootfs->layer_count; i++) {
+                fds[i] = open_again(rootfs->layer_fds[i]);
+                if (fds[i] < 0)
+                        return -1;
+        }
+        if (ns_expand(rootfs->options, fds, (unsigned int)rootfs->layer_count, data) < 0)
+                return -1;
+        return sys_mount("overlay", rootfs->stage, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, data);
+}
+
+static int open_in_rootfs(void *argument)
+{
+        const struct rootfs *rootfs = argument;
+        int fds[MAX_LAYERS];
+        for (int i = 0; i < rootfs->layer_count; i++)
+                fds[i] = -1;
+
+        if (sys_unshare(CLONE_NEWNS) < 0 || sys_mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
+                return -errno;
+        int mounted = mount_layers(rootfs, fds);
+        int error = errno;
+        for (int i = 0; i < rootfs->layer_count; i++) /* the table is the caller's too */
+                ns_close_fd(&fds[i]);
+        if (mounted < 0)
+                return -error;
+        CLEANUP_FD int root_fd = open(rootfs->stage, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root_fd < 0)
+                return -errno;
+        int fd = open_below(root_fd, rootfs->path);
+        return fd < 0 ? -errno : fd; /* the namespace ends with this child, and the mount when the file is closed */
+}
+
+int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path)
+{
+        if (layer_count < 1 || layer_count > MAX_LAYERS)
+                return -EINVAL;
+        if (options == NULL) {
+                int fd = open_below(layer_fds[0], path);
+                return fd < 0 ? -errno : fd;
+        }
+        struct rootfs rootfs = {stage, options, layer_fds, layer_count, path};
+        return ns_in_child(CLONE_FILES, open_in_rootfs, &rootfs);
+}

@@ -1,0 +1,356 @@
+"""The doorway to ``nsrun._native``: the only module that imports the extension.
+
+Numbers (``abi.NS_OP_FS``, ``RESOLVE_IN_ROOT``, …) come out of C headers by way of the compiler; structs are packed by
+cffi, so there is one definition of each, in ``native/nsrun_abi.h``. Every function raises OSError with the errno, its
+text, and the name of what it was about. The GIL is released while C works.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nsrun._native as _native
+from nsrun.support.fds import Fd
+
+__all__ = [
+    "AT_EMPTY_PATH",
+    "AT_RECURSIVE",
+    "AT_SYMLINK_NOFOLLOW",
+    "CLONE_NEWCGROUP",
+    "CLONE_NEWIPC",
+    "CLONE_NEWNET",
+    "CLONE_NEWNS",
+    "CLONE_NEWPID",
+    "CLONE_NEWUSER",
+    "CLONE_NEWUTS",
+    "Failure",
+    "MESSAGE_SIZE",
+    "MNT_DETACH",
+    "MOUNT_ATTR_NOATIME",
+    "MOUNT_ATTR_NODEV",
+    "MOUNT_ATTR_NODIRATIME",
+    "MOUNT_ATTR_NOEXEC",
+    "MOUNT_ATTR_NOSUID",
+    "MOUNT_ATTR_RDONLY",
+    "MOUNT_ATTR_RELATIME",
+    "MOUNT_ATTR_STRICTATIME",
+    "MOUNT_ATTR__ATIME",
+    "MOVE_MOUNT_F_EMPTY_PATH",
+    "MOVE_MOUNT_T_EMPTY_PATH",
+    "MS_BIND",
+    "MS_NOATIME",
+    "MS_NODEV",
+    "MS_NOEXEC",
+    "MS_NOSUID",
+    "MS_PRIVATE",
+    "MS_RDONLY",
+    "MS_REC",
+    "MS_RELATIME",
+    "MS_REMOUNT",
+    "MS_SHARED",
+    "MS_SLAVE",
+    "MS_STRICTATIME",
+    "Message",
+    "OPEN_TREE_CLONE",
+    "OP_SIZE",
+    "PLAN_HEAD_SIZE",
+    "REQUEST_SIZE",
+    "RESOLVE_BENEATH",
+    "RESOLVE_IN_ROOT",
+    "RESOLVE_NO_MAGICLINKS",
+    "RESOLVE_NO_SYMLINKS",
+    "RESOLVE_NO_XDEV",
+    "UMOUNT_NOFOLLOW",
+    "abi",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "netns_create",
+    "open_in_rootfs",
+    "open_tree",
+    "openat2",
+    "pack_head",
+    "pack_op",
+    "pack_request",
+    "plan_check",
+    "setns",
+    "socket_in",
+    "spawn_shim",
+    "step_name",
+    "umount",
+    "unpack_message",
+    "unshare",
+]
+
+_ffi = _native.ffi
+_lib = _native.lib
+
+abi: Final = _lib
+"""Every enumerator of nsrun_abi.h as a plain int: ``abi.NS_OP_FS``, ``abi.NS_REQ_LAUNCH``, ``abi.NS_PLAN_MAX_FDS`` …"""
+
+AT_EMPTY_PATH: Final[int] = _lib.AT_EMPTY_PATH
+AT_RECURSIVE: Final[int] = _lib.AT_RECURSIVE
+AT_SYMLINK_NOFOLLOW: Final[int] = _lib.AT_SYMLINK_NOFOLLOW
+CLONE_NEWCGROUP: Final[int] = _lib.CLONE_NEWCGROUP
+CLONE_NEWIPC: Final[int] = _lib.CLONE_NEWIPC
+CLONE_NEWNET: Final[int] = _lib.CLONE_NEWNET
+CLONE_NEWNS: Final[int] = _lib.CLONE_NEWNS
+CLONE_NEWPID: Final[int] = _lib.CLONE_NEWPID
+CLONE_NEWUSER: Final[int] = _lib.CLONE_NEWUSER
+CLONE_NEWUTS: Final[int] = _lib.CLONE_NEWUTS
+MNT_DETACH: Final[int] = _lib.MNT_DETACH
+MOUNT_ATTR_NOATIME: Final[int] = _lib.MOUNT_ATTR_NOATIME
+MOUNT_ATTR_NODEV: Final[int] = _lib.MOUNT_ATTR_NODEV
+MOUNT_ATTR_NODIRATIME: Final[int] = _lib.MOUNT_ATTR_NODIRATIME
+MOUNT_ATTR_NOEXEC: Final[int] = _lib.MOUNT_ATTR_NOEXEC
+MOUNT_ATTR_NOSUID: Final[int] = _lib.MOUNT_ATTR_NOSUID
+MOUNT_ATTR_RDONLY: Final[int] = _lib.MOUNT_ATTR_RDONLY
+MOUNT_ATTR_RELATIME: Final[int] = _lib.MOUNT_ATTR_RELATIME
+MOUNT_ATTR_STRICTATIME: Final[int] = _lib.MOUNT_ATTR_STRICTATIME
+MOUNT_ATTR__ATIME: Final[int] = _lib.MOUNT_ATTR__ATIME
+MOVE_MOUNT_F_EMPTY_PATH: Final[int] = _lib.MOVE_MOUNT_F_EMPTY_PATH
+MOVE_MOUNT_T_EMPTY_PATH: Final[int] = _lib.MOVE_MOUNT_T_EMPTY_PATH
+MS_BIND: Final[int] = _lib.MS_BIND
+MS_NOATIME: Final[int] = _lib.MS_NOATIME
+MS_NODEV: Final[int] = _lib.MS_NODEV
+MS_NOEXEC: Final[int] = _lib.MS_NOEXEC
+MS_NOSUID: Final[int] = _lib.MS_NOSUID
+MS_PRIVATE: Final[int] = _lib.MS_PRIVATE
+MS_RDONLY: Final[int] = _lib.MS_RDONLY
+MS_REC: Final[int] = _lib.MS_REC
+MS_RELATIME: Final[int] = _lib.MS_RELATIME
+MS_REMOUNT: Final[int] = _lib.MS_REMOUNT
+MS_SHARED: Final[int] = _lib.MS_SHARED
+MS_SLAVE: Final[int] = _lib.MS_SLAVE
+MS_STRICTATIME: Final[int] = _lib.MS_STRICTATIME
+OPEN_TREE_CLONE: Final[int] = _lib.OPEN_TREE_CLONE
+RESOLVE_BENEATH: Final[int] = _lib.RESOLVE_BENEATH
+RESOLVE_IN_ROOT: Final[int] = _lib.RESOLVE_IN_ROOT
+RESOLVE_NO_MAGICLINKS: Final[int] = _lib.RESOLVE_NO_MAGICLINKS
+RESOLVE_NO_SYMLINKS: Final[int] = _lib.RESOLVE_NO_SYMLINKS
+RESOLVE_NO_XDEV: Final[int] = _lib.RESOLVE_NO_XDEV
+UMOUNT_NOFOLLOW: Final[int] = _lib.UMOUNT_NOFOLLOW
+
+PLAN_HEAD_SIZE: Final[int] = _ffi.sizeof("struct ns_plan")
+OP_SIZE: Final[int] = _ffi.sizeof("struct ns_op")
+REQUEST_SIZE: Final[int] = _ffi.sizeof("struct ns_request")
+MESSAGE_SIZE: Final[int] = _ffi.sizeof("struct ns_message")
+
+
+def _checked(result: int, object_name: str) -> int:
+    """The result, or the OSError that a negative errno stands for."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), object_name)
+    return result
+
+
+# --- processes and namespaces
+
+
+def spawn_shim(program: str, run_dir_fd: int, title: str) -> int:
+    """Starts ``program`` as the shim of the run directory ``run_dir_fd``; returns its pid once ``shim.sock`` listens.
+
+    The shim is nobody's child here: init, or the nearest subreaper, is its parent.
+    """
+    return _checked(_lib.ns_spawn_shim(os.fsencode(program), run_dir_fd, title.encode()), program)
+
+
+def netns_create(path: str) -> tuple[Fd, Fd]:
+    """Makes a network namespace with its loopback up, pinned on the existing file ``path``.
+
+    Returns the namespace and an AF_NETLINK route socket that lives inside it.
+    """
+    numbers = _ffi.new("int[2]", [-1, -1])
+    _checked(_lib.ns_netns_create(os.fsencode(path), numbers, numbers + 1), path)
+    return Fd(numbers[0]), Fd(numbers[1])
+
+
+def socket_in(netns_fd: int, domain: int, kind: int, protocol: int = 0) -> socket.socket:
+    """``socket.socket(domain, kind, protocol)``, made inside the network namespace ``netns_fd``."""
+    number = _checked(_lib.ns_socket_in(netns_fd, domain, kind, protocol), "network namespace")
+    return socket.socket(domain, kind, protocol, fileno=number)
+
+
+def open_in_rootfs(stage: str, layers: Sequence[int], path: str) -> Fd:
+    """Opens ``path`` for reading as a container whose rootfs is these layers would see it.
+
+    ``layers``: directories, topmost first. ``stage``: an empty host directory, used in a mount namespace that is gone
+    when this returns. Links never lead out of the rootfs. FIFOs and devices do not block: check what was opened.
+    """
+    options = _ffi.NULL
+    if len(layers) > 1:
+        options = _ffi.new("char[]", b"lowerdir=" + b":".join(b"%%%d" % index for index in range(len(layers))))
+    numbers = _ffi.new("int[]", list(layers))
+    result = _lib.ns_open_in_rootfs(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path))
+    return Fd(_checked(result, path))
+
+
+def setns(fd: int, flags: int) -> None:
+    """setns(2) for the calling thread."""
+    _checked(_lib.ns_setns(fd, flags), "namespace")
+
+
+def unshare(flags: int) -> None:
+    """unshare(2) for the calling thread."""
+    _checked(_lib.ns_unshare(flags), "namespace")
+
+
+# --- files and mounts
+
+
+def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int) -> Fd:
+    """openat2(2), close-on-exec."""
+    return Fd(_checked(_lib.ns_openat2(dir_fd, os.fsencode(path), flags, mode, resolve), path))
+
+
+def open_tree(dir_fd: int, path: str, flags: int) -> Fd:
+    """open_tree(2), close-on-exec. With OPEN_TREE_CLONE the mount is a detached copy."""
+    return Fd(_checked(_lib.ns_open_tree(dir_fd, os.fsencode(path), flags), path))
+
+
+def mount_setattr(dir_fd: int, path: str, flags: int, *, set: int = 0, clear: int = 0, propagation: int = 0) -> None:
+    """mount_setattr(2): MOUNT_ATTR_* to set and clear, and MS_PRIVATE, MS_SLAVE or MS_SHARED."""
+    _checked(_lib.ns_mount_setattr(dir_fd, os.fsencode(path), flags, set, clear, propagation), path)
+
+
+def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int) -> None:
+    """move_mount(2)."""
+    _checked(_lib.ns_move_mount(from_fd, os.fsencode(from_path), to_fd, os.fsencode(to_path), flags), to_path)
+
+
+def mount(source: str, target: str, fstype: str, flags: int = 0, data: str | None = "") -> None:
+    """mount(2)."""
+    options = _ffi.NULL if data is None else os.fsencode(data)
+    _checked(_lib.ns_mount(os.fsencode(source), os.fsencode(target), fstype.encode(), flags, options), target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _checked(_lib.ns_umount(os.fsencode(target), flags), target)
+
+
+# --- plans, requests, messages
+
+
+def plan_check(plan: bytes, fd_count: int) -> None:
+    """Raises ValueError, naming the operation by its index, when the plan is not well formed."""
+    failure = _ffi.new("struct ns_failure *")
+    if _lib.ns_plan_check(_ffi.from_buffer(plan), len(plan), fd_count, failure) == 0:
+        return
+    if failure.index == abi.NS_NO_INDEX:
+        raise ValueError("the head of the launch plan is malformed")
+    raise ValueError(f"operation {failure.index} of the launch plan is malformed")
+
+
+def pack_op(
+    kind: int,
+    *,
+    flags: int = 0,
+    fd: int = -1,
+    fd2: int = -1,
+    a: int = 0,
+    b: int = 0,
+    c: int = 0,
+    texts: Sequence[tuple[int, int]] = (),
+) -> bytes:
+    """One struct ns_op. ``texts``: up to three pairs of offset and length; an absent text is ``(0, 0)``."""
+    op = _ffi.new("struct ns_op *", {"kind": kind, "flags": flags, "fd": fd, "fd2": fd2, "a": a, "b": b, "c": c})
+    for index, (offset, length) in enumerate(texts):
+        op.text[index].offset, op.text[index].length = offset, length
+    return bytes(_ffi.buffer(op))
+
+
+def pack_head(
+    *,
+    size: int,
+    op_count: int,
+    fd_count: int,
+    new_namespaces: int = 0,
+    join_namespaces: int = 0,
+    cgroup_fd: int = -1,
+    procs_fds: Sequence[int] = (),
+) -> bytes:
+    """The struct ns_plan that heads a plan of ``size`` bytes in all."""
+    head = _ffi.new("struct ns_plan *")
+    head.magic, head.version = abi.NS_PLAN_MAGIC, abi.NS_PLAN_VERSION
+    head.size, head.op_count, head.fd_count = size, op_count, fd_count
+    head.new_namespaces, head.join_namespaces = new_namespaces, join_namespaces
+    head.cgroup_fd, head.procs_count = cgroup_fd, len(procs_fds)
+    for index, fd in enumerate(procs_fds):
+        head.procs_fd[index] = fd
+    return bytes(_ffi.buffer(head))
+
+
+def pack_request(kind: int, serial: int, *, flags: int = 0, value: int = 0, id: str = "", log: str = "") -> bytes:
+    """One struct ns_request. Raises ValueError for an id or log name that does not fit."""
+    if len(id.encode()) >= abi.NS_ID_MAX or len(log.encode()) >= abi.NS_NAME_MAX:
+        raise ValueError("the id or the log name is too long")
+    fields = {"kind": kind, "flags": flags, "serial": serial, "value": value, "id": id.encode(), "log": log.encode()}
+    return bytes(_ffi.buffer(_ffi.new("struct ns_request *", fields)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A step that went wrong. ``index``: which operation of the plan, or None. ``step`` 0: none."""
+
+    step: int
+    errno: int
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What the shim says: struct ns_message. Times in nanoseconds since the epoch; ``failure`` None: there is none."""
+
+    kind: int
+    state: int
+    serial: int
+    failure: Failure | None
+    pid: int
+    start_ticks: int
+    started_ns: int
+    exited_ns: int
+    wait_status: int
+    dropped: int
+    tolerated: tuple[Failure, ...]
+    id: str
+
+
+def _failure(raw: Any) -> Failure:
+    return Failure(step=raw.step, errno=raw.error, index=None if raw.index == abi.NS_NO_INDEX else raw.index)
+
+
+def unpack_message(data: bytes) -> Message:
+    """Raises ValueError when this is not a struct ns_message."""
+    if len(data) != MESSAGE_SIZE:
+        raise ValueError(f"a message of the shim has {MESSAGE_SIZE} bytes, not {len(data)}")
+    raw = _ffi.cast("struct ns_message *", _ffi.from_buffer(data))
+    return Message(
+        kind=raw.kind,
+        state=raw.state,
+        serial=raw.serial,
+        failure=_failure(raw.failure) if raw.failure.step else None,
+        pid=raw.pid,
+        start_ticks=raw.start_ticks,
+        started_ns=raw.started_ns,
+        exited_ns=raw.exited_ns,
+        wait_status=raw.wait_status,
+        dropped=raw.dropped,
+        tolerated=tuple(
+            _failure(raw.tolerated[index]) for index in range(min(raw.tolerated_count, len(raw.tolerated)))
+        ),
+        id=_ffi.string(raw.id).decode("utf-8", "replace"),
+    )
+
+
+def step_name(step: int) -> str:
+    """``abi.NS_OP_FS`` → ``"fs"``, ``abi.NS_STEP_CLONE`` → ``"clone"``: a word for error messages and tests."""
+    for enum, prefix in (("enum ns_op_kind", "NS_OP_"), ("enum ns_step", "NS_STEP_")):
+        name: str | None = _ffi.typeof(enum).elements.get(step)
+        if name is not None:
+            return name.removeprefix(prefix).lower().replace("_", "-")
+    return f"step {step}"
