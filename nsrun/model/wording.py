@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 
-__all__ = ["Path", "listed", "printable", "quoted", "render_path", "suggestion"]
+__all__ = ["Path", "listed", "printable", "quoted", "render_path", "suggestion", "words"]
 
 Path = tuple[str | int, ...]
 """Where a field is: keys and indexes from the document's root."""
@@ -42,6 +42,11 @@ def render_path(path: Path) -> str:
         else:
             text += f"[{quoted(part)}]"
     return text
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a long list, for tables."""
+    return frozenset(text.split())
 
 
 def listed(choices: Iterable[str]) -> str:

@@ -1,0 +1,41 @@
+"""The UID of a pod that has none: made from what the pod is and where it comes from, as for the kubelet's static pods.
+
+The same content in the same file has the same UID after every restart; an edit that changes the pod, or another name of
+the file, gives another UID, and so another pod. An edit of comments or of the order of keys gives the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+from nsrun.model.encode import encode_pod
+from nsrun.model.pod import Pod
+from nsrun.model.update import MANIFEST_ANNOTATION
+
+__all__ = ["CONFIG_HASH", "CONFIG_SEEN", "CONFIG_SOURCE", "identify"]
+
+CONFIG_HASH = "kubernetes.io/config.hash"
+CONFIG_SOURCE = "kubernetes.io/config.source"
+CONFIG_SEEN = "kubernetes.io/config.seen"
+
+
+def identify(pod: Pod, *, node_name: str, origin: str) -> Pod:
+    """The pod with its UID and the kubelet's annotations. ``origin``: the absolute path of its file."""
+    uid = pod.uid or _hash(pod, node_name, origin)
+    annotations = {
+        **pod.metadata.annotations,
+        CONFIG_HASH: uid,
+        CONFIG_SOURCE: "file",
+        MANIFEST_ANNOTATION: origin,
+    }
+    return replace(pod, metadata=replace(pod.metadata, uid=uid, annotations=annotations))
+
+
+def _hash(pod: Pod, node_name: str, origin: str) -> str:
+    """32 hexadecimal digits. A field that a later version adds must stay out of the encoded form while it holds its
+    default, or an upgrade would replace every pod."""
+    content = json.dumps(encode_pod(pod), sort_keys=True, separators=(",", ":"))
+    parts = (content, f"host:{node_name}", f"file:{origin}")
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
