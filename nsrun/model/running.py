@@ -32,10 +32,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedVolume:
-    """A volume that is ready to be bound into containers. ``path``: on the host, chosen by nsrun or by the manifest."""
+    """A volume that is ready to be bound into containers. ``path``: on the host, chosen by nsrun or by the manifest.
+    ``warnings``: what was asked for and will not be enforced."""
 
     name: str
     path: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
