@@ -53,6 +53,16 @@ class Layout:
         return self.run_dir / "network" / "leases"
 
     @property
+    def last_address(self) -> Path:
+        """Names the address that was leased last, so that the next one is another."""
+        return self.run_dir / "network" / "last-address"
+
+    @property
+    def sysctls(self) -> Path:
+        """The host's settings that nsrun changed, as they were before."""
+        return self.run_dir / "network" / "sysctls.json"
+
+    @property
     def stage(self) -> Path:
         """An empty directory: where a child, in its own mount namespace, mounts a rootfs before it pivots."""
         return self.run_dir / "stage"

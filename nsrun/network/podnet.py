@@ -1,0 +1,316 @@
+"""How one pod gets its network: six steps in order, each with its undoing, each of which can be done again.
+
+A crash anywhere leaves a prefix of the steps done (the last one perhaps half): ``attach`` goes on from there, ``detach``
+undoes it. The lease is taken first and given back last, so whoever owns anything here is found in the book of leases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+from types import TracebackType
+
+from nsrun.errors import InternalError, NetworkError, describe_errno
+from nsrun.model.container import Protocol
+from nsrun.network.bridge import Bridge, mac_of
+from nsrun.network.dns import render_resolv_conf
+from nsrun.network.hosts import hostname, render_hosts
+from nsrun.network.ipam import Lease, LeaseBook
+from nsrun.network.netlink import (
+    Link,
+    RouteSocket,
+    add_address,
+    add_forwarding_entry,
+    add_neighbour,
+    add_route,
+    add_veth,
+    delete_link,
+    delete_neighbour,
+    set_bridge_port,
+    set_link,
+)
+from nsrun.network.netns import create_pin, open_pin, remove_pin
+from nsrun.network.packetfilter import PacketFilter
+from nsrun.network.portmap import HostPort, Member, find_conflict, listening_ports
+from nsrun.support.atomic import write_atomic
+from nsrun.support.fds import Fd
+from nsrun.support.layout import Layout, PodName
+
+__all__ = ["Plumbing", "Site", "Step", "link_name", "member_of", "parse_alias"]
+
+_INSIDE = "eth0"
+_OUR_MACS = "0a:58:"
+_DEFAULT = IPv4Network("0.0.0.0/0")
+_ALIAS_MAX = 255  # IFALIASZ, without its NUL
+_PROC_NET = Path("/proc/thread-self/net")
+
+
+def link_name(uid: str) -> str:
+    """The host-side end of a pod's link: told from the UID, and short enough for an interface (IFNAMSIZ)."""
+    return f"nsr{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+
+
+def member_of(lease: Lease) -> Member:
+    """The pod as the packet filter sees it."""
+    return Member(link=link_name(lease.uid), mac=mac_of(lease.address), address=lease.address, ports=lease.ports)
+
+
+def alias_of(lease: Lease) -> str:
+    """What ``ip link`` shows beside the host-side end; without the name when both do not fit."""
+    alias = f"nsrun {lease.uid} {lease.name}"
+    return alias if len(alias) <= _ALIAS_MAX else f"nsrun {lease.uid}"[:_ALIAS_MAX]
+
+
+def parse_alias(alias: str) -> tuple[PodName, str] | None:
+    """The pod's name and UID, from what ``alias_of`` wrote; None for anything else."""
+    words = alias.split(" ")
+    if len(words) != 3 or words[0] != "nsrun":
+        return None
+    namespace, separator, name = words[2].partition("/")
+    return (PodName(namespace=namespace, name=name), words[1]) if separator else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step. ``what`` says what doing it does; ``do`` and ``undo`` block, and raise NetworkError or OSError."""
+
+    what: str
+    do: Callable[[], None]
+    undo: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What all pods share. ``resolv_conf`` gives the text of the host's."""
+
+    layout: Layout
+    bridge: Bridge
+    leases: LeaseBook
+    filter: PacketFilter
+    resolv_conf: Callable[[], str]
+
+
+class Plumbing:
+    """One pod's steps. Used by one thread, as a context manager: it holds the pod's namespace open between steps."""
+
+    def __init__(self, site: Site, *, name: PodName, uid: str, ports: tuple[HostPort, ...] = ()) -> None:
+        self._site = site
+        self._name = name
+        self._uid = uid
+        self._ports = ports
+        self._link = link_name(uid)
+        self._path = site.layout.netns(name)
+        self._lease: Lease | None = None
+        self._namespace: Fd | None = None  # set by ``_pin``, with ``_inside``
+        self._inside: RouteSocket | None = None
+        self._open = ExitStack()
+        self.new = False
+        """Whether this object made the pod's lease, so that nothing of the pod was there before."""
+
+    def __enter__(self) -> Plumbing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def steps(self) -> tuple[Step, ...]:
+        """In the order of attaching; detaching undoes them in reverse."""
+        return (
+            Step(what="lease an address and host ports", do=self._take_lease, undo=self._release),
+            Step(what="pin a network namespace", do=self._pin, undo=self._unpin),
+            Step(what="plug it into the bridge", do=self._plug, undo=self._forget_neighbour),
+            Step(what="set address and routes inside", do=self._configure, undo=self._nothing),
+            Step(what="let it through the packet filter", do=self._admit, undo=self._expel),
+            Step(what="write hosts and resolv.conf", do=self._write_files, undo=self._remove_files),
+        )
+
+    @property
+    def lease(self) -> Lease:
+        """The pod's lease, once the first step was done."""
+        if self._lease is None:
+            raise InternalError("a pod's network was asked for its lease before it had one")
+        return self._lease
+
+    def delete_link(self) -> None:
+        """Deletes the link at once, which takes the kernel milliseconds: for a namespace that somebody still holds."""
+        with RouteSocket.open() as rtnetlink:
+            rtnetlink.send([delete_link(self._link)])
+
+    # --- the lease
+
+    def _take_lease(self) -> None:
+        self._lease, self.new = self._site.leases.acquire(self._uid, self._name, self._ports)
+        if self.new:
+            self._refuse_served_ports()
+
+    def _refuse_served_ports(self) -> None:
+        """A port that a program of the host serves is not taken away from it (the rules would win over its socket)."""
+        for protocol in {port.protocol for port in self._ports}:
+            for table in _socket_tables(protocol):
+                clash = find_conflict(self._ports, listening_ports(table, protocol))
+                if clash is not None:
+                    raise NetworkError(
+                        f'cannot publish host port {clash} for pod "{self._name}": a program of this host serves it',
+                        hint=f"see ss -lnp 'sport = {clash.host_port}', or choose another hostPort",
+                    )
+
+    def _release(self) -> None:
+        self._site.leases.release(self._uid)
+
+    def _known_lease(self) -> Lease | None:
+        """The lease as the book has it, for undoing."""
+        if self._lease is None:
+            self._lease = self._site.leases.find(self._uid)
+        return self._lease
+
+    # --- the namespace
+
+    def _pin(self) -> None:
+        opened = open_pin(self._path)
+        if opened is not None and not self._is_usable(opened[1]):
+            opened[1].close()
+            opened[0].close()
+            remove_pin(self._path)
+            opened = None
+        namespace, inside = opened if opened is not None else create_pin(self._path)
+        self._namespace = self._open.enter_context(namespace)
+        self._inside = self._open.enter_context(inside)
+
+    def _is_usable(self, inside: RouteSocket) -> bool:
+        """True: it is this pod's, or empty. False: an earlier pod of the same name left it. Raises for a stranger's."""
+        plug = _plug_in(inside)
+        if plug is None or plug.mac == mac_of(self.lease.address):
+            return True
+        if plug.mac.startswith(_OUR_MACS):
+            return False
+        raise NetworkError(
+            f'cannot use network namespace "{self._path}" for pod "{self._name}": it is in use, and not by nsrun',
+            hint=f"ip netns delete {self._path.name}",
+        )
+
+    def _unpin(self) -> None:
+        """The kernel takes down the namespace and both ends of the link, soon after the last process in it ends."""
+        lease = self._known_lease()
+        opened = open_pin(self._path) if lease is not None else None
+        if opened is None:
+            if lease is not None:
+                remove_pin(self._path)  # half a pin
+            return
+        with opened[0], opened[1] as inside:
+            plug = _plug_in(inside)
+        if plug is None or lease is None or plug.mac == mac_of(lease.address):
+            remove_pin(self._path)
+
+    # --- the link
+
+    def _plug(self) -> None:
+        if self._inside is None or self._namespace is None:
+            raise InternalError("a pod was to be plugged in before it had a namespace")
+        mac = mac_of(self.lease.address)
+        with RouteSocket.open() as rtnetlink:
+            bridge = _index(self._site.bridge.name)
+            if bridge == 0:
+                raise NetworkError(
+                    f'cannot plug in pod "{self._name}": bridge "{self._site.bridge.name}" is gone',
+                    hint="restart nsrun",
+                )
+            if self._inside.index(_INSIDE) == 0 or not _index(self._link):
+                creation = add_veth(
+                    self._link,
+                    bridge=bridge,
+                    peer=_INSIDE,
+                    peer_mac=mac,
+                    netns=self._namespace.fileno(),
+                    mtu=self._site.bridge.mtu,
+                )
+                # A link that leads elsewhere belongs to a namespace of this pod whose pin was lost.
+                rtnetlink.send([delete_link(self._link), creation] if _index(self._link) else [creation])
+            rtnetlink.send(
+                [
+                    set_bridge_port(self._link, alias=alias_of(self.lease)),
+                    add_forwarding_entry(_index(self._link), mac),
+                    add_neighbour(bridge, self.lease.address, mac),
+                ]
+            )
+
+    def _forget_neighbour(self) -> None:
+        lease, bridge = self._known_lease(), _index(self._site.bridge.name)
+        if lease is not None and bridge:
+            with RouteSocket.open() as rtnetlink:
+                rtnetlink.send([delete_neighbour(bridge, lease.address)])
+
+    def _configure(self) -> None:
+        if self._inside is None:
+            raise InternalError("a pod was to get its address before it had a namespace")
+        link, gateway = self._inside.index(_INSIDE), self._site.bridge.gateway.ip
+        self._inside.send(
+            [
+                set_link(_INSIDE),
+                add_address(link, IPv4Interface((self.lease.address, 32))),
+                add_route(link, IPv4Network((gateway, 32)), gateway=None),
+                add_route(link, _DEFAULT, gateway=gateway),
+                add_neighbour(link, gateway, mac_of(gateway)),
+            ]
+        )
+
+    def _nothing(self) -> None:
+        """What is inside the namespace goes with it."""
+
+    # --- the packet filter
+
+    def _admit(self) -> None:
+        self._site.filter.admit(member_of(self.lease))
+
+    def _expel(self) -> None:
+        lease = self._known_lease()
+        if lease is not None:
+            self._site.filter.expel(member_of(lease))
+
+    # --- files
+
+    def _write_files(self) -> None:
+        """Written once in a pod's life: its containers have them mounted, and may have changed them."""
+        layout = self._site.layout
+        hosts, resolv_conf = layout.etc_hosts(self._uid), layout.resolv_conf(self._uid)
+        layout.pods.mkdir(mode=0o700, parents=True, exist_ok=True)
+        layout.pod(self._uid).mkdir(mode=0o700, exist_ok=True)
+        if self.new or not hosts.exists():
+            text = render_hosts(self.lease.address, hostname(self._name.name))
+            write_atomic(hosts, text.encode(), mode=0o644, durable=False)
+        if self.new or not resolv_conf.exists():
+            text = render_resolv_conf(self._site.resolv_conf())
+            write_atomic(resolv_conf, text.encode(), mode=0o644, durable=False)
+
+    def _remove_files(self) -> None:
+        for path in (self._site.layout.etc_hosts(self._uid), self._site.layout.resolv_conf(self._uid)):
+            path.unlink(missing_ok=True)
+
+
+def _plug_in(inside: RouteSocket) -> Link | None:
+    """The pod's end of a link, in its namespace."""
+    return next((link for link in inside.links() if link.name == _INSIDE), None)
+
+
+def _index(link: str) -> int:
+    """0 when there is no such interface in this thread's namespace."""
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return 0
+
+
+def _socket_tables(protocol: Protocol) -> tuple[str, ...]:
+    """The kernel's tables of sockets, IPv4's and IPv6's."""
+    name = protocol.lower()
+    paths = (_PROC_NET / name, _PROC_NET / f"{name}6")
+    try:
+        return tuple(path.read_text() for path in paths if path.exists())
+    except OSError as error:
+        raise NetworkError(f"cannot list the sockets of this host: {describe_errno(error.errno or 0)}") from error

@@ -1,0 +1,239 @@
+"""The pod network as the supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from threading import Lock
+
+from nsrun.errors import NetworkError, describe_errno
+from nsrun.model.pod import Pod
+from nsrun.model.running import Attachment
+from nsrun.network.bridge import Bridge
+from nsrun.network.dns import wants_upstream_file
+from nsrun.network.forwarding import Forwarding
+from nsrun.network.ipam import LeaseBook
+from nsrun.network.netlink import RouteSocket
+from nsrun.network.nft import Nftables
+from nsrun.network.packetfilter import PacketFilter
+from nsrun.network.podnet import Plumbing, Site, link_name, member_of, parse_alias
+from nsrun.network.portmap import Member, host_ports
+from nsrun.network.sysctls import Sysctls
+from nsrun.network.tablewatch import table_deletions
+from nsrun.support.layout import Layout, PodName
+
+__all__ = ["NetworkService"]
+
+_SYSTEMD_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
+_SOMEWHERE_ELSE = "192.0.2.1"  # TEST-NET-1: nothing is sent there, only the route is looked up
+_LINK_GRACE = 0.5  # seconds in which the kernel takes down a namespace that nobody holds
+_LINK_POLL = 0.002
+_STRIPES = 64
+
+
+class NetworkService:
+    """Bridge, addresses, namespaces, host ports. ``start`` comes first; every method may be called again.
+
+    The work is done in threads; two calls for pods of one name wait for each other, also when the first was cancelled
+    (its thread goes on to the end of what it does).
+    """
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        pod_cidr: IPv4Network,
+        bridge: str = "nsrun0",
+        host_resolv_conf: Path = Path("/etc/resolv.conf"),
+        upstream_resolv_conf: Path = _SYSTEMD_RESOLVED,
+    ) -> None:
+        """``upstream_resolv_conf``: used instead when the host's names only itself. Raises NetworkError for a range too small."""
+        self._layout = layout
+        self._pod_cidr = pod_cidr
+        self._host_resolv_conf = host_resolv_conf
+        self._upstream_resolv_conf = upstream_resolv_conf
+        nft = Nftables()
+        self._sysctls = Sysctls(layout.sysctls)
+        self._bridge = Bridge(name=bridge, pods=pod_cidr, sysctls=self._sysctls)
+        self._leases = LeaseBook(layout.leases, pod_cidr, last=layout.last_address)
+        self._filter = PacketFilter(nft=nft, bridge=bridge, pods=pod_cidr, members=self._members)
+        self._forwarding = Forwarding(nft=nft, bridge=bridge)
+        self._site = Site(
+            layout=layout,
+            bridge=self._bridge,
+            leases=self._leases,
+            filter=self._filter,
+            resolv_conf=self._read_resolv_conf,
+        )
+        self._locks = tuple(Lock() for _ in range(_STRIPES))  # by pod name
+
+    async def start(self) -> tuple[str, ...]:
+        """Bridge, packet filter, settings: made, completed, or repaired. Pods that are attached stay so.
+
+        Returns what this machine withholds, one sentence each. Raises NetworkError.
+        """
+        return await asyncio.to_thread(self._start)
+
+    async def guard(self) -> None:
+        """Makes the packet filter's tables again whenever somebody flushes the whole ruleset. Runs until it is cancelled."""
+        async for _ in table_deletions():
+            if await asyncio.to_thread(self._filter.missing):
+                await asyncio.to_thread(self._filter.rebuild)
+
+    async def attach(self, pod: Pod) -> Attachment:
+        """Namespace, veth, address, routes, host ports and hosts files for the pod. Raises NetworkError.
+
+        An attempt that fails leaves nothing behind, unless the pod was attached before.
+        """
+        return await asyncio.to_thread(self._attach, pod)
+
+    async def detach(self, name: PodName, uid: str) -> None:
+        """Removes all of it, also of a pod that was attached half or not at all. Raises NetworkError."""
+        await asyncio.to_thread(self._detach, name, uid)
+        if not await _gone(link_name(uid)):
+            await asyncio.to_thread(self._delete_link, name, uid)
+        # Last: from here on the address may be another pod's.
+        await asyncio.to_thread(self._release, uid)
+
+    async def owners(self) -> frozenset[tuple[PodName, str]]:
+        """Pods (name and UID) that own something here now: they have a lease, or a link that says whose it is."""
+        return await asyncio.to_thread(self._owners)
+
+    async def tear_down(self) -> None:
+        """Removes the bridge and the tables: everything that belongs to no single pod. Raises NetworkError."""
+        await asyncio.to_thread(self._tear_down)
+
+    # --- what follows blocks
+
+    def _start(self) -> tuple[str, ...]:
+        try:
+            self._leases.clear_debris()
+            self._check_leases()
+        except OSError as error:
+            raise _failure(f'cannot read the leases in "{self._layout.leases}"', error) from error
+        return self._bridge.ensure(filters=self._filter.rebuild) + self._forwarding.allow()
+
+    def _check_leases(self) -> None:
+        for lease in self._leases.all():
+            if lease.address not in self._pod_cidr:
+                raise NetworkError(
+                    f'cannot use {self._pod_cidr} for pods: pod "{lease.name}" runs at {lease.address}',
+                    hint="go back to the range it was started with, or run nsrun down first",
+                )
+
+    def _attach(self, pod: Pod) -> Attachment:
+        with self._lock(pod.name), self._plumbing(pod.name, pod) as plumbing:
+            steps = plumbing.steps()
+            try:
+                for step in steps:
+                    step.do()
+            except BaseException as error:
+                if plumbing.new:
+                    self._undo(plumbing)
+                if isinstance(error, OSError):
+                    raise _failure(f'cannot attach pod "{pod.name}" to the network', error) from error
+                raise
+            return Attachment(
+                netns=str(self._layout.netns(pod.name)),
+                address=str(plumbing.lease.address),
+                gateway=str(self._bridge.gateway.ip),
+                host_ip=str(self._host_address()),
+            )
+
+    def _undo(self, plumbing: Plumbing) -> None:
+        """After a failed first attempt: everything, the slow way."""
+        first, *others = plumbing.steps()
+        for step in reversed(others):
+            step.undo()
+        plumbing.delete_link()
+        first.undo()
+
+    def _detach(self, name: PodName, uid: str) -> None:
+        with self._lock(name), Plumbing(self._site, name=name, uid=uid) as plumbing:
+            try:
+                for step in reversed(plumbing.steps()[1:]):
+                    step.undo()
+            except OSError as error:
+                raise _failure(f'cannot detach pod "{name}" from the network', error) from error
+
+    def _delete_link(self, name: PodName, uid: str) -> None:
+        with self._lock(name), Plumbing(self._site, name=name, uid=uid) as plumbing:
+            plumbing.delete_link()
+
+    def _release(self, uid: str) -> None:
+        try:
+            self._leases.release(uid)
+        except OSError as error:
+            raise _failure(f'cannot release the address of pod "{uid}"', error) from error
+
+    def _owners(self) -> frozenset[tuple[PodName, str]]:
+        with RouteSocket.open() as rtnetlink:
+            aliases = (parse_alias(link.alias) for link in rtnetlink.links() if link.kind == "veth")
+            linked = {owner for owner in aliases if owner is not None}
+        leased = {(lease.name, lease.uid) for lease in self._leases.all()}
+        return frozenset(linked | leased)
+
+    def _tear_down(self) -> None:
+        try:
+            self._forwarding.withdraw()
+            self._bridge.remove()
+            self._filter.remove()
+            self._leases.remove()
+        except OSError as error:
+            raise _failure("cannot remove the pod network", error) from error
+
+    def _plumbing(self, name: PodName, pod: Pod) -> Plumbing:
+        return Plumbing(self._site, name=name, uid=pod.uid, ports=host_ports(pod))
+
+    def _lock(self, name: PodName) -> Lock:
+        return self._locks[hash(name) % _STRIPES]
+
+    def _members(self) -> Sequence[Member]:
+        return tuple(member_of(lease) for lease in self._leases.all())
+
+    def _read_resolv_conf(self) -> str:
+        """The host's resolv.conf, or the one that names the servers a local resolver asks. "" when there is none."""
+        text = _read_if_present(self._host_resolv_conf)
+        if wants_upstream_file(text):
+            return _read_if_present(self._upstream_resolv_conf) or text
+        return text
+
+    def _host_address(self) -> IPv4Address:
+        """The address this host has towards the default route, else its first that is not loopback, else the bridge's."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((_SOMEWHERE_ELSE, 9))
+                return IPv4Address(probe.getsockname()[0])
+            except OSError:
+                pass  # no default route
+        with RouteSocket.open() as rtnetlink:
+            found = [address.ip for _, address in rtnetlink.addresses() if not address.is_loopback]
+        return next((address for address in found if address != self._bridge.gateway.ip), self._bridge.gateway.ip)
+
+
+async def _gone(link: str) -> bool:
+    """Waits for the kernel to take the link down with its namespace. False: it is still there after a grace."""
+    try:
+        async with asyncio.timeout(_LINK_GRACE):
+            while True:
+                try:
+                    socket.if_nametoindex(link)
+                except OSError:
+                    return True
+                await asyncio.sleep(_LINK_POLL)
+    except TimeoutError:
+        return False
+
+
+def _read_if_present(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _failure(what: str, error: OSError) -> NetworkError:
+    return NetworkError(f"{what}: {describe_errno(error.errno or 0)}")
