@@ -234,6 +234,7 @@ int ns_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsi
 int ns_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int ns_umount(const char *target, int flags);
 int ns_setns(int fd, int flags);
+int ns_syncfs(int fd);
 int ns_unshare(int flags);
 
 /* Is this plan well formed? Fills *failure and returns -EINVAL when it is not. The same function guards the shim. */

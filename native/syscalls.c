@@ -3,6 +3,7 @@
 #include "nsrun_abi.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 static int result(int value)
 {
@@ -43,6 +44,11 @@ int ns_umount(const char *target, int flags)
 int ns_setns(int fd, int flags)
 {
         return result(sys_setns(fd, flags));
+}
+
+int ns_syncfs(int fd)
+{
+        return result(syncfs(fd));
 }
 
 int ns_unshare(int flags)

@@ -81,6 +81,7 @@ __all__ = [
     "socket_in",
     "spawn_shim",
     "step_name",
+    "syncfs",
     "umount",
     "unpack_message",
     "unshare",
@@ -205,6 +206,11 @@ def unshare(flags: int) -> None:
 def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int) -> Fd:
     """openat2(2), close-on-exec."""
     return Fd(_checked(_lib.ns_openat2(dir_fd, os.fsencode(path), flags, mode, resolve), path))
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): everything written to the file system of ``fd`` is on its disk."""
+    _checked(_lib.ns_syncfs(fd), "file system")
 
 
 def open_tree(dir_fd: int, path: str, flags: int) -> Fd:
