@@ -1,0 +1,121 @@
+"""A layer's blob as uncompressed chunks: gzip (isal), zstd (zstandard) or plain, never more than a chunk in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import zstandard
+from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
+
+from nsrun.images.limits import Limits
+
+__all__ = ["CorruptBlob", "decompressed", "is_layer_type"]
+
+CHUNK = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2): 0x184D2A50 to 0x184D2A5F.
+ZSTD_SKIPPABLE = frozenset(bytes((0x50 + n, 0x2A, 0x4D, 0x18)) for n in range(16))
+
+_LAYER_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.layer.v1.tar",
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        "application/vnd.oci.image.layer.v1.tar+zstd",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        "application/vnd.docker.image.rootfs.diff.tar",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    }
+)
+
+
+class CorruptBlob(ValueError):
+    """The blob is no layer that can be read: damaged, cut off, or a bomb."""
+
+
+def is_layer_type(media_type: str) -> bool:
+    """Whether a descriptor of this media type is a layer that can be unpacked."""
+    return media_type in _LAYER_TYPES
+
+
+def decompressed(blob: int, *, limits: Limits) -> Iterator[bytes]:
+    """The chunks of the open blob, uncompressed, up to its very end.
+
+    The first bytes decide how it is compressed: media types and content disagree in the wild, a tar cannot begin like
+    gzip or zstd, and the diff_id has the last word anyway. Raises CorruptBlob, OSError.
+    """
+    source = _Source(blob)
+    magic = os.pread(blob, 4, 0)
+    if magic.startswith(GZIP_MAGIC):
+        chunks = _gzip(source)
+    elif magic == ZSTD_MAGIC or magic in ZSTD_SKIPPABLE:
+        chunks = _zstd(source, limits)
+    else:
+        chunks = iter(lambda: source.read(CHUNK), b"")
+    return _bounded(chunks, source, limits)
+
+
+class _Source:
+    """The blob, read from its start; counts what was read."""
+
+    def __init__(self, blob: int) -> None:
+        self._blob = blob
+        self.consumed = 0
+
+    def read(self, size: int = CHUNK) -> bytes:
+        data = os.pread(self._blob, min(size, CHUNK) if size >= 0 else CHUNK, self.consumed)
+        self.consumed += len(data)
+        return data
+
+
+def _bounded(chunks: Iterator[bytes], source: _Source, limits: Limits) -> Iterator[bytes]:
+    produced = 0
+    for chunk in chunks:
+        produced += len(chunk)
+        if produced > limits.size:
+            raise CorruptBlob(f"it is larger than {limits.size} bytes uncompressed")
+        if produced > limits.ratio_from and produced > limits.ratio * source.consumed:
+            raise CorruptBlob(f"it grows more than {limits.ratio} times when uncompressed, like a decompression bomb")
+        yield chunk
+
+
+def _gzip(source: _Source) -> Iterator[bytes]:
+    """Members follow one another (RFC 1952, 2.2); pigz and eStargz write many."""
+    data = source.read()
+    while data:
+        member = IgzipDecompressor(flag=DECOMP_GZIP)
+        while not member.eof:
+            if member.needs_input and not data:
+                raise CorruptBlob("its gzip stream is cut off")
+            try:
+                chunk = member.decompress(data, CHUNK)
+            except IsalError as error:  # type: ignore[misc]  # its stub makes it an instance
+                raise CorruptBlob(f"its gzip stream is damaged: {_cause(error)}") from None
+            data = source.read() if member.needs_input and not member.eof else b""
+            yield chunk
+        data = member.unused_data or source.read()
+        if len(data) < len(GZIP_MAGIC):
+            data += source.read()
+        if data and not data.startswith(GZIP_MAGIC):
+            raise CorruptBlob("something follows the end of its gzip stream")
+
+
+def _zstd(source: _Source, limits: Limits) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=limits.zstd_window)
+    with decompressor.stream_reader(source, read_across_frames=True, closefd=False) as reader:  # type: ignore[arg-type]
+        try:
+            while chunk := reader.read(CHUNK):
+                yield chunk
+        except zstandard.ZstdError as error:
+            raise CorruptBlob(f"its zstd stream is damaged: {_cause(error)}") from None
+
+
+def _cause(error: Exception) -> str:
+    text = str(error).removeprefix("zstd decompress error: ").lower()
+    return "it needs too large a window" if "frame requires too much memory" in text else text
