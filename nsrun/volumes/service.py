@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -85,31 +86,36 @@ class VolumeService:
 
 
 def _unmount_below(directory: Path) -> None:
-    """Detaches every mount below a directory, the deepest first: ours, and whatever else was mounted into the tree, so
-    that removing the tree meets none of them. Detaching never touches content.
-
-    The kernel tells the mounts' paths, but parts of these lie in what a container could write: each is opened without
-    following any link, and unmounted by that descriptor.
-    """
+    """Detaches every mount below a directory: ours, and whatever else was mounted into the tree, so that removing the
+    tree meets none of them. Detaching never touches content. A mount that hides others is gone before these are
+    seen."""
     top = os.path.realpath(directory)
+    while points := _mounts_below(top):
+        with Fd.open(top, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW) as parent:
+            detached = [_detach(parent, point.removeprefix(f"{top}/")) for point in points]
+        if not any(detached):
+            return  # removing the tree will tell
+
+
+def _mounts_below(top: str) -> list[str]:
+    """Mount points below ``top``, the deepest first."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         mounts = parse_mountinfo(file.read())
-    points = [mount.point for mount in mounts if mount.point.startswith(f"{top}/")]
-    if not points:
-        return
-    with Fd.open(top, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW) as parent:
-        for point in sorted(points, key=len, reverse=True):
-            try:
-                opened = native.openat2(
-                    parent.fileno(),
-                    point.removeprefix(f"{top}/"),
-                    os.O_PATH,
-                    resolve=native.RESOLVE_BENEATH | native.RESOLVE_NO_SYMLINKS,
-                )
-            except FileNotFoundError:
-                continue
-            with opened:
-                native.umount(f"/proc/self/fd/{opened.fileno()}", native.MNT_DETACH)
+    return sorted((mount.point for mount in mounts if mount.point.startswith(f"{top}/")), key=len, reverse=True)
+
+
+def _detach(top: Fd, path: str) -> bool:
+    """The kernel told the path, but parts of it lie in what a container could write: so it is opened without following
+    any link, and unmounted by that descriptor. False when no mount is there to be seen."""
+    resolve = native.RESOLVE_BENEATH | native.RESOLVE_NO_SYMLINKS
+    try:
+        with native.openat2(top.fileno(), path, os.O_PATH, resolve=resolve) as mounted:
+            native.umount(f"/proc/self/fd/{mounted.fileno()}", native.MNT_DETACH)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
+            return False
+        raise
+    return True
 
 
 def _check_name(name: str, what: str) -> None:
