@@ -1,7 +1,7 @@
 """When something that failed is tried again: the kubelet's schedules, as functions of what happened. No clock in here.
 
-A crash loop (kuberuntime_manager.go doBackOff, client-go flowcontrol.Backoff): the first restart is immediate, the next ones
-wait 10, 20, 40, 80, 160 and then 300 seconds, counted from the end of the last run. A run that ends more than 600
+A crash loop (kuberuntime_manager.go doBackOff, client-go flowcontrol.Backoff): the first restart is immediate, the next
+ones wait 10, 20, 40, 80, 160 and then 300 seconds, counted from the end of the last run. A run that ends more than 600
 seconds after it was begun starts the schedule afresh.
 
 Steps that fail (image pulls; address, volumes, sandbox, removal) wait after the first failure already.

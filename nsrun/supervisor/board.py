@@ -56,7 +56,7 @@ class StatusBoard:
         )
 
     async def subscribe(self) -> AsyncIterator[Event]:
-        """Every event from the first ``anext`` on. A listener too slow for a thousand events misses the oldest of them."""
+        """Every event from the first ``anext`` on. A listener that lags by a thousand events misses the oldest."""
         queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=EVENTS_KEPT)
         self._listeners.add(queue)
         try:

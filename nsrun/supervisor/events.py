@@ -17,6 +17,7 @@ from nsrun.supervisor.status import full_name
 __all__ = [
     "Notice",
     "broken_manifest",
+    "cleaning_failed",
     "container_created",
     "container_killing",
     "container_started",
@@ -34,7 +35,6 @@ __all__ = [
     "start_failed",
     "unmaking_failed",
     "volumes_failed",
-    "waiting_for",
     "with_hint",
 ]
 
@@ -132,6 +132,10 @@ def host_withholds(name: str, what: str) -> Notice:
     return Notice(reason="HostLimitation", message=what, warning=True, container=name)
 
 
+def cleaning_failed(name: str, error: NsrunError) -> Notice:
+    return Notice(reason="FailedRemoveContainer", message=with_hint(error), warning=True, container=name)
+
+
 # --- the pod
 
 
@@ -163,10 +167,6 @@ def pod_ready(address: str) -> Notice:
 
 def rejected(reason: str, message: str) -> Notice:
     return Notice(reason=reason, message=f"Pod was rejected: {message}", warning=True)
-
-
-def waiting_for(what: str) -> Notice:
-    return Notice(reason="Waiting", message=f"Waiting for {what} to be gone")
 
 
 def broken_manifest() -> Notice:

@@ -1,4 +1,7 @@
-"""What the supervisor knows about one pod: frozen values. ``fold`` makes new ones, ``steps`` and ``status`` read them."""
+"""What the supervisor knows about one pod: frozen values. ``fold`` makes new ones; ``steps`` and ``status`` read them.
+
+Nothing here is stored: all of it can be found again on the machine (``recovery``), but for the memory of failures.
+"""
 
 from __future__ import annotations
 

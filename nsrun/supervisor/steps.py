@@ -1,7 +1,7 @@
 """What to do next for a pod: steps as values, chosen from the facts alone. Performing them is the worker's business.
 
-Level-triggered: nothing here remembers what was chosen before; a step is chosen as long as the facts ask for it, it is not
-under way, and it is not waiting for another try.
+Level-triggered: nothing here remembers what was chosen before; a step is chosen as long as the facts ask for it, it is
+not under way, and it is not waiting for another try.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from nsrun.model.running import ContainerId
-from nsrun.supervisor.facts import ContainerFacts, PodFacts
+from nsrun.supervisor.facts import PodFacts
 from nsrun.supervisor.lifecycle import ContainerState, PodState
 
 __all__ = [

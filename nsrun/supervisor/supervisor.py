@@ -1,0 +1,311 @@
+"""Keeps the machine as the manifests say: finds what is there, hears what is wanted, and employs one worker per pod.
+
+In this order: the runtime tells what an earlier supervisor left (``recovery``), and those pods are looked after at
+once; the manifests' source tells what is wanted; only then is anything ended, or removed that belongs to no pod
+(``collect``); from then on every change on either side is a new comparison of all that is wanted with all that is there
+(``reconciler``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from nsrun.errors import NsrunError
+from nsrun.model.pod import Pod
+from nsrun.model.running import AdoptedPod, ContainerExit, SandboxExit
+from nsrun.model.status import Event, EventType
+from nsrun.model.update import SourceUpdate
+from nsrun.supervisor import events, fold
+from nsrun.supervisor.backoff import BackoffSettings
+from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.collect import leftovers, owners
+from nsrun.supervisor.facts import PodFacts
+from nsrun.supervisor.lifecycle import PodState
+from nsrun.supervisor.podjson import read_pod
+from nsrun.supervisor.ports import Images, Manifests, Network, Runtime, Volumes
+from nsrun.supervisor.reconciler import Decision, Incumbent, Rejection, reconcile
+from nsrun.supervisor.recovery import adopted_facts, orphaned_facts
+from nsrun.supervisor.status import rejected_status
+from nsrun.supervisor.worker import Mechanisms, Worker
+from nsrun.support.clock import Clock
+from nsrun.support.layout import PodName
+
+__all__ = ["Supervisor", "SupervisorSettings"]
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 30.0
+"""Seconds until something of the supervisor's own that did not work is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorSettings:
+    """``max_pods``: how many pods run at once."""
+
+    max_pods: int = 110
+    backoffs: BackoffSettings = field(default_factory=BackoffSettings)
+
+
+class Supervisor:
+    """Belongs to one event loop. ``run`` once; ``stop`` and ``down`` end it."""
+
+    def __init__(
+        self,
+        *,
+        manifests: Manifests,
+        images: Images,
+        volumes: Volumes,
+        network: Network,
+        runtime: Runtime,
+        board: StatusBoard,
+        clock: Clock,
+        settings: SupervisorSettings | None = None,
+    ) -> None:
+        self._settings = settings if settings is not None else SupervisorSettings()
+        self._manifests = manifests
+        self._with = Mechanisms(
+            images=images,
+            volumes=volumes,
+            network=network,
+            runtime=runtime,
+            board=board,
+            clock=clock,
+            backoffs=self._settings.backoffs,
+        )
+        self._workers: dict[str, Worker] = {}  # by UID; each has a task in the group of ``run``
+        self._unread: dict[str, AdoptedPod] = {}  # found, but nothing says what they are, until the manifests do
+        self._unrouted: list[ContainerExit | SandboxExit] = []  # what was told of those
+        self._update: SourceUpdate | None = None  # what is wanted; None: nobody said yet
+        self._rejected: dict[str, Rejection] = {}  # by UID
+        self._retained: frozenset[PodName] = frozenset()  # whose broken manifest was talked of
+        self._names: dict[str, PodName | None] = {}  # of what was found lying about
+        self._collected = False
+        self._going_down = False
+        self._chores: set[asyncio.Task[None]] = set()  # all that ``stop`` has to cut off
+        self._look = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    # --- from outside
+
+    async def run(self) -> None:
+        """Runs until ``stop``, or until ``down`` is done. Cancelling it is a ``stop``: the pods run on.
+
+        Raises NsrunError when the machine cannot even be looked at.
+        """
+        found = await self._with.runtime.adopt()
+        async with asyncio.TaskGroup() as group:
+            self._recover(group, found)
+            for chore in (self._hear_exits, self._hear_updates, lambda: self._compare(group)):
+                self._keep(group.create_task(self._forever(chore)))
+            await self._stopped.wait()
+            for task in self._chores:
+                task.cancel()
+        logger.info("Stopped; %d pods run on", len(self._workers))
+
+    def stop(self) -> None:
+        """Ends ``run``; every pod runs on."""
+        self._stopped.set()
+
+    async def down(self) -> None:
+        """Terminates every pod, removes what belongs to one and what belongs to none, and ends ``run``, which must be
+        running.
+
+        Raises NetworkError when the bridge or the tables cannot be removed.
+        """
+        self._going_down = True
+        self._look.set()
+        await self._empty.wait()
+        await self._with.network.tear_down()
+        self.stop()
+
+    def retry_pulls(self) -> None:
+        """Tell it that the image store has something new: whoever waits for an image tries again at once."""
+        for worker in self._workers.values():
+            worker.retry_pulls()
+
+    # --- hearing
+
+    async def _forever(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """A chore never takes the others down: what goes wrong in it is logged, and it begins anew."""
+        while True:
+            try:
+                await chore()
+            except NsrunError as error:
+                logger.error("Cannot go on: %s; trying again in %g s", events.with_hint(error), AGAIN)
+            except Exception:
+                logger.exception("Internal error in the supervisor; trying again in %g s", AGAIN)
+            await self._with.clock.sleep(AGAIN)
+
+    async def _hear_exits(self) -> None:
+        async for told in self._with.runtime.exits():
+            uid = told.uid if isinstance(told, SandboxExit) else told.id.uid
+            if uid in self._unread:
+                self._unrouted.append(told)
+            else:
+                self._route(uid, told)
+
+    def _route(self, uid: str, told: ContainerExit | SandboxExit) -> None:
+        worker = self._workers.get(uid)
+        if worker is None:
+            logger.debug("Nobody waits for %r", told)
+        elif isinstance(told, SandboxExit):
+            worker.sandbox_exited(told)
+        else:
+            worker.container_exited(told)
+
+    async def _hear_updates(self) -> None:
+        async for update in self._manifests.updates():
+            self._update = update
+            problems, warnings = self._with.board.report(problems=update.problems, warnings=update.warnings)
+            for line in problems:
+                self._say("FailedValidation", line)
+            for line in warnings:
+                self._say("ManifestWarning", line)
+            self._look.set()
+
+    # --- comparing
+
+    async def _compare(self, group: asyncio.TaskGroup) -> None:
+        self._look.set()
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            if self._update is None and not self._going_down:
+                continue
+            if not self._collected:
+                await self._collect(group)
+            update = SourceUpdate(pods=()) if self._going_down or self._update is None else self._update
+            self._recognise(group, update)
+            self._apply(group, update, self._decide(update))
+            if self._going_down and self._collected and not self._workers:
+                self._empty.set()
+
+    def _decide(self, update: SourceUpdate) -> Decision:
+        incumbents = [
+            Incumbent(
+                uid=facts.uid,
+                name=facts.name,
+                pod=facts.pod,
+                leaving=facts.state in (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED),
+                finished=facts.state is PodState.FINISHED,
+            )
+            for facts in (worker.facts for worker in self._workers.values())
+        ]
+        return reconcile(update.pods, incumbents, max_pods=self._settings.max_pods, keeps=update.keeps)
+
+    def _apply(self, group: asyncio.TaskGroup, update: SourceUpdate, decision: Decision) -> None:
+        for uid in decision.terminate:
+            self._workers[uid].terminate()
+        for pod in decision.refresh:
+            self._workers[pod.uid].refresh(pod)
+        self._reject(decision.reject)
+        for pod in decision.start:
+            self._employ(group, fold.accepted(pod, self._with.clock.now()))
+        kept = {self._workers[uid].facts.name for uid in decision.keep}
+        self._say_retained(update.retained | {name for name in kept if name is not None})
+
+    def _say_retained(self, retained: frozenset[PodName]) -> None:
+        for worker in self._workers.values():
+            name = worker.facts.name
+            if name in retained and name not in self._retained:
+                worker.say(events.broken_manifest())
+        self._retained = retained
+
+    def _reject(self, rejections: tuple[Rejection, ...]) -> None:
+        """Pods turned away stay on the board as failed until there is room; those with another's UID have no place."""
+        board, before = self._with.board, self._rejected
+        self._rejected = {rejection.pod.uid: rejection for rejection in rejections}
+        for uid in before.keys() - self._rejected.keys() - self._workers.keys():
+            board.remove(uid)
+        for uid, rejection in self._rejected.items():
+            if before.get(uid) == rejection:
+                continue
+            now, pod = self._with.clock.now(), rejection.pod
+            if uid not in self._workers:
+                board.put(pod, rejected_status(pod, reason=rejection.reason, message=rejection.message, now=now))
+            if uid not in before:
+                self._say(rejection.reason, f"Pod was rejected: {rejection.message}", pod)
+
+    # --- finding
+
+    def _recover(self, group: asyncio.TaskGroup, found: Sequence[AdoptedPod]) -> None:
+        """Pods that can be read go on at once."""
+        for adopted in found:
+            pod = read_pod(adopted.document)
+            if pod is not None and pod.uid == adopted.uid:
+                self._adopt(group, adopted, pod)
+            else:
+                logger.warning('Cannot read what pod with UID "%s" is: waiting for its manifest', adopted.uid)
+                self._unread[adopted.uid] = adopted
+
+    def _adopt(self, group: asyncio.TaskGroup, adopted: AdoptedPod, pod: Pod) -> None:
+        facts = adopted_facts(adopted, pod, now=self._with.clock.now(), settings=self._settings.backoffs)
+        logger.info("Pod %s was found: %s, with %d runs", facts.label, facts.state, len(adopted.containers))
+        self._employ(group, facts)
+
+    def _recognise(self, group: asyncio.TaskGroup, update: SourceUpdate) -> None:
+        """Pods that could not be read are what the manifests say, or nobody's."""
+        wanted = {pod.uid: pod for pod in update.pods}
+        unread, self._unread = self._unread, {}
+        for uid, adopted in unread.items():
+            if uid in wanted:
+                self._adopt(group, adopted, wanted[uid])
+            else:
+                now = self._with.clock.now()
+                self._employ(group, orphaned_facts(adopted, self._names.get(uid), now=now))
+        unrouted, self._unrouted = self._unrouted, []
+        for told in unrouted:
+            self._route(told.uid if isinstance(told, SandboxExit) else told.id.uid, told)
+
+    async def _collect(self, group: asyncio.TaskGroup) -> None:
+        """Once, when it is known what is wanted: remains of pods that are neither wanted nor here are removed."""
+        try:
+            owned = await owners(self._with.network, self._with.volumes)
+        except NsrunError as error:
+            logger.error("Cannot look for remains: %s; trying again in %g s", events.with_hint(error), AGAIN)
+            self._keep(group.create_task(self._look_again()))
+            return
+        self._names, self._collected = dict(owned), True
+        wanted = () if self._going_down or self._update is None else self._update.pods
+        known = {*self._workers, *self._unread, *(pod.uid for pod in wanted)}
+        for uid, name in leftovers(owned, known=known).items():
+            logger.info('Remains of pod with UID "%s" are removed', uid)
+            self._employ(group, fold.orphan(uid, name, self._with.clock.now()))
+
+    async def _look_again(self) -> None:
+        await self._with.clock.sleep(AGAIN)
+        self._look.set()
+
+    # --- employing
+
+    def _employ(self, group: asyncio.TaskGroup, facts: PodFacts) -> None:
+        worker = Worker(facts, self._with, changed=self._look.set)
+        self._workers[facts.uid] = worker
+        self._keep(group.create_task(self._work(worker), name=f"pod {facts.uid}"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _work(self, worker: Worker) -> None:
+        await worker.run()
+        del self._workers[worker.facts.uid]
+        self._look.set()
+
+    def _say(self, reason: str, message: str, pod: Pod | None = None) -> None:
+        """An event of the node, or of a pod that has no worker."""
+        self._with.board.record(
+            Event(
+                time=self._with.clock.now(),
+                type=EventType.WARNING,
+                reason=reason,
+                message=message,
+                namespace=pod.metadata.namespace if pod is not None else "",
+                pod=pod.metadata.name if pod is not None else "",
+                uid=pod.uid if pod is not None else "",
+            )
+        )
