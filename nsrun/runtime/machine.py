@@ -1,0 +1,24 @@
+"""What of this machine goes into configurations, read once."""
+
+from __future__ import annotations
+
+import glob
+import resource
+
+from nsrun.host.facts import HostFacts
+from nsrun.runtime.ocispec import Machine
+
+__all__ = ["read_machine"]
+
+# Each core's own: masked where it is, since a mask must name what exists (GHSA: thermal counters as a side channel).
+_THERMAL = "/sys/devices/system/cpu/cpu*/thermal_throttle"
+
+
+def read_machine(facts: HostFacts) -> Machine:
+    """Limits count only where we lack CAP_SYS_RESOURCE, which lets a process raise its own."""
+    limits = {}
+    if "CAP_SYS_RESOURCE" not in facts.capabilities:
+        names = ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE")
+        hard = {name: resource.getrlimit(getattr(resource, name))[1] for name in names}
+        limits = {name: value for name, value in hard.items() if value != resource.RLIM_INFINITY}
+    return Machine(memory=facts.memory_total, hard_limits=limits, masked=tuple(sorted(glob.glob(_THERMAL))))
