@@ -33,7 +33,7 @@ def parse_documents(data: bytes, *, json_only: bool = False) -> tuple[Document, 
     as YAML's flow style where it is not. Never raises.
     """
     if len(data) > MAX_BYTES:
-        return (_unreadable(0, 0, f"must be at most {MAX_BYTES >> 20} MiB, not {len(data)} bytes"),)
+        return (_unreadable(0, 0, f"must be at most {MAX_BYTES >> 20} MiB"),)
     try:
         text = data.removeprefix(BOM).decode()
     except UnicodeDecodeError as error:

@@ -214,9 +214,9 @@ def _volume(place: Place) -> Volume | Missing:
         if entry.key in OTHER_SOURCES:
             place.problem(f"is not supported yet: use {' or '.join(SOURCES)}", at=entry)
         elif entry.key in SOURCES:
+            if sources:
+                place.problem("must not stand beside another source: a volume has one", at=entry)
             sources.append(_source(place.child(entry.key, entry.value)))
-    if len(sources) > 1:
-        place.problem(f"must have one source, not {len(sources)}")
     return Volume(name=named.get("name", ""), source=sources[0] if sources else defaults.volume_source())
 
 

@@ -38,4 +38,4 @@ def _hash(pod: Pod, node_name: str, origin: str) -> str:
     default, or an upgrade would replace every pod."""
     content = json.dumps(encode_pod(pod), sort_keys=True, separators=(",", ":"))
     parts = (content, f"host:{node_name}", f"file:{origin}")
-    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()

@@ -17,6 +17,8 @@ TEXTS = {
         'a key cannot stand here: quote a text that holds ": ", or correct the indentation'
     ),
     "find expected ':'": 'a key is not followed by ":"',
+    "did not find expected node content": "a value is expected here",
+    "did not find expected <document start>": "the document has ended, and something else follows",
     "did not find expected key": "a key is expected here: look at the indentation, and at unclosed quotes",
     "did not find expected '-' indicator": 'an item of the list ("- ") is expected here: look at the indentation',
     "found unexpected end of stream": "the quotes are not closed before the end of the document",

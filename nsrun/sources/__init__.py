@@ -1,0 +1,1 @@
+"""Where manifests come from: text in, desired pods out."""
