@@ -1,0 +1,131 @@
+"""``nsrun --manifests DIR``: the daemon in the foreground, and what it says to whoever started it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import click
+
+from nsrun import __version__
+from nsrun.cli.age import seconds_of
+from nsrun.errors import SettingsError
+from nsrun.model.status import PodStatus
+from nsrun.settings import Settings
+from nsrun.supervisor.board import StatusBoard
+from nsrun.support.layout import Layout, PodName
+
+__all__ = ["run_daemon"]
+
+
+def run_daemon(
+    layout: Layout,
+    manifests: Path,
+    *,
+    file_check_frequency: str,
+    pod_cidr: str,
+    bridge: str,
+    registries_conf: Path | None,
+    cgroup_root: str,
+    address: str,
+    read_only_port: int,
+    hostname_override: str | None,
+    max_pods: int,
+    pod_max_pids: int,
+    tips: bool,
+    verbose: bool,
+) -> int:
+    """Runs until a signal; returns the exit code. Raises NsrunError."""
+    settings = Settings(
+        manifests=Path(manifests).absolute(),
+        node_name=hostname_override or platform.node().strip().lower(),
+        layout=layout,
+        file_check_seconds=_seconds("--file-check-frequency", file_check_frequency),
+        pod_cidr=_network("--pod-cidr", pod_cidr),
+        bridge=bridge,
+        registries_conf=registries_conf,
+        cgroup_root=cgroup_root.strip("/"),
+        address=address,
+        read_only_port=read_only_port,
+        max_pods=max_pods,
+        pids_limit=pod_max_pids,
+    )
+    _log_to_stderr(verbose=verbose)
+    from nsrun import daemon
+
+    click.echo(f"nsrun {__version__}: running the pods of {settings.manifests}", err=True)
+    ending = asyncio.run(daemon.run(settings, watcher=_Tips(settings).watch if tips else None))
+    if ending.pods_left:
+        pods = "1 pod keeps" if ending.pods_left == 1 else f"{ending.pods_left} pods keep"
+        click.echo(
+            f"nsrun: stopped; {pods} running. Start nsrun again to look after them; nsrun down removes them.", err=True
+        )
+    return 0
+
+
+def _seconds(flag: str, text: str) -> float:
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise SettingsError(f"cannot use {flag}: {error}") from None
+
+
+def _network(flag: str, text: str) -> IPv4Network:
+    try:
+        return IPv4Network(text)
+    except ValueError as error:
+        raise SettingsError(f"cannot use {flag}: {error}", hint="an IPv4 network such as 10.99.0.0/16") from None
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """What happens to pods is always told; the steps of the parts only with --verbose."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    logging.getLogger("nsrun.supervisor.board").setLevel(logging.INFO)
+
+
+class _Tips:
+    """Says, once, what to type next when the first pod is ready."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._manifests = settings.manifests
+
+    async def watch(self, board: StatusBoard) -> None:
+        async for _ in board.subscribe():
+            ready = [(pod.name, status.pod_ip) for pod, status in board.pods() if _is_ready(status)]
+            if ready:
+                click.echo(self._text(*ready[0]), err=True)
+                return
+
+    def _text(self, name: PodName, address: str) -> str:
+        shown = _shown(self._manifests)
+        nsrun = _shown(Path(sys.argv[0]))
+        return f"""
+Pod {name} is ready at {address}. In another terminal, try:
+
+    curl http://{address}/
+    sudo ip netns exec {name.netns} ss -lnt
+    sudo {nsrun} ps
+    sudo {nsrun} logs {name.name}
+    rm {shown}/{name.name}.yaml
+"""
+
+
+def _shown(path: Path) -> str:
+    """Short where it can be."""
+    try:
+        return f"{path.absolute().relative_to(Path.cwd())}"
+    except ValueError:
+        return str(path)
+
+
+def _is_ready(status: PodStatus) -> bool:
+    return any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)

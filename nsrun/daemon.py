@@ -1,0 +1,219 @@
+"""The composition root: builds every part, connects them, runs them, and takes them down again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import prctl
+
+from nsrun.api.routes import routes
+from nsrun.api.server import serve
+from nsrun.errors import HostError, describe_errno
+from nsrun.host.facts import probe
+from nsrun.images.service import ImageService, open_images
+from nsrun.model.update import SourceUpdate
+from nsrun.network.service import NetworkService
+from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.engine import Engine
+from nsrun.runtime.seccomp import Seccomp
+from nsrun.settings import Settings
+from nsrun.sources.directory import DirectorySource
+from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.ports import Manifests
+from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
+from nsrun.support.clock import SystemClock
+from nsrun.support.layout import Layout
+from nsrun.volumes.service import VolumeService
+
+__all__ = ["Ending", "run", "take_down", "wait_for_end"]
+
+logger = logging.getLogger(__name__)
+
+Watcher = Callable[[StatusBoard], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the daemon ended. ``pods_left``: how many pods keep running; ``down``: everything was removed."""
+
+    pods_left: int
+    down: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What was built. ``warnings``: what this machine withholds, one sentence each."""
+
+    supervisor: Supervisor
+    board: StatusBoard
+    network: NetworkService
+    images: ImageService
+    cgroups: Cgroups
+    engine: Engine
+
+
+class _NoManifests:
+    """A source that never says anything: for taking down."""
+
+    async def updates(self) -> AsyncIterator[SourceUpdate]:
+        await asyncio.get_running_loop().create_future()
+        yield SourceUpdate(pods=())
+
+
+async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
+    """Runs the pods of the manifests until SIGTERM or SIGINT (pods go on) or until it is asked to take everything down.
+
+    ``watcher`` is given the board, and is cancelled at the end. Raises HostError, NetworkError, ApiError, SettingsError.
+    """
+    layout = settings.layout
+    with _sole_owner(layout):
+        _be_nsrun()
+        clock = SystemClock()
+        source = DirectorySource(
+            settings.manifests,
+            node_name=settings.node_name,
+            check_seconds=settings.file_check_seconds,
+            clock=clock,
+        )
+        parts = _build(settings, source)
+        async with contextlib.aclosing(parts.images), contextlib.aclosing(parts.engine):
+            down = await _serve(settings, parts, watcher)
+        pods_left = len(parts.board.pods())
+        if down:
+            _remove_the_rest(layout, parts.cgroups)
+    return Ending(pods_left=0 if down else pods_left, down=down)
+
+
+async def take_down(layout: Layout, *, bridge: str, cgroup_root: str) -> None:
+    """Removes every pod and everything else of nsrun's, without a daemon. Raises NsrunError."""
+    settings = Settings(
+        manifests=Path("/nonexistent"), node_name="localhost", layout=layout, bridge=bridge, cgroup_root=cgroup_root
+    )
+    with _sole_owner(layout):
+        parts = _build(settings, _NoManifests())
+        async with contextlib.aclosing(parts.images), contextlib.aclosing(parts.engine), asyncio.TaskGroup() as group:
+            group.create_task(parts.supervisor.run())
+            await parts.supervisor.down()
+        _remove_the_rest(layout, parts.cgroups)
+
+
+def wait_for_end(layout: Layout, seconds: float) -> bool:
+    """Whether no daemon owns the run directory any more, within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with _sole_owner(layout, make=False):
+                return True
+        except FileNotFoundError:
+            return True
+        except HostError:
+            time.sleep(0.05)
+    return False
+
+
+@contextlib.contextmanager
+def _sole_owner(layout: Layout, *, make: bool = True) -> Iterator[None]:
+    """Holds the run directory's lock. Raises HostError when another nsrun has it."""
+    if make:
+        for directory in (layout.run_dir, layout.root):
+            _make_private(directory)
+    fd = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HostError(
+                f'cannot run here: another nsrun owns "{layout.run_dir}"',
+                hint="nsrun pods shows what it runs, nsrun down ends it; a second one needs its own --run-dir and --root",
+            ) from None
+        yield
+    finally:
+        os.close(fd)
+
+
+def _make_private(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "run it as root: sudo nsrun …" if isinstance(error, PermissionError) else None
+        raise HostError(f'cannot make "{directory}": {describe_errno(error.errno or 0)}', hint=hint) from error
+
+
+def _be_nsrun() -> None:
+    """The process's name for ``ps``; nothing of another user's may look into its memory, where secrets pass."""
+    prctl.set_name("nsrun")
+    prctl.set_dumpable(False)
+
+
+def _build(settings: Settings, source: Manifests) -> _Parts:
+    layout, clock, board = settings.layout, SystemClock(), StatusBoard()
+    facts = probe()
+    cgroups = open_cgroups(facts, settings.cgroup_root, pids_limit=settings.pids_limit)
+    network = NetworkService(
+        layout=layout, bridge=settings.bridge, pod_cidr=settings.pod_cidr, node_name=settings.node_name
+    )
+    engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), clock=clock)
+    images = open_images(layout, settings.registries_conf)
+    supervisor = Supervisor(
+        manifests=source,
+        images=images,
+        volumes=VolumeService(layout, memory_total=facts.memory_total),
+        network=network,
+        runtime=engine,
+        board=board,
+        clock=clock,
+        settings=SupervisorSettings(max_pods=settings.max_pods),
+    )
+    for warning in cgroups.warnings:
+        logger.warning("%s", warning)
+    return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups, engine=engine)
+
+
+async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> bool:
+    """Everything that runs at once. Returns whether all was taken down."""
+    loop, asked_down = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, parts.supervisor.stop)
+    for warning in await parts.network.start():
+        logger.warning("%s", warning)
+    table = routes(board=parts.board, settings=settings, down=asked_down.set)
+    layout = settings.layout
+    server = serve(
+        table,
+        socket_path=layout.socket,
+        address=settings.address,
+        port=settings.read_only_port,
+        host_names=(settings.node_name,),
+    )
+    gc.freeze()  # what start-up left will never be garbage: no later collection need look at it
+    async with server, asyncio.TaskGroup() as group:
+        companions = [parts.network.guard(), _go_down(asked_down, parts.supervisor)]
+        if watcher is not None:
+            companions.append(watcher(parts.board))
+        tasks = [group.create_task(companion) for companion in companions]
+        await parts.supervisor.run()
+        for task in tasks:
+            task.cancel()
+    return asked_down.is_set()
+
+
+async def _go_down(asked: asyncio.Event, supervisor: Supervisor) -> None:
+    await asked.wait()
+    await supervisor.down()
+
+
+def _remove_the_rest(layout: Layout, cgroups: Cgroups) -> None:
+    """What belongs to no single pod and to no bridge: the cgroup, the run directory."""
+    cgroups.remove_root()
+    shutil.rmtree(layout.run_dir)
