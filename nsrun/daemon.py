@@ -74,7 +74,7 @@ class _NoManifests:
 async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
     """Runs the pods of the manifests until SIGTERM or SIGINT (pods go on) or until it is asked to take everything down.
 
-    ``watcher`` is given the board, and is cancelled at the end. Raises HostError, NetworkError, ApiError, SettingsError.
+    ``watcher`` is given the board, and is cancelled at the end. Raises HostError, NetworkError, ApiError.
     """
     layout = settings.layout
     with _sole_owner(layout):
@@ -135,7 +135,7 @@ def _sole_owner(layout: Layout, *, make: bool = True) -> Iterator[None]:
         except BlockingIOError:
             raise HostError(
                 f'cannot run here: another nsrun owns "{layout.run_dir}"',
-                hint="nsrun pods shows what it runs, nsrun down ends it; a second one needs its own --run-dir and --root",
+                hint="nsrun pods shows what it runs, nsrun down ends it; a second one needs --run-dir and --root",
             ) from None
         yield
     finally:
