@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,10 @@ import prctl
 
 from nsrun.api.routes import routes
 from nsrun.api.server import serve
+from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
 from nsrun.host.facts import probe
-from nsrun.images.service import ImageService, open_images
+from nsrun.images.service import ImageService
 from nsrun.model.update import SourceUpdate
 from nsrun.network.service import NetworkService
 from nsrun.runtime.cgroups import Cgroups, open_cgroups
@@ -40,7 +41,7 @@ __all__ = ["Ending", "run", "take_down", "wait_for_end"]
 
 logger = logging.getLogger(__name__)
 
-Watcher = Callable[[StatusBoard], Awaitable[None]]
+Watcher = Callable[[StatusBoard], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
             clock=clock,
         )
         parts = _build(settings, source)
-        async with contextlib.aclosing(parts.images), contextlib.aclosing(parts.engine):
+        async with parts.images, contextlib.aclosing(parts.engine):
             down = await _serve(settings, parts, watcher)
         pods_left = len(parts.board.pods())
         if down:
@@ -102,7 +103,7 @@ async def take_down(layout: Layout, *, bridge: str, cgroup_root: str) -> None:
     )
     with _sole_owner(layout):
         parts = _build(settings, _NoManifests())
-        async with contextlib.aclosing(parts.images), contextlib.aclosing(parts.engine), asyncio.TaskGroup() as group:
+        async with parts.images, contextlib.aclosing(parts.engine), asyncio.TaskGroup() as group:
             group.create_task(parts.supervisor.run())
             await parts.supervisor.down()
         _remove_the_rest(layout, parts.cgroups)
@@ -160,11 +161,9 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
     layout, clock, board = settings.layout, SystemClock(), StatusBoard()
     facts = probe()
     cgroups = open_cgroups(facts, settings.cgroup_root, pids_limit=settings.pids_limit)
-    network = NetworkService(
-        layout=layout, bridge=settings.bridge, pod_cidr=settings.pod_cidr, node_name=settings.node_name
-    )
+    network = NetworkService(layout=layout, bridge=settings.bridge, pod_cidr=settings.pod_cidr)
     engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), clock=clock)
-    images = open_images(layout, settings.registries_conf)
+    images = image_service(layout, settings.registries_conf)
     supervisor = Supervisor(
         manifests=source,
         images=images,

@@ -27,8 +27,9 @@ BELOW: dict[str, set[str]] = {
     **{name: {"model", "host", "support", "errors"} for name in MECHANISMS},
     "supervisor": {"model", "support", "errors"},
     "api": {"supervisor", "model", "support", "errors", "settings"},
-    "daemon": {"api", "supervisor", *MECHANISMS, "model", "host", "support", "errors", "settings"},
-    "cli": {"api", "daemon", "supervisor", *MECHANISMS, "model", "host", "support", "errors", "settings"},
+    "assembly": {"images", "support", "errors"},
+    "daemon": {"assembly", "api", "supervisor", *MECHANISMS, "model", "host", "support", "errors", "settings"},
+    "cli": {"assembly", "api", "daemon", "supervisor", *MECHANISMS, "model", "host", "support", "errors", "settings"},
 }
 
 # Foreign library → the only modules that may import it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 import click
@@ -23,7 +22,7 @@ def command(context: Context, archives: tuple[Path, ...]) -> None:
 
 
 async def _load(context: Context, archives: tuple[Path, ...]) -> list[str]:
-    from nsrun.images.service import open_images
+    from nsrun.assembly import image_service
 
-    async with contextlib.aclosing(open_images(context.layout)) as images:
-        return [str(reference) for archive in archives for reference in await images.load(archive)]
+    async with image_service(context.layout) as images:
+        return [reference for archive in archives for reference in await images.load(archive)]
