@@ -76,6 +76,17 @@ class CgroupTree:
             except OSError as error:
                 yield _refused(setting, describe_errno(error.errno or 0))
 
+    def read(self, path: str, name: str) -> str:
+        """The content of a cgroup's file; empty when cgroup or file are not there."""
+        cgroup = self.open(path)
+        if cgroup is None:
+            return ""
+        with cgroup:
+            try:
+                return read_file(cgroup, name)
+            except OSError:
+                return ""
+
     def children(self, path: str) -> tuple[str, ...]:
         """Names of the cgroups directly below; none when ``path`` is not there."""
         cgroup = self.open(path)

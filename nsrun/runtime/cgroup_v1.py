@@ -8,7 +8,7 @@ from functools import partial
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_one_by_one, parse_flat
-from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
+from nsrun.runtime.cgroup_tree import CgroupTree, write_file
 from nsrun.runtime.resources import Setting, container_v1, pod_v1, qos_v1
 from nsrun.support.fds import Fd
 
@@ -40,19 +40,12 @@ class V1Tree(CgroupTree):
 
     def shares(self, path: str) -> int:
         """The shares a cgroup has now; 0 when it cannot be told."""
-        cgroup = self.open(path)
-        if cgroup is None or "cpu" not in self.controllers:
-            return 0
-        with cgroup:
-            return int(read_file(cgroup, "cpu.shares"))
+        text = self.read(path, "cpu.shares") if "cpu" in self.controllers else ""
+        return int(text or 0)
 
     def oom_kills(self, path: str) -> int:
         """How many processes of the cgroup the kernel killed because its memory ran out."""
-        cgroup = self.open(path)
-        if cgroup is None or "memory" not in self.controllers:
-            return 0
-        with cgroup:
-            return parse_flat(read_file(cgroup, "memory.oom_control")).get("oom_kill", 0)
+        return parse_flat(self.read(path, "memory.oom_control")).get("oom_kill", 0)
 
     def kill(self, path: str, deadline: float) -> bool:
         """Kills everything in the cgroup and below; True once it is empty, False at ``deadline`` (monotonic)."""

@@ -13,7 +13,7 @@ from nsrun.errors import describe_errno
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_by_file, parse_flat
-from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
+from nsrun.runtime.cgroup_tree import CgroupTree, write_file
 from nsrun.runtime.resources import Setting, container_v2, pod_v2, qos_v2, shares_of_weight
 from nsrun.support.fds import Fd
 
@@ -40,19 +40,12 @@ class V2Tree(CgroupTree):
 
     def shares(self, path: str) -> int:
         """The shares that stand for a cgroup's weight; 0 when it cannot be told."""
-        cgroup = self.open(path)
-        if cgroup is None or "cpu" not in self.controllers:
-            return 0
-        with cgroup:
-            return shares_of_weight(int(read_file(cgroup, "cpu.weight")))
+        text = self.read(path, "cpu.weight") if "cpu" in self.controllers else ""
+        return shares_of_weight(int(text)) if text else 0
 
     def oom_kills(self, path: str) -> int:
         """How many processes of the cgroup the kernel killed because its memory, or the pod's, ran out."""
-        cgroup = self.open(path)
-        if cgroup is None or "memory" not in self.controllers:
-            return 0
-        with cgroup:
-            return parse_flat(read_file(cgroup, "memory.events")).get("oom_kill", 0)
+        return parse_flat(self.read(path, "memory.events")).get("oom_kill", 0)
 
     def kill(self, path: str, deadline: float) -> bool:
         """Kills everything in the cgroup and below; True once it is empty, False at ``deadline`` (monotonic)."""
