@@ -1,13 +1,14 @@
 """How a request proves itself to a registry: anonymous, Basic, Bearer. Pure: no I/O, no clock of its own.
 
-``authorized`` is a generator: it yields requests to send and receives their answers; when it ends, the last answer is the
-one to use. Whoever drives it follows redirects by ``exchange.redirected``.
+``authorized`` is a generator: it yields requests to send and receives their answers; when it ends, the last answer is
+the one to use. Whoever drives it follows redirects by ``exchange.redirected``.
 
     GET blob ──▶ 401 Bearer realm=T ──▶ GET T?service&scope ──▶ token ──▶ GET blob, Authorization: Bearer token
 
-Rules: a credential is sent to the registry it is for and to the token service that this registry names, nowhere else; the
-token service must be a place ``Home`` does not object to; the scope is always our own (pull, this repository), whatever the
-challenge asks for; a 401 after a proof is final.
+Rules: a credential is sent to the registry it is for and to the token service that this registry names, nowhere else;
+the token service must be a place ``Home`` does not object to; the scope is always our own (pull, this repository),
+whatever the challenge asks for; a 401 after a proof is final.
+
 Sources: RFC 7235, RFC 7617, RFC 6750; distribution/distribution docs/spec/auth/token.md and oauth.md.
 """
 
@@ -166,7 +167,7 @@ def _read_token(body: bytes, where: str) -> tuple[str, float]:
     if not isinstance(token, str) or not _TOKEN68.fullmatch(token):
         raise ImageError(f'the token service "{where}" answered without a token')
     lifetime = fields.get("expires_in")
-    if not isinstance(lifetime, int | float) or not 0 < lifetime:
+    if not isinstance(lifetime, int | float) or not lifetime > 0:
         lifetime = _DEFAULT_LIFETIME
     return f"Bearer {token}", float(min(lifetime, _LIFETIME_LIMIT))
 

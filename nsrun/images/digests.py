@@ -9,7 +9,7 @@ import hashlib
 import re
 from typing import Protocol
 
-__all__ = ["DIGEST_PATTERN", "Hasher", "chain_ids", "digest_of", "is_digest", "new_hasher", "split_digest"]
+__all__ = ["DIGEST_PATTERN", "Hasher", "digest_of", "is_digest", "new_hasher", "split_digest"]
 
 DIGEST_PATTERN = r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}"
 
@@ -48,11 +48,3 @@ def digest_of(data: bytes, *, like: str = "") -> str:
     if like.startswith("sha512:"):
         return f"sha512:{hashlib.sha512(data).hexdigest()}"
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def chain_ids(diff_ids: tuple[str, ...]) -> tuple[str, ...]:
-    """The name of every stack of layers, bottom first: image-spec config.md, "Layer ChainID"."""
-    chain: list[str] = []
-    for diff_id in diff_ids:
-        chain.append(digest_of(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id)
-    return tuple(chain)

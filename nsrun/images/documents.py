@@ -41,8 +41,11 @@ __all__ = [
     "encode_descriptor",
     "json_text",
     "parse",
+    "parse_list",
     "stored_configuration",
     "stored_manifest",
+    "text_at",
+    "texts_at",
 ]
 
 DOCUMENT_LIMIT = 4 << 20
@@ -148,15 +151,35 @@ def stored_configuration(data: bytes, manifest: ImageManifest) -> ImageConfigura
     return _decode_configuration(parse(data), manifest)
 
 
-def parse(data: bytes) -> Mapping[str, object]:
+def parse(data: bytes, *, limit: int = DOCUMENT_LIMIT) -> Mapping[str, object]:
     """Reads one JSON object, strictly. Raises ImageError."""
-    if len(data) > DOCUMENT_LIMIT:
-        raise _bad(f"it is larger than {DOCUMENT_LIMIT >> 20} MiB")
+    return _object(_json(data, limit), "the document")
+
+
+def parse_list(data: bytes) -> Sequence[Mapping[str, object]]:
+    """Reads a JSON list of objects, strictly. Raises ImageError."""
+    items = _list(_json(data, DOCUMENT_LIMIT), "the document")
+    return [_object(item, f"[{i}]") for i, item in enumerate(items)]
+
+
+def text_at(document: Mapping[str, object], key: str, where: str) -> str:
+    """A text that must be there; ``where`` names the document in errors. Raises ImageError."""
+    return _text(document, key, where)
+
+
+def texts_at(document: Mapping[str, object], key: str, where: str) -> tuple[str, ...]:
+    """A list of texts; absent and null are empty. Raises ImageError."""
+    return _texts(document.get(key), f"{where}.{key}")
+
+
+def _json(data: bytes, limit: int) -> object:
+    if len(data) > limit:
+        raise _bad(f"it is larger than {limit >> 20} MiB")
     try:
         document: object = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise _bad(f"it is not JSON ({printable(str(error), 120)})") from None
-    return _object(document, "the document")
+    return document
 
 
 def json_text(document: Mapping[str, object]) -> bytes:

@@ -1,8 +1,8 @@
 """HTTP as values: requests, answers, and where a registry may send us. No I/O.
 
-A registry names other places in two ways: the realm of its token service, and redirects of blobs. Both are its word, not
-ours, so both pass ``Home.objection``: no plain HTTP unless the registry itself may use it, no place that only this machine
-or its cloud can reach (127.0.0.1, 169.254.169.254 …) unless the registry is there itself.
+A registry names other places in two ways: the realm of its token service, and redirects of blobs. Both are its word,
+not ours, so both pass ``Home.objection``: no plain HTTP unless the registry itself may use it, no place that only this
+machine or its cloud can reach (127.0.0.1, 169.254.169.254 …) unless the registry is there itself.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Home:
         return None
 
     def allows(self, address: Address, *, at_home: bool) -> bool:
-        """Whether another host than the registry's own may be at ``address``. ``at_home``: the registry is on loopback."""
+        """Whether another host than the registry may be at ``address``. ``at_home``: the registry is on loopback."""
         return not is_local_address(address) or (at_home and _plain(address).is_loopback)
 
 

@@ -1,9 +1,9 @@
 """Registries over HTTP (OCI distribution-spec v2): the images' one doorway to aiohttp.
 
 What a registry says is hearsay until a digest confirms it. So: nothing is read past its announced size, redirects are
-followed by hand (``exchange.redirected``, ``Home.objection``), names that strangers give us may not resolve to this machine,
-``urls`` of descriptors are never looked at, content codings are refused. Errors are clauses (`registry "x" answered …`);
-the puller makes sentences of them.
+followed by hand (``exchange.redirected``, ``Home.objection``), names that strangers give us may not resolve to this
+machine, ``urls`` of descriptors are never looked at, content codings are refused. Errors are clauses (`registry "x"
+answered …`); the puller makes sentences of them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FetchedManifest:
 
 
 class BlobSink(Protocol):
-    """Where a blob goes. ``offset``: bytes taken so far."""
+    """Where a blob goes. ``offset``: bytes taken so far. Raises ImageError, never OSError (that is the network's)."""
 
     @property
     def offset(self) -> int: ...
@@ -114,12 +114,12 @@ class RegistryClient:
         """The digest that a tag names now, None when the registry does not say. Raises ImageError."""
         return await self._retrying(lambda: self._digest(endpoint, identifier), endpoint)
 
-    async def blob(self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> None:
+    async def blob(self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> bool:
         """Streams a blob of exactly ``descriptor.size`` bytes into ``sink``; the digest is the sink's to verify.
 
-        A broken transfer goes on where it broke. Raises ImageError.
+        A broken transfer goes on where it broke; True when the blob was pieced together so. Raises ImageError.
         """
-        await self._retrying(lambda: self._blob(endpoint, descriptor, sink), endpoint, persistent=True)
+        return await self._retrying(lambda: self._blob(endpoint, descriptor, sink), endpoint, persistent=True)
 
     async def _manifest(self, endpoint: Endpoint, identifier: str) -> FetchedManifest:
         async with self._ask("GET", endpoint, f"manifests/{identifier}", {"Accept": _ACCEPT}) as response:
@@ -142,7 +142,7 @@ class RegistryClient:
             stated = response.headers.get("Docker-Content-Digest", "")
         return stated if is_digest(stated) else None
 
-    async def _blob(self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> None:
+    async def _blob(self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> bool:
         begun = sink.offset
         headers = {"Range": f"bytes={begun}-"} if begun else {}
         try:
@@ -150,6 +150,7 @@ class RegistryClient:
                 _refuse_coding(response, endpoint)
                 await _position(response, endpoint, descriptor, sink)
                 await _pour(response, endpoint, descriptor, sink)
+                return response.status == 206
         except Transient:
             if sink.offset == begun and begun:
                 await sink.restart()  # the range brought nothing: the next attempt asks for the whole

@@ -13,7 +13,8 @@ RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Transient(Exception):
-    """Something that may be over soon. ``cause`` is a clause for the user, ``retry_after`` the server's wish in seconds."""
+    """Something that may be over soon. ``cause`` is a clause for the user, ``retry_after`` the server's wish in
+    seconds."""
 
     def __init__(self, cause: str, *, retry_after: float | None = None, hint: str | None = None) -> None:
         super().__init__(cause)
@@ -44,7 +45,7 @@ class Backoff:
 
 
 def seconds_of_retry_after(text: str | None, now: float) -> float | None:
-    """A Retry-After header, either form, as seconds from ``now`` (seconds since the epoch); None when it says nothing."""
+    """A Retry-After header, of either form, as seconds from ``now`` (since the epoch); None when it says nothing."""
     if text is None:
         return None
     text = text.strip()

@@ -1,0 +1,1 @@
+"""Images: from a reference to verified blobs, unpacked layers, and a configuration."""

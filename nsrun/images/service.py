@@ -1,0 +1,283 @@
+"""Images for the rest of nsrun: the supervisor's ``Images``, and what the command line asks for."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from nsrun.errors import ImageError, NotFoundError, describe_errno
+from nsrun.images.archive import load_archive
+from nsrun.images.credentials import Credentials
+from nsrun.images.layers import Layers, read_rootfs_file
+from nsrun.images.offloop import off_loop
+from nsrun.images.platform import Platform, platform_of_machine
+from nsrun.images.progress import Report, silent
+from nsrun.images.puller import Puller
+from nsrun.images.reference import Reference, parse_reference
+from nsrun.images.registries import Registries
+from nsrun.images.store import Store, StoredImage
+from nsrun.model.container import PullPolicy
+from nsrun.model.image import Image
+from nsrun.support.clock import Clock, SystemClock
+from nsrun.support.layout import Layout
+
+if TYPE_CHECKING:
+    from nsrun.images.registry import RegistryClient
+
+__all__ = ["CERTIFICATES", "ImageService", "ImageSummary"]
+
+CERTIFICATES = Path("/etc/containers/certs.d")
+_ACCOUNT_FILE_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSummary:
+    """One line of a listing. ``digest``: the manifest's. ``config_digest``: the image ID. ``size``: of all blobs."""
+
+    reference: str
+    digest: str
+    config_digest: str
+    size: int
+    platform: str
+
+
+class ImageService:
+    """The image store and those who fill it. Use it as an async context manager, or ``open`` and ``close`` it.
+
+    ``in_use`` tells the digests of the manifests that containers run from: they are never removed. ``environment`` is
+    looked at for proxies only.
+    """
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        registries: Registries | None = None,
+        credentials: Credentials | None = None,
+        certificates: Path = CERTIFICATES,
+        environment: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        in_use: Callable[[], Collection[str]] = frozenset,
+        machine: Platform | None = None,
+    ) -> None:
+        self._layout = layout
+        self._credentials = credentials or Credentials()
+        self._certificates = certificates
+        self._environment = environment or {}
+        self._clock = clock or SystemClock()
+        self._in_use = in_use
+        self._platform = machine or platform_of_machine(platform.machine())
+        self._store = Store(layout.images)
+        self._layers = Layers(layout.layers)
+        self._registry: RegistryClient | None = None
+        self._puller = Puller(
+            store=self._store,
+            layers=self._layers,
+            registries=registries or Registries(),
+            client=self._client,
+            platform=self._platform,
+        )
+        # Images by the digest of their manifest, which says all about them but the name.
+        self._known: dict[str, Image] = {}
+
+    async def open(self) -> None:
+        """Makes the store ready. Raises ImageError."""
+        with _store_errors("open the image store"):
+            await off_loop(self._prepare)
+
+    async def close(self) -> None:
+        """Closes the connections to registries."""
+        registry, self._registry = self._registry, None
+        if registry is not None:
+            await registry.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def ensure(self, reference: str, policy: PullPolicy) -> Image:
+        """The image, pulled if the policy asks for it or it is absent. Raises ImageError with the kubelet's reason."""
+        wanted = parse_reference(reference)
+        if policy is not PullPolicy.ALWAYS:
+            present = await self.resolve(reference)
+            if present is not None:
+                return present
+        if policy is PullPolicy.NEVER:
+            raise ImageError(
+                f'Container image "{reference}" is not present with pull policy of Never',
+                reason="ErrImageNeverPull",
+                hint="load it with nsrun load, or let imagePullPolicy be IfNotPresent",
+            )
+        if policy is PullPolicy.ALWAYS:
+            current = await self._current(wanted)
+            if current is not None:
+                return current
+        return await self.pull(reference)
+
+    async def pull(self, reference: str, report: Report = silent) -> Image:
+        """Asks the registry, whatever is here; fetches what is missing. Raises ImageError."""
+        return await self._image(await self._puller.pull(parse_reference(reference), report))
+
+    async def resolve(self, reference: str) -> Image | None:
+        """The image if it is here, None otherwise. Raises ImageError (InvalidImageName, ImageInspectError)."""
+        wanted = parse_reference(reference)
+        stored = await off_loop(lambda: self._store.find(wanted))
+        return None if stored is None else await self._present(stored)
+
+    async def load(self, path: Path) -> tuple[str, ...]:
+        """Takes every named image out of an OCI image layout (directory or tar) or a docker-archive.
+
+        Returns the names, normalised. Raises ImageError.
+        """
+        with _store_errors(f'load "{path}"'):
+            with await off_loop(self._store.intake) as intake:
+                images = await off_loop(lambda: load_archive(path, intake, self._store.blobs, self._platform))
+                for image in images:
+                    await self._take(image)
+            await self.collect()
+        return tuple(str(image.reference) for image in images)
+
+    async def list(self) -> tuple[ImageSummary, ...]:
+        """Every image, by name. Raises ImageError."""
+        return await off_loop(self._summaries)
+
+    async def remove(self, reference: str) -> None:
+        """Removes a name, and what only it led to. Raises NotFoundError; ImageError when a container runs from it."""
+        wanted = parse_reference(reference)
+        stored = await off_loop(lambda: self._store.find(wanted))
+        if stored is None:
+            raise NotFoundError(f'cannot remove image "{wanted}": there is no such image')
+        if stored.manifest.digest in self._in_use():
+            raise ImageError(
+                f'cannot remove image "{wanted}": a container runs from it',
+                reason="ImageInUse",
+                hint="stop its pod first: remove the manifest",
+            )
+        with _store_errors(f'remove image "{wanted}"'):
+            await off_loop(lambda: self._store.untag(wanted))
+        await self.collect()
+
+    async def collect(self) -> bool:
+        """Removes blobs and layers that no image and no container needs. Raises ImageError.
+
+        False when a pull is under way: then nothing is removed, and a later call will do it.
+        """
+        with _store_errors("collect unused images"):
+            collection = await off_loop(self._store.collection)
+            if collection is None:
+                return False
+            with collection:
+                used = tuple(self._in_use())
+                needed = await off_loop(lambda: collection.sweep(used))
+                self._known.clear()
+                for diff_id in await self._layers.list():
+                    if diff_id not in needed:
+                        await self._layers.remove(diff_id)
+        return True
+
+    async def _take(self, image: StoredImage) -> None:
+        """Unpacks a loaded image, which verifies its layers, and then gives it its name."""
+        manifest, configuration = await off_loop(lambda: self._store.documents(image.manifest))
+        await self._puller.unpack(manifest, configuration)
+        await off_loop(lambda: self._store.tag(image))
+
+    async def _current(self, wanted: Reference) -> Image | None:
+        """The image that is here, if the registry would give the same."""
+        stored = await off_loop(lambda: self._store.find(wanted))
+        if stored is None or not stored.source:
+            return None
+        offered = await self._puller.digest(wanted)
+        return await self._present(stored) if offered == stored.source else None
+
+    async def _present(self, stored: StoredImage) -> Image | None:
+        """The image, None when something of it is gone, so that it must be fetched again."""
+        try:
+            return await self._image(stored)
+        except FileNotFoundError:
+            return None
+
+    async def _image(self, stored: StoredImage) -> Image:
+        image = self._known.get(stored.manifest.digest)
+        layers = image.layers if image is not None else ()
+        if image is None or not await off_loop(lambda: all(Path(layer).is_dir() for layer in layers)):
+            image = await self._assemble(stored)
+            self._known[stored.manifest.digest] = image
+        return replace(image, reference=str(stored.reference))
+
+    async def _assemble(self, stored: StoredImage) -> Image:
+        """Raises ImageError, FileNotFoundError when a blob is gone."""
+        manifest, configuration = await off_loop(lambda: self._store.documents(stored.manifest))
+        blobs = (manifest.config, *manifest.layers)
+        if not await off_loop(lambda: all(self._store.blobs.has(blob.digest, blob.size) for blob in blobs)):
+            raise FileNotFoundError(stored.manifest.digest)
+        layers = tuple(reversed(await self._puller.unpack(manifest, configuration)))
+        passwd = await off_loop(lambda: self._account_file(layers, "passwd"))
+        group = await off_loop(lambda: self._account_file(layers, "group"))
+        return Image(
+            reference=str(stored.reference),
+            digest=stored.manifest.digest,
+            config_digest=manifest.config.digest,
+            config=configuration.config,
+            layers=tuple(str(layer) for layer in layers),
+            size=sum(blob.size for blob in blobs),
+            passwd=passwd,
+            group=group,
+        )
+
+    def _account_file(self, layers: tuple[Path, ...], name: str) -> bytes:
+        return read_rootfs_file(layers, f"/etc/{name}", stage=self._layout.stage, limit=_ACCOUNT_FILE_LIMIT)
+
+    def _prepare(self) -> None:
+        self._layout.stage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._store.open()
+
+    def _summaries(self) -> tuple[ImageSummary, ...]:
+        summaries: list[ImageSummary] = []
+        for image in self._store.images():
+            try:
+                manifest, configuration = self._store.documents(image.manifest)
+            except FileNotFoundError:
+                continue
+            summaries.append(
+                ImageSummary(
+                    reference=str(image.reference),
+                    digest=image.manifest.digest,
+                    config_digest=manifest.config.digest,
+                    size=sum(blob.size for blob in (manifest.config, *manifest.layers)),
+                    platform=str(configuration.platform),
+                )
+            )
+        return tuple(summaries)
+
+    def _client(self) -> RegistryClient:
+        if self._registry is None:
+            from nsrun.images.registry import RegistryClient  # aiohttp is a fifth of a start: only who pulls pays
+
+            self._registry = RegistryClient(
+                credentials=self._credentials,
+                certificates=self._certificates,
+                environment=self._environment,
+                clock=self._clock,
+            )
+        return self._registry
+
+
+@contextmanager
+def _store_errors(what: str) -> Iterator[None]:
+    """Makes sentences of clauses and of errors of the disk."""
+    try:
+        yield
+    except OSError as error:
+        place = f' "{error.filename}"' if error.filename else ""
+        raise ImageError(f"cannot {what}:{place} {describe_errno(error.errno or 0)}") from error
+    except ImageError as error:
+        if error.message.startswith("cannot "):
+            raise
+        raise ImageError(f"cannot {what}: {error}", reason=error.reason, hint=error.hint) from None
