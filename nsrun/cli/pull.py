@@ -19,9 +19,7 @@ __all__ = ["command"]
 
 @click.command("pull")
 @click.argument("references", nargs=-1, required=True, metavar="IMAGE...")
-@flag(
-    "--registries-conf", type=click.Path(path_type=Path), help="containers-registries.conf(5) instead of the system's."
-)
+@flag("--registries-conf", type=click.Path(path_type=Path), help="A registries.conf(5) to use.")
 @flag("--quiet", "-q", is_flag=True, help="Say nothing but the digest.")
 @pass_context
 def command(context: Context, references: tuple[str, ...], registries_conf: Path | None, quiet: bool) -> None:
