@@ -97,12 +97,16 @@ class RunningContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxInfo:
-    """A pod's live sandbox: the shim and the pause process. Times in seconds since the epoch."""
+    """A pod's live sandbox: the shim and the pause process. Times in seconds since the epoch.
+
+    ``warnings``: what the host withheld from the pod as a whole, one sentence each; empty for an adopted sandbox.
+    """
 
     uid: str
     shim_pid: int
     pause_pid: int
     started_at: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,7 @@ class Linux(TypedDict):
     maskedPaths: list[str]
     readonlyPaths: list[str]
     rootfsPropagation: str
+    seccomp: NotRequired[dict[str, object]]
 
 
 class OciConfig(TypedDict):

@@ -121,6 +121,9 @@ class Layout:
     def etc_hosts(self, uid: str) -> Path:
         return self.pod(uid) / "etc-hosts"
 
+    def etc_hostname(self, uid: str) -> Path:
+        return self.pod(uid) / "hostname"
+
     def resolv_conf(self, uid: str) -> Path:
         return self.pod(uid) / "resolv.conf"
 

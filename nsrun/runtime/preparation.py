@@ -1,0 +1,278 @@
+"""Everything of a launch that can be done before the shim is asked: one call in one thread, from a request to a sealed
+plan with its descriptors. What fails leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.model.pod import Pod
+from nsrun.model.running import Attachment, ContainerId, ContainerRequest
+from nsrun.runtime.cgroups import Cgroups, ContainerCgroup
+from nsrun.runtime.exits import parse_stop_signal
+from nsrun.runtime.failure import in_context
+from nsrun.runtime.ociconfig import Mount, OciConfig
+from nsrun.runtime.ocispec import Machine, Surroundings, container_config, hostname, sandbox_config
+from nsrun.runtime.plan import (
+    ContainerParts,
+    LaunchPlan,
+    OverlayParts,
+    SandboxParts,
+    VolumeTree,
+    container_plan,
+    sandbox_plan,
+)
+from nsrun.runtime.rundir import RunDirectory, RunState
+from nsrun.runtime.seccomp import Seccomp
+from nsrun.runtime.travel import Luggage, sealed
+from nsrun.support import native
+from nsrun.support.fds import Fd
+from nsrun.support.layout import Layout
+
+__all__ = ["Launch", "Preparation", "subject"]
+
+_CGROUP_MOUNT = Mount(
+    destination="/sys/fs/cgroup",
+    type="cgroup",
+    source="cgroup",
+    options=["nosuid", "noexec", "nodev", "relatime", "ro"],
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A launch, ready to be sent; whoever got it closes it. ``log``: the log's directory and file name, None for a
+    process without output. ``warnings``: what will not be enforced."""
+
+    plan: LaunchPlan
+    memory: Fd
+    luggage: Luggage
+    log: tuple[Fd, str] | None
+    warnings: tuple[str, ...]
+
+    def numbers(self) -> list[int]:
+        """The descriptors in the order that the shim wants them."""
+        log = [self.log[0].fileno()] if self.log is not None else []
+        return [self.memory.fileno(), *log, *self.luggage.numbers()]
+
+    def close(self) -> None:
+        self.memory.close()
+        self.luggage.close()
+        if self.log is not None:
+            self.log[0].close()
+
+
+def subject(request: ContainerRequest) -> str:
+    """``container "web" from image "docker.io/library/nginx:latest"``: how failures name it."""
+    return f'container "{request.container.name}" from image "{request.image.reference}"'
+
+
+class Preparation:
+    """Prepares launches. Blocks; may be used from several threads at once. ``pause``: path of the pause program."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        run_directory: RunDirectory,
+        cgroups: Cgroups,
+        seccomp: Seccomp,
+        machine: Machine,
+        pause: Path,
+    ) -> None:
+        self._layout = layout
+        self._run = run_directory
+        self._cgroups = cgroups
+        self._seccomp = seccomp
+        self._machine = machine
+        self._pause = pause
+
+    # --- sandbox
+
+    def sandbox(self, pod: Pod, attachment: Attachment, document: Mapping[str, object]) -> Launch:
+        """Raises RuntimeFailure."""
+        what = f'sandbox of pod "{pod.name}"'
+        try:
+            self._run.make_pod(pod, document, hostname(pod))
+            id = ContainerId(uid=pod.uid, name="sandbox", attempt=0)
+            with self._cgroups.create_container(pod, id, None) as cgroup:
+                return self._sandbox_launch(pod, attachment, cgroup)
+        except OSError as error:
+            raise _cannot(what, error) from error
+        except RuntimeFailure as error:
+            raise in_context(what, error) from error
+
+    def _sandbox_launch(self, pod: Pod, attachment: Attachment, cgroup: ContainerCgroup) -> Launch:
+        config = sandbox_config(
+            pod, netns=attachment.netns, rootfs=str(self._layout.stage), cgroup_path=cgroup.path, machine=self._machine
+        )
+        self._run.write_sandbox_config(pod.uid, config)
+        luggage = Luggage()
+        try:
+            cgroup_fd, procs = _pack_cgroup(luggage, cgroup)
+            netns = luggage.add(Fd.open(attachment.netns, os.O_RDONLY))
+            pause = luggage.add(Fd.open(self._pause, os.O_RDONLY | os.O_NOFOLLOW))
+            parts = SandboxParts(
+                netns_fd=netns,
+                pause_fd=pause,
+                seccomp=self._seccomp.default(frozenset()),
+                fd_count=len(luggage),
+                cgroup_fd=cgroup_fd,
+                procs_fds=procs,
+            )
+            plan = sandbox_plan(config, parts)
+            return Launch(plan=plan, memory=sealed(plan), luggage=luggage, log=None, warnings=cgroup.warnings)
+        except BaseException:
+            luggage.close()
+            raise
+
+    # --- container
+
+    def container(self, request: ContainerRequest, *, pause_pid: int, now: float) -> Launch:
+        """Raises RuntimeFailure; nothing is left then but the trace of the attempt."""
+        try:
+            with self._cgroups.create_container(request.pod, request.id, request.container) as cgroup:
+                return self._container_launch(request, cgroup, pause_pid, now)
+        except OSError as error:
+            self.discard(request)
+            raise _cannot(subject(request), error) from error
+        except RuntimeFailure as error:
+            self.discard(request)
+            raise in_context(subject(request), error) from error
+        except BaseException:
+            self.discard(request)
+            raise
+
+    def discard(self, request: ContainerRequest) -> None:
+        """Undoes ``container``, as far as it came. What resists stays until the pod is removed."""
+        try:
+            self._run.discard_container(request.pod.name, request.id)
+            self._cgroups.remove_container(request.id)
+        except (OSError, RuntimeFailure):
+            pass
+
+    def config(self, request: ContainerRequest, *, pause_pid: int, cgroup_path: str) -> OciConfig:
+        """The container's OCI configuration, with its system call filter. Raises RuntimeFailure."""
+        surroundings = Surroundings(
+            pause_pid=pause_pid,
+            rootfs=str(self._layout.stage),
+            cgroup_path=cgroup_path,
+            cgroup_mounts=(_CGROUP_MOUNT,),
+            etc=self._etc(request.pod.uid),
+        )
+        config = container_config(request, self._machine, surroundings)
+        bounding = frozenset(config["process"]["capabilities"]["bounding"])
+        config["linux"]["seccomp"] = self._seccomp.oci_profile(bounding)
+        return config
+
+    def _container_launch(
+        self, request: ContainerRequest, cgroup: ContainerCgroup, pause_pid: int, now: float
+    ) -> Launch:
+        config = self.config(request, pause_pid=pause_pid, cgroup_path=cgroup.path)
+        self._run.make_container(request.pod, request.id, config, _state(request, now))
+        luggage = Luggage()
+        try:
+            cgroup_fd, procs = _pack_cgroup(luggage, cgroup)
+            trees = _pack_trees(luggage, config, sandbox_root=_sandbox_root(pause_pid))
+            parts = ContainerParts(
+                overlay=self._overlay(request),
+                trees=trees,
+                cgroup_view=self._cgroups.container_mounts(),
+                seccomp=self._seccomp.default(frozenset(config["process"]["capabilities"]["bounding"])),
+                sandbox_root=_sandbox_root(pause_pid),
+                empty_dir=str(self._layout.empty_dir),
+                session=f"nsrun-{self._run.hash(request.id)[:32]}",
+                fd_count=len(luggage),
+                cgroup_fd=cgroup_fd,
+                procs_fds=procs,
+            )
+            plan = container_plan(config, parts)
+            memory = sealed(plan)
+            log = self._layout.container_log(
+                request.pod.name, request.pod.uid, request.container.name, request.id.attempt
+            )
+            directory = Fd.open(log.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            return Launch(
+                plan=plan, memory=memory, luggage=luggage, log=(directory, log.name), warnings=cgroup.warnings
+            )
+        except BaseException:
+            luggage.close()
+            raise
+
+    def _overlay(self, request: ContainerRequest) -> OverlayParts:
+        files = self._layout.container(request.id.uid, request.id.name, request.id.attempt)
+        return OverlayParts(layers=request.image.layers, upper=str(files / "upper"), work=str(files / "work"))
+
+    def _etc(self, uid: str) -> dict[str, str]:
+        """The files that the pod's containers share, those that are there."""
+        places = {
+            "/etc/hosts": self._layout.etc_hosts(uid),
+            "/etc/resolv.conf": self._layout.resolv_conf(uid),
+            "/etc/hostname": self._layout.etc_hostname(uid),
+        }
+        return {place: str(path) for place, path in places.items() if path.is_file()}
+
+
+def _sandbox_root(pause_pid: int) -> str:
+    return f"/proc/{pause_pid}/root"
+
+
+def _state(request: ContainerRequest, now: float) -> RunState:
+    return RunState(
+        image_ref=request.image.reference,
+        image_digest=request.image.digest,
+        stop_signal=parse_stop_signal(request.image.config.stop_signal),
+        created=now,
+    )
+
+
+def _pack_cgroup(luggage: Luggage, cgroup: ContainerCgroup) -> tuple[int, tuple[int, ...]]:
+    """Copies, since the cgroup's own descriptors are its."""
+    into = luggage.add(Fd(os.dup(cgroup.into.fileno()))) if cgroup.into is not None else -1
+    return into, tuple(luggage.add(Fd(os.dup(fd.fileno()))) for fd in cgroup.procs)
+
+
+def _pack_trees(luggage: Luggage, config: OciConfig, *, sandbox_root: str) -> dict[str, VolumeTree]:
+    """A detached copy of each bind mount's source, its attributes set while nobody can see it."""
+    trees: dict[str, VolumeTree] = {}
+    for mount in config["mounts"]:
+        if mount["type"] != "bind" or mount["source"].startswith(f"{sandbox_root}/"):
+            continue
+        try:
+            tree = _detached(mount)
+        except OSError as error:
+            raise RuntimeFailure(
+                f'cannot mount "{mount["source"]}" at "{mount["destination"]}": {describe_errno(error.errno or 0)}',
+                reason="CreateContainerError",
+            ) from error
+        is_file = not stat.S_ISDIR(os.fstat(tree.fileno()).st_mode)
+        trees[mount["destination"]] = VolumeTree(fd=luggage.add(tree), file=is_file)
+    return trees
+
+
+def _detached(mount: Mount) -> Fd:
+    """Recursive binds take along what is mounted below. ``ro`` is not recursive (the kubelet's ``readOnly``); nothing
+    propagates either way (``rprivate``)."""
+    recursive = native.AT_RECURSIVE if "rbind" in mount["options"] else 0
+    tree = native.open_tree(-100, mount["source"], native.OPEN_TREE_CLONE | recursive)
+    try:
+        at = native.AT_EMPTY_PATH
+        native.mount_setattr(tree.fileno(), "", at | native.AT_RECURSIVE, propagation=native.MS_PRIVATE)
+        if "ro" in mount["options"]:
+            native.mount_setattr(tree.fileno(), "", at, set=native.MOUNT_ATTR_RDONLY)
+    except BaseException:
+        tree.close()
+        raise
+    return tree
+
+
+def _cannot(what: str, error: OSError) -> RuntimeFailure:
+    place = f' "{error.filename}"' if error.filename else ""
+    return RuntimeFailure(
+        f"cannot start {what}: cannot use{place or ' a file'}: {describe_errno(error.errno or 0)}",
+        reason="CreateContainerError",
+    )

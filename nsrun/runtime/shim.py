@@ -1,0 +1,181 @@
+"""The client of a pod's shim: requests by serial over one SOCK_SEQPACKET socket, descriptors beside them, ends as they
+come. A shim that dies closes the socket, and that is how it is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.support import native
+from nsrun.support.fds import Fd
+from nsrun.support.native import Message, abi
+
+__all__ = ["Shim", "connect"]
+
+_SOCKET = "shim.sock"
+_PEER = struct.Struct("=iII")  # struct ucred
+
+
+def connect(run_dir: Path) -> socket.socket | None:
+    """A connection to the shim of this run directory; None when none listens. Blocks for microseconds.
+
+    Through the directory's descriptor, because a socket's address holds 107 bytes and a run directory may be deeper.
+    Raises OSError.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with Fd.open(run_dir, os.O_PATH | os.O_DIRECTORY) as directory:
+            connection.connect(f"/proc/self/fd/{directory.fileno()}/{_SOCKET}")
+    except OSError as error:
+        connection.close()
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET):
+            return None
+        raise
+    return connection
+
+
+class Shim:
+    """One connection. ``pid``: the shim's, as the kernel tells it of the socket's peer.
+
+    Made inside a running event loop; ``on_exit`` and ``on_death`` are called from it, ``on_death`` once.
+    Invariant: ``_waiting`` holds every request without its answer; empty once ``closed``.
+    """
+
+    def __init__(
+        self, connection: socket.socket, *, on_exit: Callable[[Message], None], on_death: Callable[[], None]
+    ) -> None:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        self.pid: int = _PEER.unpack(credentials)[0]
+        self.closed = False
+        self._connection = connection
+        self._on_exit = on_exit
+        self._on_death = on_death
+        self._serial = 0
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._listing: dict[int, list[Message]] = {}
+        self._outgoing: list[tuple[bytes, Sequence[int], asyncio.Future[None]]] = []
+        self._loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        self._loop.add_reader(connection.fileno(), self._read)
+
+    async def request(
+        self, kind: int, *, flags: int = 0, value: int = 0, id: str = "", log: str = "", fds: Sequence[int] = ()
+    ) -> Message:
+        """Sends a request with descriptors (which stay the caller's) and returns its answer, NS_MSG_DONE or
+        NS_MSG_FAILED. Raises RuntimeFailure when the shim is gone, or goes before it answers."""
+        self._check_open()
+        self._serial += 1
+        serial = self._serial
+        answer: asyncio.Future[Message] = self._loop.create_future()
+        self._waiting[serial] = answer
+        try:
+            await self._send(native.pack_request(kind, serial, flags=flags, value=value, id=id, log=log), fds)
+            return await answer
+        finally:
+            self._waiting.pop(serial, None)
+
+    async def entries(self) -> list[Message]:
+        """Everything the shim knows, running and ended. Raises RuntimeFailure."""
+        serial = self._serial + 1
+        self._listing[serial] = []
+        try:
+            await self.request(abi.NS_REQ_LIST)
+            return self._listing[serial]
+        finally:
+            del self._listing[serial]
+
+    def close(self) -> None:
+        """Leaves the shim alone from now on; it lives on. No callback comes any more."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._connection.fileno())
+        self._loop.remove_writer(self._connection.fileno())
+        self._connection.close()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(_gone())
+        for _, _, sent in self._outgoing:
+            if not sent.done():
+                sent.set_exception(_gone())
+        self._waiting.clear()
+        self._outgoing.clear()
+
+    # --- inside
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise _gone()
+
+    async def _send(self, message: bytes, fds: Sequence[int]) -> None:
+        if not self._outgoing and self._try_send(message, fds):
+            return
+        sent: asyncio.Future[None] = self._loop.create_future()
+        self._outgoing.append((message, fds, sent))
+        self._loop.add_writer(self._connection.fileno(), self._write)
+        await sent
+
+    def _try_send(self, message: bytes, fds: Sequence[int]) -> bool:
+        """False: the socket is full."""
+        try:
+            socket.send_fds(self._connection, [message], list(fds))
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionError) as error:
+            raise _gone() from error
+        except OSError as error:
+            raise RuntimeFailure(f"cannot send to the shim: {describe_errno(error.errno or 0)}") from error
+        return True
+
+    def _write(self) -> None:
+        while self._outgoing:
+            message, fds, sent = self._outgoing[0]
+            try:
+                if not sent.done() and not self._try_send(message, fds):
+                    return
+            except RuntimeFailure as error:
+                if not sent.done():
+                    sent.set_exception(error)
+            self._outgoing.pop(0)
+            if not sent.done():
+                sent.set_result(None)
+        self._loop.remove_writer(self._connection.fileno())
+
+    def _read(self) -> None:
+        while not self.closed:
+            try:
+                data = self._connection.recv(native.MESSAGE_SIZE + 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if len(data) != native.MESSAGE_SIZE:
+                self._die()
+                return
+            self._dispatch(native.unpack_message(data))
+
+    def _dispatch(self, message: Message) -> None:
+        if message.kind == abi.NS_MSG_EXIT:
+            self._on_exit(message)
+        elif message.kind == abi.NS_MSG_ENTRY:
+            self._listing.get(message.serial, []).append(message)
+        else:
+            answer = self._waiting.get(message.serial)
+            if answer is not None and not answer.done():
+                answer.set_result(message)
+
+    def _die(self) -> None:
+        """The socket ended, or what came is no message of ours: either way nobody is there to talk to."""
+        self.close()
+        self._on_death()
+
+
+def _gone() -> RuntimeFailure:
+    return RuntimeFailure("the pod's shim is gone", hint="the pod will be started again")
