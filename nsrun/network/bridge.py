@@ -23,9 +23,9 @@ __all__ = ["Bridge", "find_overlap", "gateway_of", "mac_of"]
 _DEFAULT_MTU = 1500
 _SMALLEST_PREFIX = 30
 
-# Of the bridge alone. route_localnet lets the answers of pods to 127.0.0.1:<host port> in; table "ip nsrun" must be there
-# before it is set. rp_filter: no packet from a pod with an address that is routed elsewhere. The last: no redirects, and
-# no IPv6 at all on the host's side, so no router advertisement of a pod is ever believed (CVE-2020-13401).
+# Of the bridge alone. route_localnet lets the answers of pods to 127.0.0.1:<host port> in; table "ip nsrun" must be
+# there before it is set. rp_filter: no packet from a pod with an address that is routed elsewhere. No redirects; and no
+# IPv6 at all on the host's side, so that no router advertisement of a pod is ever believed (CVE-2020-13401).
 _OWN_SYSCTLS = (
     ("net/ipv4/conf/{bridge}/rp_filter", "1"),
     ("net/ipv4/conf/{bridge}/send_redirects", "0"),
@@ -67,7 +67,7 @@ class Bridge:
         self._sysctls = sysctls
 
     def ensure(self, *, filters: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-        """Makes, or completes, the bridge. ``filters`` makes the packet filter: called before the bridge can forward anything.
+        """Makes, or completes, the bridge. ``filters`` makes the packet filter, before anything can be forwarded.
 
         Returns what ``filters`` did. Raises NetworkError, for one when the pods' range is already somewhere else.
         """

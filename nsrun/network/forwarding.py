@@ -1,8 +1,8 @@
 """Other people's packet filters: whether they let pods' packets through, and what can be done.
 
-A packet must pass every filter of the forward hook; ours accepting it is not enough. Docker, for one, sets the policy of
-iptables' FORWARD chain to DROP. There we put two rules in front, as every container network does; an nftables ruleset of
-the administrator's own is only reported.
+A packet must pass every filter of the forward hook; that ours accepts it is not enough. Docker, for one, sets the
+policy of iptables' FORWARD chain to DROP. There we put two rules in front, as every container network does; an nftables
+ruleset of the administrator's own is only reported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 
 from nsrun.network.nft import Nftables, RulesError
 
-__all__ = ["Forwarding", "drops_by_default", "dropping_chains"]
+__all__ = ["Forwarding", "dropping_chains", "drops_by_default"]
 
 
 def drops_by_default(listing: str) -> bool:

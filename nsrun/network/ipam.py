@@ -1,8 +1,8 @@
 """Addresses and host ports: who has which, kept as one small file per address.
 
 The file's name is the address, its content the pod that has it (UID, name) and the host ports that lead there. A file
-comes into being whole, by ``link``, which fails when the address is taken: two processes cannot lease one address, and a crash
-leaves a lease or none. From these files alone the packet filter can be built again.
+comes into being whole, by ``link``, which fails when the address is taken: two processes cannot lease one address, and
+a crash leaves a lease or none. From these files alone the packet filter can be built again.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def decode_lease(address: IPv4Address, content: bytes) -> Lease:
 def next_address(network: IPv4Network, taken: frozenset[IPv4Address], last: IPv4Address | None) -> IPv4Address | None:
     """The first free address after ``last``, round and round; None when all are taken.
 
-    The network's own address, the gateway (its first) and the broadcast address are never given out. An address rests as
-    long as possible before it is used again, so that what still remembers its last owner has time to forget.
+    The network's own address, the gateway (its first) and the broadcast address are never given out. An address rests
+    as long as possible before it is used again, so that what still remembers its last owner has time to forget.
     """
     first, end = int(network.network_address) + 2, int(network.broadcast_address)
     size = end - first
@@ -80,7 +80,7 @@ def next_address(network: IPv4Network, taken: frozenset[IPv4Address], last: IPv4
 
 
 class LeaseBook:
-    """The directory of leases. Methods block on files; they may be called from several threads and processes at once."""
+    """The directory of leases. Methods block on files; several threads and processes may call them at once."""
 
     def __init__(self, directory: Path, network: IPv4Network, *, last: Path) -> None:
         """``last``: the file that names the address given out last. It may be lost."""
@@ -138,6 +138,8 @@ class LeaseBook:
         with suppress(FileNotFoundError):
             self._directory.rmdir()
         self._last.unlink(missing_ok=True)
+        with suppress(OSError):  # something else is still in there
+            self._last.parent.rmdir()
 
     def _acquire(self, uid: str, name: PodName, ports: tuple[HostPort, ...]) -> tuple[Lease, bool]:
         leases = self.all()

@@ -97,7 +97,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A network interface. ``alias``: what ``ip link set … alias`` put there, "" when nothing. ``master``: an index, or 0."""
+    """A network interface. ``alias``: as ``ip link set … alias`` puts it there, or "". ``master``: an index, or 0."""
 
     index: int
     name: str
@@ -251,7 +251,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def _kernel_text(flags: int, payload: bytes) -> str:
-    """The sentence some errors carry (extended ack). With CAP_ACK the request is not echoed: attributes follow at once."""
+    """The sentence some errors carry (extended ack). With CAP_ACK the request is not echoed before it."""
     offset = _ERROR.size + _HEADER.size
     while flags & _NLM_F_ACK_TLVS and offset + _ATTRIBUTE.size <= len(payload):
         length, kind = _ATTRIBUTE.unpack_from(payload, offset)
@@ -322,7 +322,7 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> Request:
 
 
 def add_veth(name: str, *, bridge: int, peer: str, peer_mac: str, netns: int, mtu: int) -> Request:
-    """A veth pair: ``name`` here, a port of the bridge with index ``bridge``; ``peer`` at once in the namespace of fd ``netns``."""
+    """A veth pair: ``name`` here, a port of the bridge with that index; ``peer``, at once in that namespace."""
     inside = {
         "attrs": [("IFLA_IFNAME", peer), ("IFLA_ADDRESS", peer_mac), ("IFLA_MTU", mtu), ("IFLA_NET_NS_FD", netns)],
     }

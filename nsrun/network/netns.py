@@ -51,7 +51,7 @@ def create_pin(path: Path) -> tuple[Fd, RouteSocket]:
 
 
 def open_pin(path: Path) -> tuple[Fd, RouteSocket] | None:
-    """The namespace pinned at ``path`` and a route socket inside it; None when nothing is pinned. Raises NetworkError."""
+    """The namespace pinned at ``path`` and a route socket inside it; None when there is none. Raises NetworkError."""
     try:
         if not is_pinned(path):
             return None

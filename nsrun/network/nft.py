@@ -21,7 +21,7 @@ class RulesError(NetworkError):
 
 
 class Nftables:
-    """Runs commands in this process. The library is loaded at the first one, which may raise NetworkError if there is none."""
+    """Runs commands in this process. The first one loads the library, and raises NetworkError when there is none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # a context serves one thread at a time
@@ -93,5 +93,5 @@ def _load() -> ctypes.CDLL:
 def _first_line(text: str) -> str:
     """``<cmdline>:1:5-9: Error: Could not process rule: No such file or directory`` → the part after ``Error:``."""
     line = text.strip().split("\n", 1)[0]
-    reason = line.split("Error: ", 1)[-1].removeprefix("Could not process rule: ") or "no reason given"
+    reason = line.split("Error: ", 1)[-1].split("process rule: ", 1)[-1] or "no reason given"
     return reason[:1].lower() + reason[1:]

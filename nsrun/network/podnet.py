@@ -1,7 +1,7 @@
 """How one pod gets its network: six steps in order, each with its undoing, each of which can be done again.
 
-A crash anywhere leaves a prefix of the steps done (the last one perhaps half): ``attach`` goes on from there, ``detach``
-undoes it. The lease is taken first and given back last, so whoever owns anything here is found in the book of leases.
+A crash anywhere leaves the first steps done (the last of them perhaps half): ``attach`` goes on from there, ``detach``
+undoes them. The lease is taken first and given back last, so whoever owns anything here is found in the book of leases.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from types import TracebackType
 from nsrun.errors import InternalError, NetworkError, describe_errno
 from nsrun.model.container import Protocol
 from nsrun.network.bridge import Bridge, mac_of
+from nsrun.network.conntrack import forget_flows
 from nsrun.network.dns import render_resolv_conf
 from nsrun.network.hosts import hostname, render_hosts
 from nsrun.network.ipam import Lease, LeaseBook
@@ -267,11 +268,22 @@ class Plumbing:
 
     def _admit(self) -> None:
         self._site.filter.admit(member_of(self.lease))
+        published = {port.host_port for port in self._udp_ports(self.lease)}
+        if published:
+            with RouteSocket.open() as rtnetlink:
+                own = {address.ip for _, address in rtnetlink.addresses()}
+            here = self.lease.address
+            forget_flows(lambda f: f.port in published and f.destination in own and f.answered_by != here)
 
     def _expel(self) -> None:
         lease = self._known_lease()
         if lease is not None:
             self._site.filter.expel(member_of(lease))
+            if self._udp_ports(lease):
+                forget_flows(lambda flow: flow.answered_by == lease.address)
+
+    def _udp_ports(self, lease: Lease) -> tuple[HostPort, ...]:
+        return tuple(port for port in lease.ports if port.protocol is Protocol.UDP)
 
     # --- files
 

@@ -16,8 +16,8 @@ Table ``ip nsrun``:
 * output: no ICMP redirects to pods. They would send one pod to another directly, which the bridge does not let them.
 
 Table ``bridge nsrun``: a port sends nothing but IPv4 and ARP, with the MAC and the address its pod was given; and
-from port to port go only IPv4 frames (br_netfilter makes such ones), never ARP or router advertisements (CVE-2020-10749,
-CVE-2020-13401).
+from port to port go only IPv4 frames (br_netfilter makes such ones), never ARP or router advertisements
+(CVE-2020-10749, CVE-2020-13401).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from nsrun.model.pod import Pod
 
 __all__ = [
     "BRIDGE_TABLE",
-    "IP_TABLE",
     "HostPort",
+    "IP_TABLE",
     "Member",
     "add_commands",
     "bridge_ruleset",
@@ -119,8 +119,8 @@ def find_conflict(wanted: Iterable[HostPort], taken: Sequence[HostPort]) -> Host
 def listening_ports(table: str, protocol: Protocol) -> tuple[HostPort, ...]:
     """What programs of the host serve, from ``/proc/net/tcp``, ``tcp6``, ``udp`` or ``udp6``.
 
-    TCP sockets that listen, UDP sockets that no one peer is connected to. An IPv6 socket counts for what it takes of IPv4: the
-    wildcard takes everything, a mapped address its own.
+    TCP sockets that listen, UDP sockets that are connected to no one peer. An IPv6 socket counts for what it takes of
+    IPv4: the wildcard takes everything, a mapped address its own.
     """
     state = "0A" if protocol is Protocol.TCP else "07"
     found = []

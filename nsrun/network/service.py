@@ -50,7 +50,10 @@ class NetworkService:
         host_resolv_conf: Path = Path("/etc/resolv.conf"),
         upstream_resolv_conf: Path = _SYSTEMD_RESOLVED,
     ) -> None:
-        """``upstream_resolv_conf``: used instead when the host's names only itself. Raises NetworkError for a range too small."""
+        """``upstream_resolv_conf``: used instead when the host's names only the host itself.
+
+        Raises NetworkError for a range too small for one pod.
+        """
         self._layout = layout
         self._pod_cidr = pod_cidr
         self._host_resolv_conf = host_resolv_conf
@@ -78,7 +81,7 @@ class NetworkService:
         return await asyncio.to_thread(self._start)
 
     async def guard(self) -> None:
-        """Makes the packet filter's tables again whenever somebody flushes the whole ruleset. Runs until it is cancelled."""
+        """Makes the packet filter's tables again whenever somebody flushes the whole ruleset. Runs until cancelled."""
         async for _ in table_deletions():
             if await asyncio.to_thread(self._filter.missing):
                 await asyncio.to_thread(self._filter.rebuild)
@@ -202,7 +205,7 @@ class NetworkService:
         return text
 
     def _host_address(self) -> IPv4Address:
-        """The address this host has towards the default route, else its first that is not loopback, else the bridge's."""
+        """This host's address towards the default route, else its first that is not loopback, else the bridge's."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect((_SOMEWHERE_ELSE, 9))

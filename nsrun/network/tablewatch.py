@@ -31,7 +31,7 @@ def deletes_table(data: bytes) -> bool:
 
 
 async def table_deletions() -> AsyncIterator[None]:
-    """Yields whenever a table may have been deleted: once at first, and when so much happened that messages were lost."""
+    """Yields whenever a table may have been deleted: once at first, and also when messages were lost."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER) as watch:
         watch.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
