@@ -1,7 +1,7 @@
 /* cleanup.h: what a scope owns is given back when the scope ends, whatever way it ends.
  *
- * errno survives every clean-up, a descriptor is never closed twice and close is never retried (after EINTR the descriptor
- * is gone on Linux). ns_take_fd hands a descriptor to somebody else.
+ * errno survives every clean-up, a descriptor is never closed twice and close is never retried (after EINTR the
+ * descriptor is gone on Linux). ns_take_fd hands a descriptor to somebody else.
  */
 #pragma once
 

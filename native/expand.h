@@ -5,8 +5,8 @@
 
 enum { NS_MOUNT_DATA_MAX = 4096 }; /* mount(2) takes one page */
 
-/* Writes `options` into `out` with each "%<n>" replaced by the path of fds[n]. -1 with errno EBADF for a descriptor that is not
- * there, ENAMETOOLONG when it does not fit. */
+/* Writes `options` into `out` with each "%<n>" replaced by the path of fds[n]. -1 with errno EBADF for a descriptor
+ * that is not there, ENAMETOOLONG when it does not fit. */
 int ns_expand(const char *options, const int *fds, unsigned int fd_count, char out[NS_MOUNT_DATA_MAX]);
 
 /* "/proc/self/fd/<fd>"; at most 32 bytes with the NUL. Returns its length. */

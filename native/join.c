@@ -1,5 +1,5 @@
-/* join.c: what has to be done inside another namespace is done by a short-lived C child, which shares the caller's descriptor
- * table (CLONE_FILES): what it opens is open in the caller. The supervisor itself never joins anything.
+/* join.c: what has to be done inside another namespace is done by a short-lived C child, which shares the caller's
+ * descriptor table (CLONE_FILES): what it opens is open in the caller. The supervisor itself never joins anything.
  */
 #include "cleanup.h"
 #include "expand.h"
@@ -16,7 +16,8 @@
 
 #include <linux/netlink.h>
 
-/* ---- a new network namespace -------------------------------------------------------------------------------------- */
+/* ---- a new network namespace --------------------------------------------------------------------------------------
+ */
 
 struct netns {
         const char *path;
@@ -62,7 +63,8 @@ int ns_netns_create(const char *path, int *netns_fd, int *netlink_fd)
         return answer;
 }
 
-/* ---- a socket in a network namespace --------------------------------------------------------------------------------- */
+/* ---- a socket in a network namespace
+ * --------------------------------------------------------------------------------- */
 
 struct socket_call {
         int netns_fd;
@@ -86,7 +88,8 @@ int ns_socket_in(int netns_fd, int domain, int type, int protocol)
         return ns_in_child(CLONE_FILES, make_socket, &call);
 }
 
-/* ---- a file of a rootfs ------------------------------------------------------------------------------------------- */
+/* ---- a file of a rootfs -------------------------------------------------------------------------------------------
+ */
 
 enum { MAX_LAYERS = 256 };
 

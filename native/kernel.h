@@ -1,8 +1,8 @@
 /* kernel.h: system calls and constants that C libraries do not wrap, or wrap differently.
  *
- * Raw on purpose: glibc and musl change ids and signal masks of all threads, glibc 2.35 has no mount API, and nothing here may
- * take a lock, because most of it runs between clone3 and execve. Never include <sys/mount.h> beside this: it and
- * <linux/mount.h> define the same words.
+ * Raw on purpose: glibc and musl change ids and signal masks of all threads, glibc 2.35 has no mount API, and nothing
+ * here may take a lock, because most of it runs between clone3 and execve. Never include <sys/mount.h> beside this: it
+ * and <linux/mount.h> define the same words.
  */
 #pragma once
 
@@ -111,7 +111,8 @@ static inline int sys_mount_setattr(int dir_fd, const char *path, unsigned int f
         return (int)syscall(SYS_mount_setattr, dir_fd, path, flags, attributes, sizeof(*attributes));
 }
 
-static inline int sys_mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)
+static inline int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
+                            const void *data)
 {
         return (int)syscall(SYS_mount, source, target, type, flags, data);
 }

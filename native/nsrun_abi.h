@@ -10,226 +10,238 @@
 /* ---- failure: what a step that went wrong tells, rendered to a sentence by Python ------------------------------- */
 
 struct ns_failure {
-    uint32_t step;  /* enum ns_op_kind, or enum ns_step for what is no operation of a plan */
-    int32_t error;  /* errno */
-    uint32_t index; /* which operation of the plan; NS_NO_INDEX when none */
+        uint32_t step;  /* enum ns_op_kind, or enum ns_step for what is no operation of a plan */
+        int32_t error;  /* errno */
+        uint32_t index; /* which operation of the plan; NS_NO_INDEX when none */
 };
 
 /* ---- launch plan ------------------------------------------------------------------------------------------------- */
 
 enum ns_limits {
-    NS_PLAN_MAGIC = 0x4e535031, /* "NSP1" */
-    NS_PLAN_VERSION = 1,
-    NS_PLAN_MAX_SIZE = 4194304,
-    NS_PLAN_MAX_OPS = 2048,
-    NS_PLAN_MAX_FDS = 240,     /* SCM_MAX_FD is 253 */
-    NS_PLAN_SLOTS = 512,       /* fds that operations open themselves */
-    NS_ID_MAX = 128,           /* "<container>.<attempt>", with its NUL */
-    NS_NAME_MAX = 256,
-    NS_NO_INDEX = 0xffffffff,
-    NS_MAX_TOLERATED = 16,     /* tolerated failures that one launch reports */
-    NS_MAX_CGROUPS = 16,
-    NS_PLAN_MAX_STRINGS = 8192, /* items of one list */
+        NS_PLAN_MAGIC = 0x4e535031, /* "NSP1" */
+        NS_PLAN_VERSION = 1,
+        NS_PLAN_MAX_SIZE = 4194304,
+        NS_PLAN_MAX_OPS = 2048,
+        NS_PLAN_MAX_FDS = 240, /* SCM_MAX_FD is 253 */
+        NS_PLAN_SLOTS = 512,   /* fds that operations open themselves */
+        NS_ID_MAX = 128,       /* "<container>.<attempt>", with its NUL */
+        NS_NAME_MAX = 256,
+        NS_NO_INDEX = 0xffffffff,
+        NS_MAX_TOLERATED = 16, /* tolerated failures that one launch reports */
+        NS_MAX_CGROUPS = 16,
+        NS_PLAN_MAX_STRINGS = 8192, /* items of one list */
 };
 
 /* A piece of the plan's data area: `offset` from the start of the plan, `length` without the NUL that must follow it.
  * A list is its items, each ended by a NUL, one after the other ("a\0b\0", length 4). */
 struct ns_text {
-    uint32_t offset;
-    uint32_t length;
+        uint32_t offset;
+        uint32_t length;
 };
 
 /* One operation. `fd` and `fd2` are -1, or an index: below fd_count one of the fds that travel with the plan, else
- * fd_count + slot, a slot that an earlier operation filled. `flags`: enum ns_op_flags. What a, b, c and text mean is said at
- * each kind. 72 bytes. */
+ * fd_count + slot, a slot that an earlier operation filled. `flags`: enum ns_op_flags. What a, b, c and text mean is
+ * said at each kind. 72 bytes. */
 struct ns_op {
-    uint32_t kind;
-    uint32_t flags;
-    int32_t fd;
-    int32_t fd2;
-    uint64_t a;
-    uint64_t b;
-    uint64_t c;
-    struct ns_text text[3];
-    uint32_t reserved[2]; /* 0 */
+        uint32_t kind;
+        uint32_t flags;
+        int32_t fd;
+        int32_t fd2;
+        uint64_t a;
+        uint64_t b;
+        uint64_t c;
+        struct ns_text text[3];
+        uint32_t reserved[2]; /* 0 */
 };
 
-/* The plan: this head, op_count operations, then the data area up to `size`. It travels in a sealed memfd. 128 bytes. */
+/* The plan: this head, op_count operations, then the data area up to `size`. It travels in a sealed memfd. 128 bytes.
+ */
 struct ns_plan {
-    uint32_t magic;
-    uint32_t version;
-    uint32_t size;
-    uint32_t op_count;
-    uint32_t fd_count;
-    uint32_t reserved;
-    uint64_t new_namespaces;  /* CLONE_NEW*: made by the clone3 of the child */
-    uint64_t join_namespaces; /* CLONE_NEW*: joined from the sandbox's pause process, by its pidfd, before the first op */
-    int32_t cgroup_fd;        /* index of a cgroup v2 directory for CLONE_INTO_CGROUP, or -1 */
-    uint32_t procs_count;     /* how many of procs_fd are used */
-    uint32_t spare[4];        /* 0 */
-    int32_t procs_fd[16];     /* indices of open cgroup.procs files: the parent writes the child's pid into each while the
-                                 child works; NS_OP_GATE waits until that is done. Used for cgroup v1, and where
+        uint32_t magic;
+        uint32_t version;
+        uint32_t size;
+        uint32_t op_count;
+        uint32_t fd_count;
+        uint32_t reserved;
+        uint64_t new_namespaces;  /* CLONE_NEW*: made by the clone3 of the child */
+        uint64_t join_namespaces; /* CLONE_NEW*: joined from the sandbox's pause process, by its pidfd, before the first
+                                     op */
+        int32_t cgroup_fd;        /* index of a cgroup v2 directory for CLONE_INTO_CGROUP, or -1 */
+        uint32_t procs_count;     /* how many of procs_fd are used */
+        uint32_t spare[4];        /* 0 */
+        int32_t procs_fd[16]; /* indices of open cgroup.procs files: the parent writes the child's pid into each while
+                                 the child works; NS_OP_GATE waits until that is done. Used for cgroup v1, and where
                                  CLONE_INTO_CGROUP is refused. [NS_MAX_CGROUPS] */
 };
 
 enum ns_op_flags {
-    NS_TOLERATE = 1, /* failure is reported as a warning and the next operation runs */
+        NS_TOLERATE = 1, /* failure is reported as a warning and the next operation runs */
 };
 
 /* Every path named "in the root" is resolved by openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) below the rootfs that
- * NS_OP_ROOT chose, one component at a time where something has to be made. "Host path" is a path that nsrun itself chose
- * or that the manifest named. */
+ * NS_OP_ROOT chose, one component at a time where something has to be made. "Host path" is a path that nsrun itself
+ * chose or that the manifest named. */
 enum ns_op_kind {
-    NS_OP_NONE = 0,
-    /* -- inside the new mount namespace, before the root is changed */
-    NS_OP_PRIVATE = 1,     /* make every mount of this namespace a slave: nothing propagates to the host */
-    NS_OP_OPEN = 2,        /* open host path text[0] O_PATH (a: more open flags) into slot c */
-    NS_OP_OVERLAY = 3,     /* mount(2) overlay with flags a (MS_NODEV, MS_NOSUID ...) and options text[1] on host directory text[0];
-                              "%<n>" in the options stands for /proc/self/fd/<the fd of slot n> */
-    NS_OP_ROOT = 4,        /* the directory mounted at host path text[0] is the rootfs from now on (or fd, if >= 0) */
-    NS_OP_FS = 5,          /* fsopen text[0], options text[1] (list of "key" or "key=value"), fsmount with attributes a
-                              (MOUNT_ATTR_*), move_mount to text[2] in the root. A missing target directory is made; a target that is a
-                              symlink is refused for b = 1 (proc, sysfs, /dev: the real directory must be there) */
-    NS_OP_BIND = 6,        /* fd is a detached mount (open_tree clone, attributes already set by the supervisor); move_mount to
-                              text[0] in the root. A missing target is made: a directory, or with a = 1 an empty file */
-    NS_OP_MKDIR = 7,       /* text[0] in the root, with parents, mode a, owner b:c for what is made */
-    NS_OP_MKNOD = 8,       /* text[0] in the root, mode a (with type), device b (makedev) */
-    NS_OP_SYMLINK = 9,     /* text[1] in the root points to text[0] */
-    NS_OP_MASK = 10,       /* text[0] in the root: a file is covered by the host's /dev/null (verified c 1:3), a directory by the
-                              empty read-only directory at host path text[1]; missing: fine */
-    NS_OP_READONLY = 11,   /* text[0] in the root is bound over itself, recursively read-only; missing: fine */
-    NS_OP_ROOT_READONLY = 12, /* the rootfs mount itself (not what is mounted below it) becomes read-only */
-    NS_OP_PIVOT = 13,      /* pivot_root(".", "."), detach the old root, chdir "/" */
-    NS_OP_EMPTY_ROOT = 14, /* mount a tiny read-only tmpfs on host directory text[0] and make it the rootfs (for pause); text[1]:
-                              list, may be empty, of directories ("dev/shm") made in it, with parents, while it can be written */
-    NS_OP_SANDBOX_TREE = 15, /* a detached clone (open_tree CLONE | RECURSIVE) of text[0], a path in the mount namespace of the sandbox's
-                              pause process, into slot c: the child joins that namespace, opens, and comes back to its own. How containers
-                              of a pod share one /dev/shm without a mount on the host. Needs the sandbox (NS_STEP_JOIN without one) */
-    /* -- identity and limits */
-    NS_OP_GATE = 20,       /* wait until the parent has put this process where it belongs (procs_fd) */
-    NS_OP_UNSHARE = 21,    /* unshare(a), for the cgroup namespace after the gate */
-    NS_OP_HOSTNAME = 22,   /* text[0] */
-    NS_OP_SYSCTL = 23,     /* write text[1] to /proc/sys/<text[0] with slashes>; before the pivot */
-    NS_OP_RLIMIT = 24,     /* resource a, soft b, hard c; without CAP_SYS_RESOURCE clamped to the hard limit, and reported */
-    NS_OP_OOM_SCORE = 25,  /* oom_score_adj = (int64)a; before the pivot */
-    NS_OP_SETSID = 26,
-    NS_OP_KEYRING = 27,    /* a new session keyring named text[0] */
-    NS_OP_UMASK = 28,      /* a */
-    NS_OP_GROUPS = 29,     /* setgroups: text[0] holds uint32_t gids in host byte order */
-    NS_OP_IDS = 30,        /* setresgid(b), setresuid(a), keeping capabilities across */
-    NS_OP_CAPS = 31,       /* bounding a; effective and permitted b; ambient (and inheritable with it) c: bit n is CAP n.
-                              Inheritable is empty otherwise. */
-    NS_OP_NO_NEW_PRIVS = 32,
-    NS_OP_SECCOMP = 33,    /* text[0] holds an array of struct sock_filter */
-    NS_OP_PDEATHSIG = 34,  /* a */
-    NS_OP_CWD = 35,        /* chdir text[0], made (0755, root) inside the root when missing; refused unless getcwd is inside */
-    NS_OP_DUMPABLE = 36,   /* prctl(PR_SET_DUMPABLE, a) */
-    NS_OP_JOIN = 37,       /* setns(fd, a): pause joins the pod's pinned network namespace */
-    /* -- the end */
-    NS_OP_EXEC = 40,       /* candidates text[0] (list of paths, tried in order while ENOENT, ENOTDIR or EACCES; the first other
-                              error, or EACCES over ENOENT, is the one told), argv text[1], envp text[2] (lists) */
-    NS_OP_EXEC_FD = 41,    /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause */
-    NS_OP_LAST = 42,
+        NS_OP_NONE = 0,
+        /* -- inside the new mount namespace, before the root is changed */
+        NS_OP_PRIVATE = 1, /* make every mount of this namespace a slave: nothing propagates to the host */
+        NS_OP_OPEN = 2,    /* open host path text[0] O_PATH (a: more open flags) into slot c */
+        NS_OP_OVERLAY =
+            3, /* mount(2) overlay with flags a (MS_NODEV, MS_NOSUID ...) and options text[1] on host directory text[0];
+                  "%<n>" in the options stands for /proc/self/fd/<the fd of slot n> */
+        NS_OP_ROOT = 4, /* the directory mounted at host path text[0] is the rootfs from now on (or fd, if >= 0) */
+        NS_OP_FS = 5,   /* fsopen text[0], options text[1] (list of "key" or "key=value"), fsmount with attributes a
+                           (MOUNT_ATTR_*), move_mount to text[2] in the root. A missing target directory is made; a target
+                           that is a   symlink is refused for b = 1 (proc, sysfs, /dev: the real directory must be there) */
+        NS_OP_BIND =
+            6, /* fd is a detached mount (open_tree clone, attributes already set by the supervisor); move_mount to
+                  text[0] in the root. A missing target is made: a directory, or with a = 1 an empty file */
+        NS_OP_MKDIR = 7,   /* text[0] in the root, with parents, mode a, owner b:c for what is made */
+        NS_OP_MKNOD = 8,   /* text[0] in the root, mode a (with type), device b (makedev) */
+        NS_OP_SYMLINK = 9, /* text[1] in the root points to text[0] */
+        NS_OP_MASK = 10, /* text[0] in the root: a file is covered by the host's /dev/null (verified c 1:3), a directory
+                            by the empty read-only directory at host path text[1]; missing: fine */
+        NS_OP_READONLY = 11,      /* text[0] in the root is bound over itself, recursively read-only; missing: fine */
+        NS_OP_ROOT_READONLY = 12, /* the rootfs mount itself (not what is mounted below it) becomes read-only */
+        NS_OP_PIVOT = 13,         /* pivot_root(".", "."), detach the old root, chdir "/" */
+        NS_OP_EMPTY_ROOT =
+            14, /* mount a tiny read-only tmpfs on host directory text[0] and make it the rootfs (for pause); text[1]:
+                   list, may be empty, of directories ("dev/shm") made in it, with parents, while it can be written */
+        NS_OP_SANDBOX_TREE = 15, /* a detached clone (open_tree CLONE | RECURSIVE) of text[0], a path in the mount
+                                  namespace of the sandbox's pause process, into slot c: the child joins that namespace,
+                                  opens, and comes back to its own. How containers of a pod share one /dev/shm without a
+                                  mount on the host. Needs the sandbox (NS_STEP_JOIN without one) */
+        /* -- identity and limits */
+        NS_OP_GATE = 20,     /* wait until the parent has put this process where it belongs (procs_fd) */
+        NS_OP_UNSHARE = 21,  /* unshare(a), for the cgroup namespace after the gate */
+        NS_OP_HOSTNAME = 22, /* text[0] */
+        NS_OP_SYSCTL = 23,   /* write text[1] to /proc/sys/<text[0] with slashes>; before the pivot */
+        NS_OP_RLIMIT =
+            24, /* resource a, soft b, hard c; without CAP_SYS_RESOURCE clamped to the hard limit, and reported */
+        NS_OP_OOM_SCORE = 25, /* oom_score_adj = (int64)a; before the pivot */
+        NS_OP_SETSID = 26,
+        NS_OP_KEYRING = 27, /* a new session keyring named text[0] */
+        NS_OP_UMASK = 28,   /* a */
+        NS_OP_GROUPS = 29,  /* setgroups: text[0] holds uint32_t gids in host byte order */
+        NS_OP_IDS = 30,     /* setresgid(b), setresuid(a), keeping capabilities across */
+        NS_OP_CAPS = 31, /* bounding a; effective and permitted b; ambient (and inheritable with it) c: bit n is CAP n.
+                            Inheritable is empty otherwise. */
+        NS_OP_NO_NEW_PRIVS = 32,
+        NS_OP_SECCOMP = 33,   /* text[0] holds an array of struct sock_filter */
+        NS_OP_PDEATHSIG = 34, /* a */
+        NS_OP_CWD =
+            35, /* chdir text[0], made (0755, root) inside the root when missing; refused unless getcwd is inside */
+        NS_OP_DUMPABLE = 36, /* prctl(PR_SET_DUMPABLE, a) */
+        NS_OP_JOIN = 37,     /* setns(fd, a): pause joins the pod's pinned network namespace */
+        /* -- the end */
+        NS_OP_EXEC = 40, /* candidates text[0] (list of paths, tried in order while ENOENT, ENOTDIR or EACCES; the first
+                            other error, or EACCES over ENOENT, is the one told), argv text[1], envp text[2] (lists) */
+        NS_OP_EXEC_FD = 41, /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause */
+        NS_OP_LAST = 42,
 };
 
 /* Steps that are no operation of a plan. */
 enum ns_step {
-    NS_STEP_PLAN = 100,     /* the plan is malformed: error EINVAL, index names the operation */
-    NS_STEP_REQUEST = 101,  /* the request is malformed, or names something unknown (ENOENT) or twice (EEXIST) */
-    NS_STEP_PIPES = 102,
-    NS_STEP_LOG = 103,      /* the log file cannot be opened */
-    NS_STEP_CLONE = 104,
-    NS_STEP_JOIN = 105,     /* setns into the sandbox's namespaces */
-    NS_STEP_PLACE = 106,    /* cgroup.procs; index: which */
-    NS_STEP_CHILD = 107,    /* the child's own preparation: signals, stdio, close_range */
-    NS_STEP_RECORD = 108,   /* the exit record cannot be written */
-    NS_STEP_SIGNAL = 109,
+        NS_STEP_PLAN = 100,    /* the plan is malformed: error EINVAL, index names the operation */
+        NS_STEP_REQUEST = 101, /* the request is malformed, or names something unknown (ENOENT) or twice (EEXIST) */
+        NS_STEP_PIPES = 102,
+        NS_STEP_LOG = 103, /* the log file cannot be opened */
+        NS_STEP_CLONE = 104,
+        NS_STEP_JOIN = 105,   /* setns into the sandbox's namespaces */
+        NS_STEP_PLACE = 106,  /* cgroup.procs; index: which */
+        NS_STEP_CHILD = 107,  /* the child's own preparation: signals, stdio, close_range */
+        NS_STEP_RECORD = 108, /* the exit record cannot be written */
+        NS_STEP_SIGNAL = 109,
 };
 
-/* ---- the shim's socket: SOCK_SEQPACKET, one struct a message, fds by SCM_RIGHTS ------------------------------------ */
+/* ---- the shim's socket: SOCK_SEQPACKET, one struct a message, fds by SCM_RIGHTS ------------------------------------
+ */
 
 enum ns_request_kind {
-    NS_REQ_LAUNCH = 1,    /* fds: plan memfd, log directory (or absent with NS_LAUNCH_NO_LOG), then the plan's fds */
-    NS_REQ_SIGNAL = 2,    /* `value` to the process of `id` */
-    NS_REQ_FORGET = 3,    /* an ended `id`: the entry and its exit record are removed */
-    NS_REQ_LIST = 4,      /* one NS_MSG_ENTRY for each entry, then NS_MSG_DONE */
-    NS_REQ_SUBSCRIBE = 5, /* from now on NS_MSG_EXIT for every end, after one for each end already there */
-    NS_REQ_REOPEN = 6,    /* open the log of `id` again (after it was renamed) */
-    NS_REQ_SHUTDOWN = 7,  /* SIGKILL everything, reap, write the records, answer, exit */
+        NS_REQ_LAUNCH = 1, /* fds: plan memfd, log directory (or absent with NS_LAUNCH_NO_LOG), then the plan's fds */
+        NS_REQ_SIGNAL = 2, /* `value` to the process of `id` */
+        NS_REQ_FORGET = 3, /* an ended `id`: the entry and its exit record are removed */
+        NS_REQ_LIST = 4,   /* one NS_MSG_ENTRY for each entry, then NS_MSG_DONE */
+        NS_REQ_SUBSCRIBE = 5, /* from now on NS_MSG_EXIT for every end, after one for each end already there */
+        NS_REQ_REOPEN = 6,    /* open the log of `id` again (after it was renamed) */
+        NS_REQ_SHUTDOWN = 7,  /* SIGKILL everything, reap, write the records, answer, exit */
 };
 
 enum ns_launch_flags {
-    NS_LAUNCH_SANDBOX = 1, /* this is the pod's pause process; stdio is /dev/null */
-    NS_LAUNCH_NO_LOG = 2,
+        NS_LAUNCH_SANDBOX = 1, /* this is the pod's pause process; stdio is /dev/null */
+        NS_LAUNCH_NO_LOG = 2,
 };
 
 /* Python → shim. 512 bytes. */
 struct ns_request {
-    uint32_t kind;
-    uint32_t flags;
-    uint64_t serial; /* comes back in the answer */
-    int32_t value;
-    uint32_t reserved;
-    char id[128];    /* [NS_ID_MAX] letters, digits, '-' and '.', NUL-terminated */
-    char log[256];   /* [NS_NAME_MAX] file name in the log directory, without '/' */
-    uint32_t spare[26];
+        uint32_t kind;
+        uint32_t flags;
+        uint64_t serial; /* comes back in the answer */
+        int32_t value;
+        uint32_t reserved;
+        char id[128];  /* [NS_ID_MAX] letters, digits, '-' and '.', NUL-terminated */
+        char log[256]; /* [NS_NAME_MAX] file name in the log directory, without '/' */
+        uint32_t spare[26];
 };
 
 enum ns_message_kind {
-    NS_MSG_DONE = 1,   /* the request was carried out; for LAUNCH: pid and start are set */
-    NS_MSG_FAILED = 2, /* it was not: `failure` */
-    NS_MSG_ENTRY = 3,  /* LIST */
-    NS_MSG_EXIT = 4,   /* an end; serial 0 */
+        NS_MSG_DONE = 1,   /* the request was carried out; for LAUNCH: pid and start are set */
+        NS_MSG_FAILED = 2, /* it was not: `failure` */
+        NS_MSG_ENTRY = 3,  /* LIST */
+        NS_MSG_EXIT = 4,   /* an end; serial 0 */
 };
 
 enum ns_entry_state {
-    NS_STATE_RUNNING = 1,
-    NS_STATE_EXITED = 2,
+        NS_STATE_RUNNING = 1,
+        NS_STATE_EXITED = 2,
 };
 
 /* Shim → Python. Times are CLOCK_REALTIME nanoseconds. */
 struct ns_message {
-    uint32_t kind;
-    uint32_t state;         /* enum ns_entry_state */
-    uint64_t serial;
-    struct ns_failure failure;
-    int32_t pid;
-    uint64_t start_ticks;   /* field 22 of /proc/<pid>/stat */
-    int64_t started_ns;
-    int64_t exited_ns;
-    int32_t wait_status;    /* as waitpid gives it */
-    uint32_t dropped;       /* log records that could not be written */
-    uint32_t tolerated_count;
-    uint32_t reserved;
-    struct ns_failure tolerated[16]; /* [NS_MAX_TOLERATED] */
-    char id[128];           /* [NS_ID_MAX] */
+        uint32_t kind;
+        uint32_t state; /* enum ns_entry_state */
+        uint64_t serial;
+        struct ns_failure failure;
+        int32_t pid;
+        uint64_t start_ticks; /* field 22 of /proc/<pid>/stat */
+        int64_t started_ns;
+        int64_t exited_ns;
+        int32_t wait_status; /* as waitpid gives it */
+        uint32_t dropped;    /* log records that could not be written */
+        uint32_t tolerated_count;
+        uint32_t reserved;
+        struct ns_failure tolerated[16]; /* [NS_MAX_TOLERATED] */
+        char id[128];                    /* [NS_ID_MAX] */
 };
 
-/* The exit record: file exits/<id> in the pod's run directory, text, written by tmp + fsync + rename before NS_MSG_EXIT is sent:
- *   "pid <n>\nstarted_ns <n>\nexited_ns <n>\nwait_status <n>\ndropped <n>\n" */
+/* The exit record: file exits/<id> in the pod's run directory, text, written by tmp + fsync + rename before NS_MSG_EXIT
+ * is sent: "pid <n>\nstarted_ns <n>\nexited_ns <n>\nwait_status <n>\ndropped <n>\n" */
 
-/* ---- nsrun._native: what Python calls. All return 0 or a number >= 0; on failure -errno ----------------------------- */
+/* ---- nsrun._native: what Python calls. All return 0 or a number >= 0; on failure -errno -----------------------------
+ */
 
-/* Starts the shim: argv "nsrun-shim <title>", cwd and only inherited directory the pod's run directory, no environment, new session,
- * stdio /dev/null, reparented to init (or the nearest subreaper). Returns its pid once shim.sock listens. */
+/* Starts the shim: argv "nsrun-shim <title>", cwd and only inherited directory the pod's run directory, no environment,
+ * new session, stdio /dev/null, reparented to init (or the nearest subreaper). Returns its pid once shim.sock listens.
+ */
 int ns_spawn_shim(const char *program, int run_dir_fd, const char *title);
 
-/* A new network namespace, its loopback up, pinned on the existing file `path`; *netns_fd and *netlink_fd (an AF_NETLINK
- * route socket that lives inside it) belong to the caller. */
+/* A new network namespace, its loopback up, pinned on the existing file `path`; *netns_fd and *netlink_fd (an
+ * AF_NETLINK route socket that lives inside it) belong to the caller. */
 int ns_netns_create(const char *path, int *netns_fd, int *netlink_fd);
 
 /* socket(2) made inside the network namespace of netns_fd. */
 int ns_socket_in(int netns_fd, int domain, int type, int protocol);
 
 /* Opens `path` as the rootfs made of an overlay (mount options; "%<n>" as in NS_OP_OVERLAY, for layer_fds[n]) or, with
- * options NULL, of the single directory layer_fds[0] shows it: RESOLVE_IN_ROOT, O_RDONLY | O_NONBLOCK. The mount is gone again when this
- * returns. `stage`: an empty host directory. */
+ * options NULL, of the single directory layer_fds[0] shows it: RESOLVE_IN_ROOT, O_RDONLY | O_NONBLOCK. The mount is
+ * gone again when this returns. `stage`: an empty host directory. */
 int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path);
 
 /* System calls without a wrapper in Python. */
 int ns_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int ns_open_tree(int dir_fd, const char *path, unsigned int flags);
-int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t set, uint64_t clear, uint64_t propagation);
+int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
+                     uint64_t propagation);
 int ns_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
 int ns_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int ns_umount(const char *target, int flags);

@@ -1,7 +1,8 @@
 /* pause.c: holds a pod's namespaces, and when it is PID 1 of a process namespace, reaps what is left to it.
  *
- * No C library: the whole program is a page of code. All signals stay blocked and are waited for, so that none can interrupt it, and so
- * that PID 1 gets even those that would be dropped for want of a handler. SIGTERM and SIGINT end it.
+ * No C library: the whole program is a page of code. All signals stay blocked and are waited for, so that none can
+ * interrupt it, and so that PID 1 gets even those that would be dropped for want of a handler. SIGTERM and SIGINT end
+ * it.
  */
 #include <asm/signal.h>
 #include <asm/unistd.h>

@@ -1,7 +1,7 @@
 /* plan.c: is a launch plan well formed? Shared by the extension, the shim and the fuzzer.
  *
- * Whoever made the plan, every offset, length, index and count in it is checked here, once, before anything is done. What
- * passes can be interpreted without another check of bounds.
+ * Whoever made the plan, every offset, length, index and count in it is checked here, once, before anything is done.
+ * What passes can be interpreted without another check of bounds.
  */
 #include "plan.h"
 
@@ -35,47 +35,47 @@ enum { FILTER_SIZE = 8, FILTER_MAX = 4096 };
 #define MOUNTS CLONE_NEWNS
 
 static const struct rule rules[NS_OP_LAST] = {
-        [NS_OP_PRIVATE] = {true, NO_FD, {NO_TEXT}, MOUNTS},
-        [NS_OP_OPEN] = {true, NO_FD, {STRING}, MOUNTS},
-        [NS_OP_OVERLAY] = {true, NO_FD, {STRING, STRING}, MOUNTS},
-        [NS_OP_ROOT] = {true, MAY_FD, {OPTIONAL}, MOUNTS},
-        [NS_OP_FS] = {true, NO_FD, {STRING, LIST, STRING}, MOUNTS},
-        [NS_OP_BIND] = {true, NEEDS_FD, {STRING}, MOUNTS},
-        [NS_OP_MKDIR] = {true, NO_FD, {STRING}, MOUNTS},
-        [NS_OP_MKNOD] = {true, NO_FD, {STRING}, MOUNTS},
-        [NS_OP_SYMLINK] = {true, NO_FD, {STRING, STRING}, MOUNTS},
-        [NS_OP_MASK] = {true, NO_FD, {STRING, OPTIONAL}, MOUNTS},
-        [NS_OP_READONLY] = {true, NO_FD, {STRING}, MOUNTS},
-        [NS_OP_ROOT_READONLY] = {true, NO_FD, {NO_TEXT}, MOUNTS},
-        [NS_OP_PIVOT] = {true, NO_FD, {NO_TEXT}, MOUNTS},
-        [NS_OP_EMPTY_ROOT] = {true, NO_FD, {STRING}, MOUNTS},
-        [NS_OP_GATE] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_UNSHARE] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_HOSTNAME] = {true, NO_FD, {STRING}, CLONE_NEWUTS},
-        [NS_OP_SYSCTL] = {true, NO_FD, {STRING, STRING}, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS},
-        [NS_OP_RLIMIT] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_OOM_SCORE] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_SETSID] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_KEYRING] = {true, NO_FD, {OPTIONAL}, 0},
-        [NS_OP_UMASK] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_GROUPS] = {true, NO_FD, {GIDS}, 0},
-        [NS_OP_IDS] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_CAPS] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_NO_NEW_PRIVS] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_SECCOMP] = {true, NO_FD, {FILTER}, 0},
-        [NS_OP_PDEATHSIG] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_CWD] = {true, NO_FD, {STRING}, MOUNTS},
-        [NS_OP_DUMPABLE] = {true, NO_FD, {NO_TEXT}, 0},
-        [NS_OP_JOIN] = {true, NEEDS_FD, {NO_TEXT}, 0},
-        [NS_OP_EXEC] = {true, NO_FD, {SOME_LIST, SOME_LIST, LIST}, 0},
-        [NS_OP_EXEC_FD] = {true, NEEDS_FD, {NO_TEXT, SOME_LIST, LIST}, 0},
+    [NS_OP_PRIVATE] = {true, NO_FD, {NO_TEXT}, MOUNTS},
+    [NS_OP_OPEN] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_OVERLAY] = {true, NO_FD, {STRING, STRING}, MOUNTS},
+    [NS_OP_ROOT] = {true, MAY_FD, {OPTIONAL}, MOUNTS},
+    [NS_OP_FS] = {true, NO_FD, {STRING, LIST, STRING}, MOUNTS},
+    [NS_OP_BIND] = {true, NEEDS_FD, {STRING}, MOUNTS},
+    [NS_OP_MKDIR] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_MKNOD] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_SYMLINK] = {true, NO_FD, {STRING, STRING}, MOUNTS},
+    [NS_OP_MASK] = {true, NO_FD, {STRING, OPTIONAL}, MOUNTS},
+    [NS_OP_READONLY] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_ROOT_READONLY] = {true, NO_FD, {NO_TEXT}, MOUNTS},
+    [NS_OP_PIVOT] = {true, NO_FD, {NO_TEXT}, MOUNTS},
+    [NS_OP_EMPTY_ROOT] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_GATE] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_UNSHARE] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_HOSTNAME] = {true, NO_FD, {STRING}, CLONE_NEWUTS},
+    [NS_OP_SYSCTL] = {true, NO_FD, {STRING, STRING}, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS},
+    [NS_OP_RLIMIT] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_OOM_SCORE] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_SETSID] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_KEYRING] = {true, NO_FD, {OPTIONAL}, 0},
+    [NS_OP_UMASK] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_GROUPS] = {true, NO_FD, {GIDS}, 0},
+    [NS_OP_IDS] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_CAPS] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_NO_NEW_PRIVS] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_SECCOMP] = {true, NO_FD, {FILTER}, 0},
+    [NS_OP_PDEATHSIG] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_CWD] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_DUMPABLE] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_JOIN] = {true, NEEDS_FD, {NO_TEXT}, 0},
+    [NS_OP_EXEC] = {true, NO_FD, {SOME_LIST, SOME_LIST, LIST}, 0},
+    [NS_OP_EXEC_FD] = {true, NEEDS_FD, {NO_TEXT, SOME_LIST, LIST}, 0},
 };
 
 /* The plan while it is being checked. */
 struct reader {
         const struct ns_plan *plan;
         uint64_t data_start;
-        uint64_t namespaces;      /* the child's own: new, joined from the sandbox or by NS_OP_JOIN so far */
+        uint64_t namespaces; /* the child's own: new, joined from the sandbox or by NS_OP_JOIN so far */
         uint64_t filled[NS_PLAN_SLOTS / 64];
 };
 
@@ -217,9 +217,11 @@ static bool placement_valid(const struct ns_plan *plan)
 
 static bool head_valid(const struct ns_plan *plan, uint64_t size, uint32_t fd_count)
 {
-        const uint64_t can_make = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP;
+        const uint64_t can_make =
+            CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP;
         const uint64_t can_join = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET;
-        if (plan->magic != NS_PLAN_MAGIC || plan->version != NS_PLAN_VERSION || plan->size != size || plan->reserved != 0)
+        if (plan->magic != NS_PLAN_MAGIC || plan->version != NS_PLAN_VERSION || plan->size != size ||
+            plan->reserved != 0)
                 return false;
         if (plan->op_count == 0 || plan->op_count > NS_PLAN_MAX_OPS)
                 return false;
@@ -245,9 +247,9 @@ int ns_plan_check(const void *data, uint64_t size, uint32_t fd_count, struct ns_
                 return -EINVAL;
 
         struct reader reader = {
-                .plan = plan,
-                .data_start = sizeof(*plan) + (uint64_t)plan->op_count * sizeof(struct ns_op),
-                .namespaces = plan->new_namespaces | plan->join_namespaces,
+            .plan = plan,
+            .data_start = sizeof(*plan) + (uint64_t)plan->op_count * sizeof(struct ns_op),
+            .namespaces = plan->new_namespaces | plan->join_namespaces,
         };
         for (uint32_t i = 0; i < plan->op_count; i++) {
                 if (op_valid(&reader, &ns_plan_ops(plan)[i], i == plan->op_count - 1))

@@ -2,8 +2,8 @@
  *
  *   caller ── child (leaves at once) ── shim: nobody's child here, so init or the nearest subreaper becomes its parent
  *
- * Both are vfork-like children: nothing of the caller's memory is copied. The shim's descriptor 0 is a pipe on which it says
- * once how its start went (an int, errno or 0); it then puts /dev/null there.
+ * Both are vfork-like children: nothing of the caller's memory is copied. The shim's descriptor 0 is a pipe on which it
+ * says once how its start went (an int, errno or 0); it then puts /dev/null there.
  */
 #include "cleanup.h"
 #include "kernel.h"

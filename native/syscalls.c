@@ -1,4 +1,5 @@
-/* syscalls.c: system calls that Python's standard library does not have. Each returns what the kernel does, or -errno. */
+/* syscalls.c: system calls that Python's standard library does not have. Each returns what the kernel does, or -errno.
+ */
 #include "kernel.h"
 #include "nsrun_abi.h"
 
@@ -20,7 +21,8 @@ int ns_open_tree(int dir_fd, const char *path, unsigned int flags)
         return result(sys_open_tree(dir_fd, path, flags | OPEN_TREE_CLOEXEC));
 }
 
-int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t set, uint64_t clear, uint64_t propagation)
+int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
+                     uint64_t propagation)
 {
         struct mount_attr attributes = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
         return result(sys_mount_setattr(dir_fd, path, flags, &attributes));

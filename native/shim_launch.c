@@ -1,0 +1,216 @@
+/* shim_launch.c: a launch from its request to its answer.
+ *
+ * The answer is sent when the program runs (its end of the control line is closed by the exec) or when the child that
+ * could not exec has been reaped. In between the loop goes on: launches run side by side.
+ */
+#include "cleanup.h"
+#include "kernel.h"
+#include "plan.h"
+#include "shim.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#ifndef F_GET_SEALS
+#define F_GET_SEALS 1034
+#define F_SEAL_SHRINK 2
+#define F_SEAL_GROW 4
+#define F_SEAL_WRITE 8
+#endif
+
+static int fail(struct ns_failure *failure, uint32_t step, int error)
+{
+        *failure = (struct ns_failure){.step = step, .error = error, .index = NS_NO_INDEX};
+        return -1;
+}
+
+struct mapping {
+        void *start;
+        size_t size;
+};
+
+static void unmap(struct mapping *mapping)
+{
+        if (mapping->start != NULL)
+                munmap(mapping->start, mapping->size);
+}
+
+/* The seals make sure that what is checked is what the child will read. */
+static int map_plan(int fd, unsigned int fd_count, struct mapping *mapping, struct ns_failure *failure)
+{
+        const int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+        struct stat status;
+        int seals = fcntl(fd, F_GET_SEALS);
+        if (seals < 0 || fstat(fd, &status) < 0)
+                return fail(failure, NS_STEP_PLAN, errno);
+        if ((seals & needed) != needed)
+                return fail(failure, NS_STEP_PLAN, EPERM);
+        if (status.st_size < (off_t)sizeof(struct ns_plan) || status.st_size > NS_PLAN_MAX_SIZE)
+                return fail(failure, NS_STEP_PLAN, EINVAL);
+        void *start = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (start == MAP_FAILED)
+                return fail(failure, NS_STEP_PLAN, errno);
+        *mapping = (struct mapping){.start = start, .size = (size_t)status.st_size};
+        return ns_plan_check(start, mapping->size, fd_count, failure) < 0 ? -1 : 0;
+}
+
+/* A pipe for one output: ours does not block; theirs can be opened again by a program that is not root (/dev/stdout).
+ */
+static int open_output(struct ns_stream *stream, int *theirs)
+{
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -1;
+        stream->fd = ends[0];
+        *theirs = ends[1];
+        return fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -1 : fchmod(ends[1], 0666);
+}
+
+static int watch_outputs(struct ns_shim *shim, struct ns_entry *entry)
+{
+        unsigned int index = (unsigned int)(entry - shim->entries);
+        for (unsigned int which = 0; which < 2; which++)
+                if (entry->log.streams[which].fd >= 0 &&
+                    ns_watch(shim, entry->log.streams[which].fd, NS_FROM_STREAM, index, which) < 0)
+                        return -1;
+        return 0;
+}
+
+static const struct ns_entry *find_sandbox(const struct ns_shim *shim)
+{
+        for (unsigned int i = 0; i < shim->used; i++)
+                if (shim->entries[i].sandbox && shim->entries[i].phase == NS_RUNNING)
+                        return &shim->entries[i];
+        return NULL;
+}
+
+/* Field 22 of /proc/<pid>/stat; the second field may hold anything, so count from its last parenthesis. 0: unknown. */
+static uint64_t start_ticks(pid_t pid)
+{
+        char path[32] = "/proc/";
+        char text[1024];
+        char digits[12];
+        size_t count = 0;
+        size_t length = 6;
+        for (pid_t rest = pid; rest > 0; rest /= 10)
+                digits[count++] = (char)('0' + rest % 10);
+        while (count > 0)
+                path[length++] = digits[--count];
+        memcpy(path + length, "/stat", sizeof("/stat"));
+
+        CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (size <= 0)
+                return 0;
+        text[size] = '\0';
+        const char *at = strrchr(text, ')');
+        for (int field = 2; at != NULL && field < 22; field++)
+                at = strchr(at + 1, ' ');
+        uint64_t ticks = 0;
+        while (at != NULL && at[1] >= '0' && at[1] <= '9')
+                ticks = ticks * 10 + (uint64_t)(*++at - '0');
+        return ticks;
+}
+
+/* Output pipes and the log they lead to; an entry without a log writes to /dev/null. */
+static int prepare_output(struct ns_entry *entry, const struct ns_request *request, int *dir_fd, int stdio[3],
+                          struct ns_failure *failure)
+{
+        memcpy(entry->log.name, request->log, sizeof(entry->log.name));
+        entry->log.dir_fd = ns_take_fd(dir_fd);
+        if (ns_log_open(&entry->log) < 0)
+                return fail(failure, NS_STEP_LOG, errno);
+        if (open_output(&entry->log.streams[0], &stdio[1]) < 0 || open_output(&entry->log.streams[1], &stdio[2]) < 0)
+                return fail(failure, NS_STEP_PIPES, errno);
+        return 0;
+}
+
+/* With the plan checked: output, process, watches. */
+static int launch(struct ns_shim *shim, struct ns_entry *entry, const struct ns_request *request, int *dir_fd,
+                  struct ns_launch *what, struct ns_failure *failure)
+{
+        bool logged = (request->flags & (NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG)) == 0;
+        const struct ns_entry *sandbox = find_sandbox(shim);
+        if (what->plan->join_namespaces != 0 && sandbox == NULL)
+                return fail(failure, NS_STEP_JOIN, ESRCH);
+        what->pause_pidfd = sandbox == NULL ? -1 : sandbox->process.pidfd;
+        if (logged && prepare_output(entry, request, dir_fd, what->stdio, failure) < 0)
+                return -1;
+        entry->message.started_ns = ns_now(CLOCK_REALTIME);
+        if (ns_launch_start(what, &entry->process, failure) < 0)
+                return -1;
+        entry->phase = NS_STARTING;
+        entry->message.pid = entry->process.pid;
+        entry->message.start_ticks = start_ticks(entry->process.pid);
+        /* Watches fail only when the kernel is out of memory; the process exists, so the launch goes on to its end. */
+        if (watch_outputs(shim, entry) < 0 ||
+            ns_watch(shim, entry->process.control_fd, NS_FROM_CONTROL, (unsigned int)(entry - shim->entries), 0) < 0)
+                sys_pidfd_send_signal(entry->process.pidfd, SIGKILL);
+        return 0;
+}
+
+int ns_launch_begin(struct ns_shim *shim, int client, const struct ns_request *request, int *fds, unsigned int count,
+                    struct ns_failure *failure)
+{
+        bool has_dir = (request->flags & (NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG)) == 0;
+        unsigned int first = has_dir ? 2 : 1;
+        int no_dir = -1;
+        __attribute__((cleanup(unmap))) struct mapping mapping = {0};
+        if (shim->stopping)
+                return fail(failure, NS_STEP_REQUEST, ESHUTDOWN);
+        if (ns_entry_find(shim, request->id) != NULL)
+                return fail(failure, NS_STEP_REQUEST, EEXIST);
+        if (map_plan(fds[0], count - first, &mapping, failure) < 0)
+                return -1;
+        struct ns_entry *entry = ns_entry_new(shim, request->id);
+        if (entry == NULL)
+                return fail(failure, NS_STEP_REQUEST, ENOSPC);
+
+        entry->client = client;
+        entry->sandbox = (request->flags & NS_LAUNCH_SANDBOX) != 0;
+        entry->message.serial = request->serial;
+        struct ns_launch what = {.plan = mapping.start, .fds = fds + first, .stdio = {0, 1, 2}};
+        int result = launch(shim, entry, request, has_dir ? &fds[1] : &no_dir, &what, failure);
+        for (int fd = 1; fd < 3; fd++)
+                if (what.stdio[fd] > 2)
+                        close(what.stdio[fd]);
+        if (result < 0)
+                ns_entry_free(shim, entry);
+        return result;
+}
+
+/* The program runs. */
+static void started(struct ns_shim *shim, struct ns_entry *entry)
+{
+        struct ns_message answer = entry->message;
+        answer.kind = NS_MSG_DONE;
+        ns_unwatch(shim->epoll_fd, &entry->process.control_fd);
+        entry->phase = NS_RUNNING;
+        ns_client_send(shim, entry->client, &answer);
+        entry->client = -1;
+}
+
+void ns_launch_progress(struct ns_shim *shim, struct ns_entry *entry)
+{
+        struct ns_message *message = &entry->message;
+        struct ns_report report;
+        ssize_t size = 0;
+        if (entry->phase != NS_STARTING || entry->process.control_fd < 0)
+                return;
+        while ((size = recv(entry->process.control_fd, &report, sizeof(report), MSG_DONTWAIT)) == sizeof(report)) {
+                if (report.kind == NS_REPORT_TOLERATED && message->tolerated_count < NS_MAX_TOLERATED)
+                        message->tolerated[message->tolerated_count++] = report.failure;
+                if (report.kind == NS_REPORT_FAILED)
+                        message->failure = report.failure;
+                if (report.kind == NS_REPORT_EXEC)
+                        entry->ready = true;
+        }
+        if (size < 0 && errno == EAGAIN)
+                return;
+        if (entry->ready && message->failure.step == 0)
+                started(shim, entry);
+        else /* it failed, or was killed: the reaping of it will tell */
+                ns_unwatch(shim->epoll_fd, &entry->process.control_fd);
+}

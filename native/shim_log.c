@@ -1,0 +1,271 @@
+/* shim_log.c: what a container writes becomes CRI log records, "<RFC3339Nano> <stdout|stderr> <P|F> <content>\n".
+ *
+ * One read, one writev: all lines of a read share one prefix, and content goes from the pipe's buffer to the file
+ * without another copy. A pipe is always read on, whatever becomes of the log, or the container would block on a full
+ * disk; records that cannot be written are counted. A record that was written in part is cut off again.
+ */
+#include "cleanup.h"
+#include "kernel.h"
+#include "shim.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+
+enum { PREFIX_MAX = 48, PARTS = 96, SPAN_MAX = 3 };
+
+/* Records that wait to be written together. Each is a prefix, its content and, where that does not end in one, a
+ * newline. */
+struct batch {
+        struct ns_log *log;
+        struct iovec parts[PARTS];
+        int count;
+        size_t prefix_length;
+        char full[PREFIX_MAX];
+        char partial[PREFIX_MAX];
+};
+
+int ns_log_open(struct ns_log *log)
+{
+        log->fd =
+            openat(log->dir_fd, log->name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
+        return log->fd < 0 ? -1 : 0;
+}
+
+bool ns_log_streaming(const struct ns_log *log)
+{
+        return log->streams[0].fd >= 0 || log->streams[1].fd >= 0;
+}
+
+/* ---- time stamps
+ * ----------------------------------------------------------------------------------------------------- */
+
+static char *put_digits(char *out, unsigned int value, int width)
+{
+        for (int at = width - 1; at >= 0; at--) {
+                out[at] = (char)('0' + value % 10);
+                value /= 10;
+        }
+        return out + width;
+}
+
+/* Days since 1970-01-01 to a date of the Gregorian calendar, counted in eras of 400 years that begin on a 1st of March.
+ */
+static char *put_date(char *out, int64_t days)
+{
+        int64_t shifted = days + 719468;
+        int64_t era = shifted / 146097;
+        unsigned int day_of_era = (unsigned int)(shifted - era * 146097);
+        unsigned int year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+        unsigned int day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        unsigned int month_from_march = (5 * day_of_year + 2) / 153;
+        unsigned int month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
+        unsigned int year = year_of_era + (unsigned int)era * 400 + (month <= 2);
+        out = put_digits(out, year, 4);
+        *out++ = '-';
+        out = put_digits(out, month, 2);
+        *out++ = '-';
+        return put_digits(out, day_of_year - (153 * month_from_march + 2) / 5 + 1, 2);
+}
+
+static char *put_time(char *out)
+{
+        int64_t now = ns_now(CLOCK_REALTIME);
+        int64_t seconds = now / 1000000000;
+        unsigned int of_day = (unsigned int)(seconds % 86400);
+        out = put_date(out, seconds / 86400);
+        *out++ = 'T';
+        out = put_digits(out, of_day / 3600, 2);
+        *out++ = ':';
+        out = put_digits(out, of_day / 60 % 60, 2);
+        *out++ = ':';
+        out = put_digits(out, of_day % 60, 2);
+        *out++ = '.';
+        out = put_digits(out, (unsigned int)(now % 1000000000), 9);
+        *out++ = 'Z';
+        return out;
+}
+
+static void begin(struct batch *batch, struct ns_log *log, unsigned int stream)
+{
+        static const char tails[2][2][12] = {{" stdout F ", " stdout P "}, {" stderr F ", " stderr P "}};
+        const size_t tail = sizeof(" stdout F ") - 1;
+        char *end = put_time(batch->full);
+        size_t stamp = (size_t)(end - batch->full);
+        memcpy(end, tails[stream][0], tail);
+        memcpy(batch->partial, batch->full, stamp);
+        memcpy(batch->partial + stamp, tails[stream][1], tail);
+        batch->prefix_length = stamp + tail;
+        batch->log = log;
+        batch->count = 0;
+}
+
+/* ---- writing
+ * --------------------------------------------------------------------------------------------------------- */
+
+static bool starts_record(const struct batch *batch, const struct iovec *part)
+{
+        return part->iov_base == batch->full || part->iov_base == batch->partial;
+}
+
+/* `written` bytes got through, the rest cannot: counts the records that are lost, and cuts off the one that is torn. */
+static void lose(struct batch *batch, size_t written)
+{
+        size_t whole = 0; /* bytes of complete records */
+        size_t seen = 0;
+        struct stat status;
+        for (int i = 0; i < batch->count; i++) {
+                seen += batch->parts[i].iov_len;
+                if (i + 1 < batch->count && !starts_record(batch, &batch->parts[i + 1]))
+                        continue;
+                if (seen <= written)
+                        whole = seen;
+                else
+                        batch->log->dropped++;
+        }
+        off_t torn = (off_t)(written - whole);
+        if (torn == 0 || fstat(batch->log->fd, &status) < 0 || status.st_size < torn)
+                return;
+        if (ftruncate(batch->log->fd, status.st_size - torn) < 0)
+                return; /* a torn line stays, and every reader of CRI logs skips it */
+}
+
+static void flush(struct batch *batch)
+{
+        struct iovec rest[PARTS];
+        struct iovec *first = rest;
+        int left = batch->count;
+        size_t written = 0;
+        memcpy(rest, batch->parts, sizeof(rest[0]) * (size_t)batch->count);
+        while (left > 0) {
+                ssize_t now = writev(batch->log->fd, first, left);
+                if (now < 0 && errno == EINTR)
+                        continue;
+                if (now <= 0) {
+                        lose(batch, written);
+                        break;
+                }
+                written += (size_t)now;
+                while (left > 0 && (size_t)now >= first->iov_len) {
+                        now -= (ssize_t)first->iov_len;
+                        first++;
+                        left--;
+                }
+                if (left > 0) {
+                        first->iov_base = (char *)first->iov_base + now;
+                        first->iov_len -= (size_t)now;
+                }
+        }
+        batch->count = 0;
+}
+
+static void add(struct batch *batch, void *start, size_t length)
+{
+        batch->parts[batch->count++] = (struct iovec){.iov_base = start, .iov_len = length};
+}
+
+/* One record. `content` ends in a newline already when `ended`. */
+static void add_record(struct batch *batch, bool partial, char *content, size_t length, bool ended)
+{
+        static char newline[] = "\n";
+        if (batch->count + SPAN_MAX > PARTS)
+                flush(batch);
+        add(batch, partial ? batch->partial : batch->full, batch->prefix_length);
+        add(batch, content, length);
+        if (!ended)
+                add(batch, newline, 1);
+}
+
+/* ---- reading
+ * --------------------------------------------------------------------------------------------------------- */
+
+/* Every whole line of data[0 .. length) is added; returns where the unfinished rest begins. */
+static size_t add_lines(struct batch *batch, struct ns_stream *stream, char *data, size_t length)
+{
+        size_t start = 0;
+        size_t searched = stream->held_length; /* no newline before that */
+        char *newline = NULL;
+        while ((newline = memchr(data + searched, '\n', length - searched)) != NULL) {
+                size_t end = (size_t)(newline - data) + 1;
+                add_record(batch, false, data + start, end - start, true);
+                stream->open = false;
+                start = searched = end;
+        }
+        if (length - start == NS_LINE_MAX) {
+                add_record(batch, true, data, length, false);
+                stream->open = true;
+                start = length;
+        }
+        return start;
+}
+
+/* Keeps the unfinished line for the next read; without memory for it, it is written as it is. */
+static void hold(struct batch *batch, struct ns_stream *stream, char *data, size_t length)
+{
+        if (length > 0 && stream->held == NULL) {
+                void *room = mmap(NULL, NS_LINE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                stream->held = room == MAP_FAILED ? NULL : room;
+        }
+        if (length > 0 && stream->held == NULL) {
+                add_record(batch, true, data, length, false);
+                stream->open = true;
+                length = 0;
+        }
+        if (length > 0)
+                memcpy(stream->held, data, length);
+        stream->held_length = (uint32_t)length;
+}
+
+static void end_stream(struct ns_log *log, struct ns_stream *stream)
+{
+        ns_unwatch(log->epoll_fd, &stream->fd);
+        if (stream->held != NULL)
+                munmap(stream->held, NS_LINE_MAX);
+        stream->held = NULL;
+        stream->held_length = 0;
+}
+
+/* A last line without a newline is a line; one whose records were all partial gets its end. */
+static void finish_stream(struct ns_log *log, unsigned int which)
+{
+        struct ns_stream *stream = &log->streams[which];
+        struct batch batch;
+        if (stream->held_length > 0 || stream->open) {
+                char *content = stream->held_length > 0 ? stream->held : batch.full;
+                begin(&batch, log, which);
+                add_record(&batch, false, content, stream->held_length, false);
+                flush(&batch);
+                stream->open = false;
+        }
+        end_stream(log, stream);
+}
+
+void ns_log_read(struct ns_log *log, unsigned int which, char scratch[NS_LINE_MAX])
+{
+        struct ns_stream *stream = &log->streams[which];
+        struct batch batch;
+        size_t held = stream->held_length;
+        ssize_t got = read(stream->fd, scratch + held, NS_LINE_MAX - held);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        if (got <= 0) {
+                finish_stream(log, which);
+                return;
+        }
+        if (held > 0)
+                memcpy(scratch, stream->held, held);
+        size_t length = held + (size_t)got;
+        begin(&batch, log, which);
+        size_t start = add_lines(&batch, stream, scratch, length);
+        hold(&batch, stream, scratch + start, length - start);
+        flush(&batch);
+}
+
+void ns_log_finish(struct ns_log *log)
+{
+        for (unsigned int which = 0; which < 2; which++)
+                finish_stream(log, which);
+        ns_close_fd(&log->fd);
+        ns_close_fd(&log->dir_fd);
+}
