@@ -13,6 +13,8 @@ from nsrun.images.limits import Limits
 __all__ = ["CorruptBlob", "decompressed", "is_layer_type"]
 
 CHUNK = 1 << 20
+# Compressed bytes read at a time: little, as all that was read counts when the ratio is looked at.
+READ = 1 << 17
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2): 0x184D2A50 to 0x184D2A5F.
@@ -68,8 +70,8 @@ class _Source:
         self._blob = blob
         self.consumed = 0
 
-    def read(self, size: int = CHUNK) -> bytes:
-        data = os.pread(self._blob, min(size, CHUNK) if size >= 0 else CHUNK, self.consumed)
+    def read(self, size: int = READ) -> bytes:
+        data = os.pread(self._blob, size if 0 <= size <= CHUNK else CHUNK, self.consumed)
         self.consumed += len(data)
         return data
 

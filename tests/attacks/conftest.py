@@ -1,0 +1,90 @@
+"""The scene of the unpacking attacks: a directory to unpack into, and victims beside it that must stay as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nsrun.images.limits import DEFAULT_LIMITS, Limits
+from nsrun.images.unpack import Unpacked, unpack_layer
+from nsrun.support.fds import Fd
+from tests.attacks.archives import diff_id
+
+TAR = "application/vnd.oci.image.layer.v1.tar"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """``layer``: unpacked into. ``victim``: not to be touched; archives may name it by its absolute path."""
+
+    layer: Path
+    victim: Path
+
+    @property
+    def victim_bytes(self) -> bytes:
+        return os.fsencode(self.victim)
+
+    def unpack(
+        self, tar: bytes, *, blob: bytes | None = None, limits: Limits = DEFAULT_LIMITS, expected: str | None = None
+    ) -> Unpacked:
+        """``blob``: the tar compressed; ``expected``: another diff_id than the tar's own."""
+        source = self.layer.with_name("blob")
+        source.write_bytes(tar if blob is None else blob)
+        with Fd.open(source, os.O_RDONLY) as opened, Fd.open(self.layer, os.O_RDONLY | os.O_DIRECTORY) as root:
+            return unpack_layer(
+                opened.fileno(),
+                root.fileno(),
+                media_type=TAR,
+                diff_id=expected or diff_id(tar),
+                limits=limits,
+                xattr_prefix="trusted.overlay.",
+            )
+
+
+def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
+    """All that can be seen of a tree, by path, without following anything."""
+    seen: dict[str, tuple[object, ...]] = {}
+    for path in [top, *sorted(top.rglob("*"))]:
+        status = path.lstat()
+        content: object = None
+        if path.is_symlink():
+            content = os.readlink(path)
+        elif path.is_file():
+            content = path.read_bytes()
+        attributes = {
+            name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)
+        }
+        where = str(path.relative_to(top))
+        seen[where] = (
+            oct(status.st_mode),
+            status.st_uid,
+            status.st_gid,
+            status.st_nlink,
+            status.st_mtime_ns,
+            content,
+            attributes,
+        )
+    return seen
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """Fails the test when anything of the victim changed, or anything appeared beside the layer."""
+    victim = tmp_path / "victim"
+    (victim / "sub").mkdir(parents=True)
+    (victim / "secret").write_text("secret\n")
+    (victim / "shadow").write_text("root:*:\n")
+    (victim / "shadow").chmod(0o640)
+    (victim / "sub" / "file").write_text("kept\n")
+    (victim / "link").symlink_to("secret")
+    layer = tmp_path / "work" / "layer"
+    layer.mkdir(parents=True)
+    before = snapshot(victim)
+    yield Scene(layer=layer, victim=victim)
+    assert snapshot(victim) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["victim", "work"]
+    assert {p.name for p in (tmp_path / "work").iterdir()} <= {"layer", "blob"}

@@ -1,0 +1,85 @@
+"""Layers' blobs, uncompressed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsrun.images.decompress import CorruptBlob, decompressed, is_layer_type
+from nsrun.images.limits import DEFAULT_LIMITS, Limits
+from nsrun.support.fds import Fd
+
+
+def read(blob: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    with Fd(os.memfd_create("blob")) as file:
+        os.write(file.fileno(), blob)
+        return b"".join(decompressed(file.fileno(), limits=limits))
+
+
+SKIPPABLE = b"\x5a\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"skip!"
+PIECES = st.lists(st.binary(max_size=5000), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(PIECES)
+def test_members_and_frames_follow_one_another(pieces: list[bytes]) -> None:
+    content = b"".join(pieces)
+    assert read(b"".join(gzip.compress(piece) for piece in pieces)) == content
+    assert read(b"".join(zstandard.compress(piece) + SKIPPABLE for piece in pieces)) == content
+    assert read(SKIPPABLE + zstandard.compress(content)) == content
+
+
+def test_large_streams_come_in_chunks() -> None:
+    content = os.urandom(1 << 20) * 5
+    for blob in (content, gzip.compress(content, 1), zstandard.compress(content)):
+        with Fd(os.memfd_create("blob")) as file:
+            os.write(file.fileno(), blob)
+            chunks = list(decompressed(file.fileno(), limits=DEFAULT_LIMITS))
+        assert b"".join(chunks) == content
+        assert max(map(len, chunks)) <= 1 << 20
+
+
+def test_members_that_end_where_a_read_ends() -> None:
+    """The next member's magic is then in the next read, or cut in two by it."""
+    first = gzip.compress(os.urandom((1 << 17) - 23), 0)
+    for extra in range(3):
+        padding = gzip.compress(os.urandom((1 << 17) - 23 - extra), 0)
+        assert len(padding) <= len(first)
+        assert len(read(padding + gzip.compress(b"tail"))) == (1 << 17) - 23 - extra + 4
+
+
+@pytest.mark.parametrize("options", [["-1"], ["-19"], ["--long=27"], ["--format=gzip"], ["--no-check"]])
+def test_reads_what_the_zstd_program_writes(tmp_path: Path, tool: Callable[[str], str], options: list[str]) -> None:
+    (tmp_path / "content").write_bytes(content := os.urandom(1000) * 1000)
+    done = subprocess.run(
+        [tool("zstd"), "-q", "-c", *options, str(tmp_path / "content")], check=True, capture_output=True
+    )
+    assert read(done.stdout) == content
+
+
+def test_what_is_neither_is_plain() -> None:
+    for content in (b"", b"x", bz2.compress(b"x"), b"\x28\xb5"):
+        assert read(content) == content
+
+
+def test_ratio_is_looked_at_late() -> None:
+    content = bytes(10 << 20)
+    assert len(read(gzip.compress(content))) == len(content)
+    with pytest.raises(CorruptBlob, match="like a decompression bomb"):
+        read(gzip.compress(content), Limits(ratio_from=1 << 20, ratio=100))
+
+
+def test_media_types() -> None:
+    assert is_layer_type("application/vnd.oci.image.layer.v1.tar+zstd")
+    assert is_layer_type("application/vnd.docker.image.rootfs.diff.tar.gzip")
+    assert not is_layer_type("application/vnd.oci.image.layer.v1.tar+gzip+encrypted")
+    assert not is_layer_type("application/vnd.oci.image.config.v1+json")
