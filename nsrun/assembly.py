@@ -27,8 +27,8 @@ def image_service(layout: Layout, registries_conf: Path | None = None) -> ImageS
 
 
 def images_in_use(layout: Layout) -> frozenset[str]:
-    """Manifest digests of the images that containers run from, as the run directory tells it: whoever removes images may
-    be another process than the one that runs the containers."""
+    """Manifest digests of the images that containers run from, as the run directory tells it: whoever removes images
+    may be another process than the one that runs the containers."""
     found = set()
     for state in layout.run_pods.glob("*/containers/*/*/state.json"):
         try:
