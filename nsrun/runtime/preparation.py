@@ -14,7 +14,7 @@ from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerId, ContainerRequest
 from nsrun.runtime.cgroups import Cgroups, ContainerCgroup
 from nsrun.runtime.exits import parse_stop_signal
-from nsrun.runtime.failure import in_context
+from nsrun.runtime.failure import in_context, warnings
 from nsrun.runtime.ociconfig import Mount, OciConfig
 from nsrun.runtime.ocispec import Machine, Surroundings, container_config, hostname, sandbox_config
 from nsrun.runtime.plan import (
@@ -32,6 +32,7 @@ from nsrun.runtime.travel import Luggage, sealed
 from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout
+from nsrun.support.native import Message
 
 __all__ = ["Launch", "Preparation", "subject"]
 
@@ -58,6 +59,10 @@ class Launch:
         """The descriptors in the order that the shim wants them."""
         log = [self.log[0].fileno()] if self.log is not None else []
         return [self.memory.fileno(), *log, *self.luggage.numbers()]
+
+    def told(self, message: Message) -> tuple[str, ...]:
+        """What the host withheld, as the shim's answer tells it."""
+        return tuple(warnings(self.plan, message.tolerated))
 
     def close(self) -> None:
         self.memory.close()
@@ -154,6 +159,10 @@ class Preparation:
             self._cgroups.remove_container(request.id)
         except (OSError, RuntimeFailure):
             pass
+
+    def stop_signal(self, request: ContainerRequest) -> int:
+        """What asks this container to stop."""
+        return parse_stop_signal(request.image.config.stop_signal)
 
     def config(self, request: ContainerRequest, *, pause_pid: int, cgroup_path: str) -> OciConfig:
         """The container's OCI configuration, with its system call filter. Raises RuntimeFailure."""

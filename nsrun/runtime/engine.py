@@ -1,0 +1,267 @@
+"""The runtime: sandboxes and containers, as the supervisor's ``Runtime`` port asks for them.
+
+Nothing here waits for the disk or the kernel: what blocks runs in a thread, one hop for each step. What it holds in
+memory is only what lets it answer quickly; after a restart ``adopt`` finds all of it again in run directories, shims
+and cgroups."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.host.facts import HostFacts
+from nsrun.model.pod import Pod
+from nsrun.model.running import (
+    AdoptedPod,
+    Attachment,
+    ContainerExit,
+    ContainerId,
+    ContainerRequest,
+    RunningContainer,
+    SandboxExit,
+    SandboxInfo,
+)
+from nsrun.runtime.adoption import Adoption, Found
+from nsrun.runtime.cgroups import Cgroups
+from nsrun.runtime.exits import lost_exit, to_exit
+from nsrun.runtime.machine import read_machine
+from nsrun.runtime.preparation import Launch, Preparation, subject
+from nsrun.runtime.process import boot_id
+from nsrun.runtime.rundir import RunDirectory, container_key
+from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
+from nsrun.runtime.seccomp import Seccomp
+from nsrun.support.clock import Clock
+from nsrun.support.layout import Layout, PodName
+
+__all__ = ["Engine", "Programs"]
+
+_BIN = Path(__file__).resolve().parent.parent / "_bin"
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """The native programs: ``shim`` is started for each pod, ``pause`` holds its namespaces."""
+
+    shim: Path = _BIN / "nsrun-shim"
+    pause: Path = _BIN / "pause"
+
+
+class Engine:
+    """Implements ``nsrun.supervisor.ports.Runtime``.
+
+    Invariant: ``_sandboxes`` holds every pod whose shim we are connected to, ``_stop_signals`` every run that was
+    started or adopted and not removed yet."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        cgroups: Cgroups,
+        seccomp: Seccomp,
+        facts: HostFacts,
+        clock: Clock,
+        programs: Programs | None = None,
+    ) -> None:
+        self._layout = layout
+        self._cgroups = cgroups
+        self._clock = clock
+        self._programs = programs or Programs()
+        self._run = RunDirectory(layout, boot=boot_id())
+        self._preparation = Preparation(
+            layout=layout,
+            run_directory=self._run,
+            cgroups=cgroups,
+            seccomp=seccomp,
+            machine=read_machine(facts),
+            pause=self._programs.pause,
+        )
+        self._adoption = Adoption(layout=layout, run_directory=self._run, cgroups=cgroups, clock=clock)
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._stop_signals: dict[ContainerId, int] = {}
+        self._ends: asyncio.Queue[Ended | Gone] = asyncio.Queue()
+
+    # --- finding
+
+    async def adopt(self) -> Sequence[AdoptedPod]:
+        """See the port. Pods whose shim is gone are killed here, and their containers' ends are in the answer."""
+        pods = []
+        for uid in await asyncio.to_thread(self._run.pods):
+            found = await self._adoption.adopt(uid, self._ends.put_nowait)
+            self._remember(found)
+            pods.append(found.pod)
+        return pods
+
+    def _remember(self, found: Found) -> None:
+        self._stop_signals.update(found.stop_signals)
+        if found.sandbox is not None:
+            self._sandboxes[found.pod.uid] = found.sandbox
+
+    # --- sandboxes
+
+    async def start_sandbox(self, pod: Pod, attachment: Attachment, document: Mapping[str, object]) -> SandboxInfo:
+        """See the port."""
+        sandbox = self._sandboxes.get(pod.uid)
+        if sandbox is not None and sandbox.info is not None:
+            return sandbox.info
+        launch = await asyncio.to_thread(self._preparation.sandbox, pod, attachment, document)
+        try:
+            if sandbox is None:
+                sandbox = await self._open_sandbox(pod)
+            return await sandbox.start_pause(launch, str(pod.name))
+        finally:
+            launch.close()
+
+    async def _open_sandbox(self, pod: Pod) -> Sandbox:
+        """Starts the shim, or finds the one that an earlier, cancelled call started."""
+        make = await asyncio.to_thread(self._connect_or_spawn, pod.uid, str(pod.name))
+        sandbox = make()
+        self._sandboxes[pod.uid] = sandbox
+        await sandbox.subscribe()
+        return sandbox
+
+    def _connect_or_spawn(self, uid: str, title: str) -> Callable[[], Sandbox]:
+        run_dir = self._layout.run_pod(uid)
+        try:
+            make = open_sandbox(uid, run_dir, self._ends.put_nowait)
+            if make is None:
+                spawn(self._programs.shim, run_dir, title)
+                make = open_sandbox(uid, run_dir, self._ends.put_nowait)
+        except OSError as error:
+            raise RuntimeFailure(
+                f'cannot reach the shim of pod "{title}": {describe_errno(error.errno or 0)}',
+                reason="CreatePodSandboxError",
+            ) from error
+        if make is None:
+            raise RuntimeFailure(f'the shim of pod "{title}" does not listen', reason="CreatePodSandboxError")
+        return make
+
+    async def remove_sandbox(self, name: PodName | None, uid: str) -> None:
+        """See the port."""
+        sandbox = self._sandboxes.get(uid)
+        if sandbox is None:
+            make = await self._blocking(open_sandbox, uid, self._layout.run_pod(uid), self._ends.put_nowait)
+            sandbox = make() if make is not None else None
+        if sandbox is not None:
+            await sandbox.shut_down()
+        self._sandboxes.pop(uid, None)
+        await self._blocking(self._remove_pod, name, uid)
+        for id in [id for id in self._stop_signals if id.uid == uid]:
+            del self._stop_signals[id]
+
+    def _remove_pod(self, name: PodName | None, uid: str) -> None:
+        self._cgroups.kill_pod(uid)
+        self._cgroups.remove_pod(uid)
+        self._run.remove_pod(name, uid)
+
+    # --- containers
+
+    async def start_container(self, request: ContainerRequest) -> RunningContainer:
+        """See the port."""
+        what = subject(request)
+        sandbox = self._sandboxes.get(request.id.uid)
+        if sandbox is None or sandbox.info is None or sandbox.broken:
+            raise RuntimeFailure(f"cannot start {what}: the pod's sandbox does not run")
+        if request.id in sandbox.running:
+            return sandbox.running[request.id]
+        launch = await asyncio.to_thread(
+            self._preparation.container, request, pause_pid=sandbox.info.pause_pid, now=self._clock.now()
+        )
+        try:
+            return await self._start(sandbox, request, launch)
+        finally:
+            launch.close()
+
+    async def _start(self, sandbox: Sandbox, request: ContainerRequest, launch: Launch) -> RunningContainer:
+        id = request.id
+        try:
+            container = await sandbox.start_container(id, launch, subject(request), self._run.hash(id))
+        except RuntimeFailure:
+            await asyncio.to_thread(self._preparation.discard, request)
+            raise
+        self._stop_signals[id] = self._preparation.stop_signal(request)
+        return container
+
+    async def signal(self, id: ContainerId, signal: int) -> None:
+        """See the port."""
+        sandbox = self._sandboxes.get(id.uid)
+        if sandbox is not None and id in sandbox.running:
+            await sandbox.signal(id, signal)
+
+    async def kill(self, id: ContainerId) -> None:
+        """See the port. A container's first process is PID 1 of its namespace: the kernel kills the rest with it."""
+        await self.signal(id, signal.SIGKILL)
+
+    def stop_signal(self, id: ContainerId) -> int:
+        """See the port."""
+        return self._stop_signals.get(id, signal.SIGTERM)
+
+    async def remove_container(self, id: ContainerId) -> None:
+        """See the port."""
+        sandbox = self._sandboxes.get(id.uid)
+        if sandbox is not None and not sandbox.shim.closed:
+            await sandbox.forget(id)
+        await self._blocking(self._remove_files, id)
+        self._stop_signals.pop(id, None)
+
+    def _remove_files(self, id: ContainerId) -> None:
+        self._cgroups.remove_container(id)
+        self._run.remove_container(id)
+
+    async def next_attempt(self, pod: Pod, container: str) -> int:
+        """See the port."""
+        return await asyncio.to_thread(self._run.next_attempt, pod, container)
+
+    # --- ends
+
+    async def exits(self) -> AsyncIterator[ContainerExit | SandboxExit]:
+        """See the port. One reader at a time."""
+        while True:
+            end = await self._ends.get()
+            if isinstance(end, Ended):
+                yield await asyncio.to_thread(self._told, end)
+                continue
+            for told in await asyncio.to_thread(self._lost, end):
+                yield told
+
+    def _told(self, end: Ended) -> ContainerExit:
+        return ContainerExit(
+            id=end.id, exit=to_exit(record_of(end.message), oom_killed=self._cgroups.oom_killed(end.id))
+        )
+
+    def _lost(self, gone: Gone) -> list[ContainerExit | SandboxExit]:
+        """The ends of a pod whose shim is gone: what is left of it is killed; a record tells how a container ended, or
+        nobody does."""
+        what = "the pod's shim" if gone.shim else "the sandbox's pause process"
+        message = f"{what} ended, which nobody asked for"
+        if gone.shim:
+            try:
+                self._cgroups.kill_pod(gone.uid)
+            except RuntimeFailure as error:
+                message = f"{message}; {error.message}"
+        records = self._run.records(gone.uid) if gone.running else {}
+        ends: list[ContainerExit | SandboxExit] = []
+        for container in gone.running:
+            record = records.get(container_key(container.id))
+            if record is not None:
+                end = to_exit(record, oom_killed=self._cgroups.oom_killed(container.id))
+            else:
+                end = lost_exit(started_at=container.started_at, now=self._clock.now())
+            ends.append(ContainerExit(id=container.id, exit=end))
+        if gone.first:
+            ends.append(SandboxExit(uid=gone.uid, message=message))
+        return ends
+
+    # --- inside
+
+    async def _blocking(self, function: Callable[..., _Value], *arguments: object) -> _Value:
+        try:
+            return await asyncio.to_thread(function, *arguments)
+        except OSError as error:
+            place = f' "{error.filename}"' if error.filename else ""
+            raise RuntimeFailure(f"cannot use{place or ' a file'}: {describe_errno(error.errno or 0)}") from error
