@@ -22,7 +22,7 @@ CLONE3 = 435
 class CloneArguments(ctypes.Structure):
     """struct clone_args, up to ``cgroup``."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
             "flags",
