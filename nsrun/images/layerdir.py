@@ -48,7 +48,7 @@ class LayerDirectory:
         """``root``: the open, empty directory; it stays the caller's."""
         self._parents = Parents(root, opaque=f"{xattr_prefix}opaque")
         self._limits = limits
-        self._times: dict[bytes, int] = {}
+        self._times: dict[bytes, int] = {b"": 0}
         self.size = 0
         self._makers: dict[Kind, Callable[[Entry, bytes, int, bytes, Content], None]] = {
             Kind.FILE: self._file,
@@ -60,7 +60,6 @@ class LayerDirectory:
             Kind.FIFO: self._node,
         }
         os.fchmod(root, 0o755)
-        os.utime(root, ns=(0, 0))
 
     def add(self, entry: Entry, content: Content) -> None:
         """Makes what the entry says; a later entry of the same name replaces an earlier one, directories merge.
@@ -86,8 +85,9 @@ class LayerDirectory:
                 pass
 
     def finish(self) -> None:
-        """Sets the times of the directories and closes what is open."""
-        for path, mtime in self._times.items():
+        """Sets the times of the directories, those that nobody listed to 1970, and closes what is open."""
+        times = dict.fromkeys(self._parents.implied, 0) | self._times
+        for path, mtime in times.items():
             directory, _, name = path.rpartition(b"/")
             try:
                 fd = os.open(name or b".", _DIRECTORY, dir_fd=self._parents.find(directory))

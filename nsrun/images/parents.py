@@ -54,7 +54,7 @@ class Parents:
     ``open`` returns a borrowed descriptor: good until ``capacity`` others were opened, or ``forget``. ``_known`` maps a
     path to its directory, least recently used first. A descriptor cannot come to mean another place (nothing moves
     directories while a layer is unpacked), but a path can, when a link or a directory on it is replaced: whoever
-    replaces one must ``forget``.
+    replaces one must ``forget``. ``implied``: directories made because something lies in them.
     """
 
     def __init__(self, root: int, *, opaque: str, capacity: int = 256) -> None:
@@ -62,13 +62,14 @@ class Parents:
         self._opaque = opaque
         self._capacity = capacity
         self._known: OrderedDict[bytes, Fd] = OrderedDict()
+        self.implied: list[bytes] = []
 
     @property
     def root(self) -> int:
         return self._root
 
     def open(self, path: bytes) -> int:
-        """The directory at ``path`` ("" is the layer's own); what is missing on the way is made: 0755, root, no time.
+        """The directory at ``path`` ("" is the layer's own); what is missing on the way is made: 0755, root.
 
         Raises EntryError when something that is no directory is in the way, OSError.
         """
@@ -141,7 +142,7 @@ class Parents:
         fd = self.find(path)
         os.fchown(fd, 0, 0)
         os.fchmod(fd, 0o755)
-        os.utime(fd, ns=(0, 0))
+        self.implied.append(path)
         if hidden:
             self.make_opaque(fd)
         return fd

@@ -441,3 +441,11 @@ def test_error_names_layer_entry_and_cause(scene: Scene) -> None:
         scene.unpack(Archive().file(b"ok").file(b"a\x1b[31m/../b\n").bytes())
     words = r'^cannot unpack layer sha256:[0-9a-f]{12}: entry "a\\x1b\[31m/../b\\x0a": its path has ".." in it$'
     assert refusal.match(words)
+
+
+def test_directories_that_no_entry_lists_are_always_the_same(scene: Scene) -> None:
+    """Made by root for all to read, without the set-group-ID of the one above, and dated 1970: the same on every host."""
+    scene.unpack(Archive().directory(b"g", mode=0o2770).file(b"g/h/i/f").bytes())
+    for path in (scene.layer, scene.layer / "g" / "h", scene.layer / "g" / "h" / "i"):
+        status = path.stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns) == (0o755, 0, 0, 0)

@@ -1,0 +1,313 @@
+"""The directory of layers: once, whole, private, and gone when asked; also when something dies halfway."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nsrun.errors import ImageError
+from nsrun.images.layers import Layers, read_rootfs_file
+from nsrun.images.limits import Limits
+from tests.attacks.archives import Archive, diff_id, gzipped, header
+from tests.attacks.conftest import snapshot
+
+pytestmark = pytest.mark.root
+
+TAR = "application/vnd.oci.image.layer.v1.tar"
+GZIP = f"{TAR}+gzip"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "layers"
+
+
+@pytest.fixture
+def layers(root: Path) -> Layers:
+    return Layers(root)
+
+
+def blob(tmp_path: Path, archive: Archive) -> tuple[Path, str]:
+    """The archive as a compressed blob, and its diff_id."""
+    tar = archive.bytes()
+    path = tmp_path / f"blob-{hashlib.sha256(tar).hexdigest()[:8]}"
+    path.write_bytes(gzipped(tar))
+    return path, diff_id(tar)
+
+
+def big(size: int = 8 << 20) -> Archive:
+    """A layer of many chunks."""
+    archive = Archive()
+    for number in range(size >> 20):
+        archive.file(b"f%d" % number, os.urandom(1 << 20))
+    return archive
+
+
+async def test_unpacks_once(tmp_path: Path, root: Path, layers: Layers) -> None:
+    source, name = blob(tmp_path, Archive().directory(b"./", mode=0o711).file(b"etc/passwd", b"root\n"))
+    paths = await asyncio.gather(*(layers.ensure(blob=source, media_type=GZIP, diff_id=name) for _ in range(5)))
+    assert set(paths) == {root / "sha256" / name.removeprefix("sha256:") / "diff"} == {layers.path(name)}
+    assert (paths[0] / "etc" / "passwd").read_text() == "root\n"
+    source.unlink()
+    assert await layers.ensure(blob=source, media_type=GZIP, diff_id=name) == paths[0]
+    assert await Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name) == paths[0]
+    assert (await layers.list(), await layers.size(name)) == ((name,), 5)
+
+
+async def test_nobody_else_reaches_the_files(tmp_path: Path, root: Path, layers: Layers) -> None:
+    """Set-user-ID programs of images are not for the users of this machine (CVE-2021-41103)."""
+    source, name = blob(tmp_path, Archive().directory(b"./", mode=0o711).file(b"su", mode=0o4755))
+    path = await layers.ensure(blob=source, media_type=GZIP, diff_id=name)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o711
+    assert stat.S_IMODE((path / "su").stat().st_mode) == 0o4755
+    for parent in (path.parent, root / "sha256", root / "tmp", root):
+        assert stat.S_IMODE(parent.stat().st_mode) == 0o700
+
+
+async def test_default_root_is_like_any_slash(tmp_path: Path, layers: Layers) -> None:
+    source, name = blob(tmp_path, Archive().file(b"f"))
+    status = (await layers.ensure(blob=source, media_type=GZIP, diff_id=name)).stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o755, 0, 0)
+
+
+async def test_refused_layers_leave_nothing(tmp_path: Path, root: Path, layers: Layers) -> None:
+    source, name = blob(tmp_path, Archive().file(b"ok").file(b"../evil"))
+    with pytest.raises(ImageError, match=r'entry "\.\./evil": its path has'):
+        await layers.ensure(blob=source, media_type=GZIP, diff_id=name)
+    other = diff_id(b"other")
+    source, _ = blob(tmp_path, Archive().file(b"ok"))
+    with pytest.raises(ImageError, match="its content is sha256:"):
+        await layers.ensure(blob=source, media_type=GZIP, diff_id=other)
+    assert sorted(p.name for p in root.rglob("*")) == ["tmp"]
+    assert await layers.list() == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["sha256:../../x", "sha256:" + "A" * 64, "md5:" + "0" * 32, "", "sha256:" + "0" * 64 + "\n"]
+)
+async def test_only_digests_become_directories(tmp_path: Path, layers: Layers, name: str) -> None:
+    """CVE-2024-3727: a digest is a path."""
+    for act in (layers.remove, layers.size):
+        with pytest.raises(ImageError, match="cannot use layer"):
+            await act(name)
+    with pytest.raises(ImageError, match="cannot use layer"):
+        await layers.ensure(blob=tmp_path / "blob", media_type=TAR, diff_id=name)
+
+
+async def test_media_types_and_missing_blobs(tmp_path: Path, layers: Layers) -> None:
+    source, name = blob(tmp_path, Archive().file(b"f"))
+    with pytest.raises(ImageError, match=r'its media type "application/x\+encrypted" is not one of a layer'):
+        await layers.ensure(blob=source, media_type="application/x+encrypted", diff_id=name)
+    with pytest.raises(ImageError, match="ENOENT"):
+        await layers.ensure(blob=tmp_path / "missing", media_type=GZIP, diff_id=name)
+
+
+async def test_remove(tmp_path: Path, root: Path, layers: Layers) -> None:
+    deep = Archive().long_name(b"d/" * 500 + b"f").file(b"x").symlink(b"l", b"d/" * 500)
+    source, name = blob(tmp_path, deep.long_name(b"l/" + b"d/" * 400 + b"f").file(b"x"))
+    await layers.ensure(blob=source, media_type=GZIP, diff_id=name)
+    await layers.remove(name)
+    await layers.remove(name)
+    assert (await layers.list(), await layers.size(name)) == ((), 0)
+    assert sorted(p.name for p in root.rglob("*")) == ["sha256", "tmp"]
+
+
+async def test_cancelled_calls_stop_and_leave_nothing(tmp_path: Path, root: Path) -> None:
+    """The thread is told to stop, and waited for: nothing is being written any more when the call has ended."""
+    source, name = blob(tmp_path, big())
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow(Layers):
+        def _make(self, home: Path, blob: Path, media_type: str, diff_id: str, cancelled: Callable[[], bool]) -> None:
+            started.set()
+            go_on.wait(10)
+            super()._make(home, blob, media_type, diff_id, cancelled)
+
+    layers = Slow(root)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(layers.ensure(blob=source, media_type=GZIP, diff_id=name))
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(go_on.set)
+    assert task.cancelled()
+    assert sorted(p.name for p in root.rglob("*")) == ["tmp"]
+    assert (await layers.ensure(blob=source, media_type=GZIP, diff_id=name) / "f0").stat().st_size == 1 << 20
+
+
+STUCK = """
+import asyncio, signal, sys
+from pathlib import Path
+from nsrun.images.layers import Layers
+
+root, blob, diff_id = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+class Stuck(Layers):
+    def _make(self, home, blob, media_type, diff_id, cancelled):
+        def stop():
+            if list(root.glob("tmp/*/diff/f1")):
+                print("stuck", flush=True)
+                signal.pause()
+            return False
+        super()._make(home, blob, media_type, diff_id, stop)
+
+asyncio.run(Stuck(root).ensure(blob=blob, media_type="application/vnd.oci.image.layer.v1.tar+gzip", diff_id=diff_id))
+"""
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, root: Path, repo: Path) -> None:
+    source, name = blob(tmp_path, big())
+    program = [sys.executable, "-c", STUCK, str(root), str(source), name]
+    with subprocess.Popen(program, cwd=repo, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"stuck\n"
+        small, small_name = blob(tmp_path, Archive().file(b"f"))
+        asyncio.run(Layers(root).ensure(blob=small, media_type=GZIP, diff_id=small_name))
+        assert list(root.glob("tmp/*/diff/f1"))  # it is alive: its work is its own
+        process.kill()
+    asyncio.run(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
+    assert list((root / "tmp").iterdir()) == []
+    assert set(asyncio.run(Layers(root).list())) == {name, small_name}
+
+
+async def test_layers_of_another_format_are_made_again(tmp_path: Path, layers: Layers) -> None:
+    source, name = blob(tmp_path, Archive().file(b"f"))
+    path = await layers.ensure(blob=source, media_type=GZIP, diff_id=name)
+    (path / "f").unlink()
+    (path.parent / "layer.json").write_text('{"format": 0}')
+    assert await layers.list() == ()
+    assert (await layers.ensure(blob=source, media_type=GZIP, diff_id=name) / "f").exists()
+
+
+async def test_limits_are_obeyed(tmp_path: Path, root: Path) -> None:
+    source, name = blob(tmp_path, Archive().raw(header(b"d", kind=b"5") * 11))
+    with pytest.raises(ImageError, match="more than 10 entries"):
+        await Layers(root, limits=Limits(entries=10)).ensure(blob=source, media_type=GZIP, diff_id=name)
+
+
+async def test_opaque_directories_of_mounts_with_userxattr(tmp_path: Path, root: Path) -> None:
+    source, name = blob(tmp_path, Archive().file(b"d/.wh..wh..opq"))
+    path = await Layers(root, xattr_prefix="user.overlay.").ensure(blob=source, media_type=GZIP, diff_id=name)
+    assert os.getxattr(path / "d", "user.overlay.opaque") == b"y"
+
+
+# --- against another unpacker
+
+
+def test_the_same_as_umoci(tmp_path: Path, layers: Layers, demo_images: Path, tool: Callable[[str], str]) -> None:
+    """Every file of the nginx image: kind, mode, owner, time, links, content, xattrs."""
+    image = "docker.io/library/nginx:latest"
+    peer = tmp_path / "peer"
+    subprocess.run(
+        [tool("umoci"), "unpack", "--image", f"{demo_images}:{image}", peer], check=True, capture_output=True
+    )
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    stack = [str(path) for path in asyncio.run(unpack_image(demo_images, image, layers))]
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={':'.join(stack)}", merged], check=True)
+    try:
+        ours, theirs = snapshot(merged), snapshot(peer / "rootfs")
+    finally:
+        subprocess.run(["umount", merged], check=True)
+    assert ours.keys() == theirs.keys()
+    assert {path: (ours[path], theirs[path]) for path in ours if strip(ours[path]) != strip(theirs[path])} == {}
+
+
+def strip(seen: tuple[object, ...]) -> tuple[object, ...]:
+    """Overlayfs counts the links of directories otherwise."""
+    mode, uid, gid, links, *rest = seen
+    return (mode, uid, gid, 1 if str(mode).startswith("0o4") else links, *rest)
+
+
+async def unpack_image(layout: Path, reference: str, layers: Layers) -> list[Path]:
+    """The layers' directories, topmost first."""
+
+    def read(digest: str) -> dict[str, object]:
+        document = json.loads((layout / "blobs" / digest.replace(":", "/")).read_bytes())
+        assert isinstance(document, dict)
+        return document
+
+    index = json.loads((layout / "index.json").read_bytes())
+    key = "org.opencontainers.image.ref.name"
+    manifest = json.loads(
+        json.dumps(read(next(m["digest"] for m in index["manifests"] if m["annotations"][key] == reference)))
+    )
+    configuration = json.loads(json.dumps(read(manifest["config"]["digest"])))
+    found = []
+    for layer, name in zip(manifest["layers"], configuration["rootfs"]["diff_ids"], strict=True):
+        source = layout / "blobs" / layer["digest"].replace(":", "/")
+        found.append(await layers.ensure(blob=source, media_type=layer["mediaType"], diff_id=name))
+    return found[::-1]
+
+
+# --- files of the rootfs, read for user names (CVE-2024-9676, CVE-2025-9566)
+
+LIMIT = 1 << 16
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    path = tmp_path / "stage"
+    path.mkdir()
+    return path
+
+
+async def passwd(tmp_path: Path, layers: Layers, stage: Path, *stack: Archive) -> bytes:
+    """/etc/passwd of the layers, bottom first."""
+    paths: list[Path] = []
+    for archive in stack:
+        source, name = blob(tmp_path, archive)
+        paths.insert(0, await layers.ensure(blob=source, media_type=GZIP, diff_id=name))
+    return await asyncio.to_thread(read_rootfs_file, paths, "/etc/passwd", stage=stage, limit=LIMIT)
+
+
+BASE = Archive().file(b"etc/passwd", b"base").file(b"etc/other", b"other").bytes(end=False)
+
+
+async def test_passwd_is_that_of_the_topmost_layer(tmp_path: Path, layers: Layers, stage: Path) -> None:
+    base = Archive().raw(BASE)
+    assert await passwd(tmp_path, layers, stage, base) == b"base"
+    assert await passwd(tmp_path, layers, stage, base, Archive().file(b"etc/passwd", b"top")) == b"top"
+    assert await passwd(tmp_path, layers, stage, base, Archive().file(b"x")) == b"base"
+    assert await passwd(tmp_path, layers, stage, base, Archive().file(b"etc/.wh.passwd")) == b""
+    assert await passwd(tmp_path, layers, stage, base, Archive().file(b"etc/.wh..wh..opq")) == b""
+    assert await passwd(tmp_path, layers, stage, base, Archive().file(b".wh.etc")) == b""
+    assert await passwd(tmp_path, layers, stage, Archive().file(b"x")) == b""
+    assert await passwd(tmp_path, layers, stage, Archive().file(b"etc", b"no directory")) == b""
+
+
+async def test_passwd_links_stay_inside(tmp_path: Path, layers: Layers, stage: Path) -> None:
+    base = Archive().raw(BASE)
+    victim = tmp_path / "victim"
+    victim.write_text("victim")
+    for target in (os.fsencode(victim), b"../../../../../../.." + os.fsencode(victim), b"/proc/self/root/etc/passwd"):
+        assert await passwd(tmp_path, layers, stage, base, Archive().symlink(b"etc/passwd", target)) == b""
+    link = Archive().symlink(b"etc/passwd", b"/etc/other")
+    assert await passwd(tmp_path, layers, stage, base, link) == b"other"
+    assert await passwd(tmp_path, layers, stage, base, Archive().symlink(b"etc", os.fsencode(tmp_path))) == b""
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (Archive().node(b"etc/passwd", b"6"), "no regular file"),
+        (Archive().node(b"etc/passwd", b"3", 1, 5), "EACCES"),  # the mount is nodev
+        (Archive().directory(b"etc/passwd"), "no regular file"),
+        (Archive().symlink(b"etc/passwd", b"/etc"), "no regular file"),
+        (Archive().symlink(b"etc/passwd", b"passwd"), "ELOOP"),
+        (Archive().file(b"etc/passwd", bytes(LIMIT + 1)), "larger than 65536 bytes"),
+    ],
+)
+async def test_passwd_that_is_no_file(tmp_path: Path, layers: Layers, stage: Path, entry: Archive, words: str) -> None:
+    with pytest.raises(ImageError, match=words) as refusal:
+        await passwd(tmp_path, layers, stage, Archive().file(b"x"), entry)
+    assert refusal.value.reason == "ImageInspectError"
