@@ -18,7 +18,7 @@ from typing import Protocol
 from nsrun.errors import ImageError
 from nsrun.images.blobs import Blobs
 from nsrun.images.decompress import CorruptBlob, decompressed
-from nsrun.images.digests import is_digest, split_digest
+from nsrun.images.digests import digest_of, is_digest, split_digest
 from nsrun.images.documents import (
     DOCUMENT_LIMIT,
     Descriptor,
@@ -27,8 +27,7 @@ from nsrun.images.documents import (
     MediaType,
     accept_configuration,
     accept_manifest,
-    encode_descriptor,
-    json_text,
+    encode_manifest,
     parse_list,
     text_at,
     texts_at,
@@ -36,7 +35,7 @@ from nsrun.images.documents import (
 from nsrun.images.limits import Limits
 from nsrun.images.platform import Platform
 from nsrun.images.puller import choose_platform
-from nsrun.images.reference import parse_reference
+from nsrun.images.reference import Reference, parse_reference
 from nsrun.images.store import Intake, StoredImage
 from nsrun.images.tarstream import ByteStream, Entry, Kind, TarError, TarReader
 from nsrun.images.wording import printable
@@ -103,8 +102,7 @@ class _Loader:
         for entry in index.manifests if isinstance(index, ImageIndex) else ():
             name = entry.annotations.get(_CONTAINERD_NAME) or entry.annotations.get(_REF_NAME)
             if name:
-                manifest = self._manifest(entry, depth=0)
-                images.append(StoredImage(reference=parse_reference(name), manifest=manifest, source=entry.digest))
+                images.append(replace(self._image(parse_reference(name), entry), source=entry.digest))
         return images
 
     def docker(self) -> list[StoredImage]:
@@ -115,22 +113,25 @@ class _Loader:
             if tags:
                 layers = texts_at(entry, "Layers", "manifest.json")
                 manifest = self._docker_manifest(text_at(entry, "Config", "manifest.json"), layers)
-                images.extend(StoredImage(reference=parse_reference(tag), manifest=manifest) for tag in tags)
+                data = encode_manifest(manifest)
+                own = Descriptor(media_type=manifest.media_type, digest=digest_of(data), size=len(data))
+                images.extend(self._intake.keep(parse_reference(tag), data, manifest, own) for tag in tags)
         return images
 
-    def _manifest(self, descriptor: Descriptor, depth: int) -> Descriptor:
-        """Stores what the descriptor leads to; the descriptor of the manifest for this machine."""
-        document = accept_manifest(self._verified(descriptor), descriptor.media_type)
+    def _image(self, reference: Reference, descriptor: Descriptor, depth: int = 0) -> StoredImage:
+        """Stores what the descriptor leads to, as far as it is for this machine."""
+        data = self._verified(descriptor)
+        document = accept_manifest(data, descriptor.media_type)
         if isinstance(document, ImageIndex):
             if depth >= _INDEX_DEPTH:
                 raise ImageError("its indexes lead to indexes without end")
-            return self._manifest(choose_platform(document, self._platform), depth + 1)
+            return self._image(reference, choose_platform(document, self._platform), depth + 1)
         accept_configuration(self._verified(document.config), document)
         for layer in document.layers:
             self._take(layer)
-        return replace(descriptor, annotations={})
+        return self._intake.keep(reference, data, document, descriptor)
 
-    def _docker_manifest(self, config: str, layers: Sequence[str]) -> Descriptor:
+    def _docker_manifest(self, config: str, layers: Sequence[str]) -> ImageManifest:
         """Writes the manifest that a docker-archive does not have."""
         digest, size = self._files.blob(config)
         named = posixpath.basename(config).removesuffix(".json")
@@ -142,13 +143,7 @@ class _Loader:
             layers=tuple(self._docker_layer(name) for name in layers),
         )
         accept_configuration(self._blobs.read(digest, limit=DOCUMENT_LIMIT), manifest)
-        document = {
-            "schemaVersion": 2,
-            "mediaType": str(manifest.media_type),
-            "config": encode_descriptor(manifest.config),
-            "layers": [encode_descriptor(layer) for layer in manifest.layers],
-        }
-        return self._intake.add(json_text(document), manifest.media_type)
+        return manifest
 
     def _docker_layer(self, name: str) -> Descriptor:
         digest, size = self._files.blob(name)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import cast
 
@@ -39,6 +39,7 @@ __all__ = [
     "accept_manifest",
     "decode_descriptor",
     "encode_descriptor",
+    "encode_manifest",
     "json_text",
     "parse",
     "parse_list",
@@ -77,6 +78,14 @@ INDEX_TYPES = frozenset({MediaType.OCI_INDEX, MediaType.DOCKER_LIST})
 MANIFEST_TYPES = frozenset({MediaType.OCI_MANIFEST, MediaType.DOCKER_MANIFEST})
 CONFIG_TYPES = frozenset({MediaType.OCI_CONFIG, MediaType.DOCKER_CONFIG})
 _LAYER_TYPES = frozenset(MediaType) - INDEX_TYPES - MANIFEST_TYPES - CONFIG_TYPES
+
+_OCI_EQUALS: Mapping[str, MediaType] = {
+    MediaType.DOCKER_CONFIG: MediaType.OCI_CONFIG,
+    MediaType.DOCKER_LAYER: MediaType.OCI_LAYER,
+    MediaType.DOCKER_LAYER_GZIP: MediaType.OCI_LAYER_GZIP,
+    MediaType.DOCKER_LAYER_ZSTD: MediaType.OCI_LAYER_ZSTD,
+    MediaType.DOCKER_FOREIGN_GZIP: MediaType.OCI_FOREIGN_GZIP,
+}
 
 _SCHEMAS = {
     MediaType.OCI_INDEX: "oci-index",
@@ -160,6 +169,15 @@ def parse_list(data: bytes) -> Sequence[Mapping[str, object]]:
     """Reads a JSON list of objects, strictly. Raises ImageError."""
     items = _list(_json(data, DOCUMENT_LIMIT), "the document")
     return [_object(item, f"[{i}]") for i, item in enumerate(items)]
+
+
+def encode_manifest(manifest: ImageManifest) -> bytes:
+    """The manifest as an OCI document; Docker's media types become their OCI equals."""
+    config, *layers = (
+        encode_descriptor(replace(blob, media_type=_OCI_EQUALS.get(blob.media_type, blob.media_type)))
+        for blob in (manifest.config, *manifest.layers)
+    )
+    return json_text({"schemaVersion": 2, "mediaType": str(MediaType.OCI_MANIFEST), "config": config, "layers": layers})
 
 
 def text_at(document: Mapping[str, object], key: str, where: str) -> str:

@@ -13,7 +13,7 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -122,9 +122,8 @@ class Puller:
             configuration = await self._configuration(pull, found.manifest)
             pairs = zip(found.manifest.layers, configuration.diff_ids, strict=True)
             await _all(self._layer(pull, layer, diff_id) for layer, diff_id in pairs)
-            media_type, digest = found.descriptor.media_type, found.descriptor.digest
-            await off_loop(lambda: intake.add(found.data, media_type, like=digest))
-            image = StoredImage(reference=reference, manifest=found.descriptor, source=found.source)
+            kept = await off_loop(lambda: intake.keep(reference, found.data, found.manifest, found.descriptor))
+            image = replace(kept, source=found.source)
             await off_loop(lambda: self._store.tag(image))
         report(Progress(reference=str(reference), stage=Stage.READY))
         return image

@@ -102,8 +102,12 @@ class ImageService:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def ensure(self, reference: str, policy: PullPolicy) -> Image:
-        """The image, pulled if the policy asks for it or it is absent. Raises ImageError with the kubelet's reason."""
+    async def ensure(self, reference: str, policy: PullPolicy, *, pulling: Callable[[], None] | None = None) -> Image:
+        """The image, pulled if the policy asks for it or it is absent.
+
+        ``pulling`` is called before a registry is asked.
+        Raises ImageError with the kubelet's reason.
+        """
         wanted = parse_reference(reference)
         if policy is not PullPolicy.ALWAYS:
             present = await self.resolve(reference)
@@ -115,6 +119,8 @@ class ImageService:
                 reason="ErrImageNeverPull",
                 hint="load it with nsrun load, or let imagePullPolicy be IfNotPresent",
             )
+        if pulling is not None:
+            pulling()
         if policy is PullPolicy.ALWAYS:
             current = await self._current(wanted)
             if current is not None:
@@ -154,7 +160,7 @@ class ImageService:
         stored = await off_loop(lambda: self._store.find(wanted))
         if stored is None:
             raise NotFoundError(f'cannot remove image "{wanted}": there is no such image')
-        if stored.manifest.digest in self._in_use():
+        if stored.digest in await off_loop(self._in_use):
             raise ImageError(
                 f'cannot remove image "{wanted}": a container runs from it',
                 reason="ImageInUse",
@@ -174,8 +180,7 @@ class ImageService:
             if collection is None:
                 return False
             with collection:
-                used = tuple(self._in_use())
-                needed = await off_loop(lambda: collection.sweep(used))
+                needed = await off_loop(lambda: collection.sweep(self._in_use()))
                 self._known.clear()
                 for diff_id in await self._layers.list():
                     if diff_id not in needed:
@@ -204,11 +209,11 @@ class ImageService:
             return None
 
     async def _image(self, stored: StoredImage) -> Image:
-        image = self._known.get(stored.manifest.digest)
+        image = self._known.get(stored.digest)
         layers = image.layers if image is not None else ()
         if image is None or not await off_loop(lambda: all(Path(layer).is_dir() for layer in layers)):
             image = await self._assemble(stored)
-            self._known[stored.manifest.digest] = image
+            self._known[stored.digest] = image
         return replace(image, reference=str(stored.reference))
 
     async def _assemble(self, stored: StoredImage) -> Image:
@@ -216,13 +221,13 @@ class ImageService:
         manifest, configuration = await off_loop(lambda: self._store.documents(stored.manifest))
         blobs = (manifest.config, *manifest.layers)
         if not await off_loop(lambda: all(self._store.blobs.has(blob.digest, blob.size) for blob in blobs)):
-            raise FileNotFoundError(stored.manifest.digest)
+            raise FileNotFoundError(stored.digest)
         layers = tuple(reversed(await self._puller.unpack(manifest, configuration)))
         passwd = await off_loop(lambda: self._account_file(layers, "passwd"))
         group = await off_loop(lambda: self._account_file(layers, "group"))
         return Image(
             reference=str(stored.reference),
-            digest=stored.manifest.digest,
+            digest=stored.digest,
             config_digest=manifest.config.digest,
             config=configuration.config,
             layers=tuple(str(layer) for layer in layers),
@@ -248,7 +253,7 @@ class ImageService:
             summaries.append(
                 ImageSummary(
                     reference=str(image.reference),
-                    digest=image.manifest.digest,
+                    digest=image.digest,
                     config_digest=manifest.config.digest,
                     size=sum(blob.size for blob in (manifest.config, *manifest.layers)),
                     platform=str(configuration.platform),

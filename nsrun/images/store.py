@@ -23,6 +23,7 @@ from typing import Self
 
 from nsrun.errors import ImageError
 from nsrun.images.blobs import Blobs, BlobWriter
+from nsrun.images.digests import is_digest
 from nsrun.images.documents import (
     CONFIG_TYPES,
     DOCUMENT_LIMIT,
@@ -34,6 +35,7 @@ from nsrun.images.documents import (
     MediaType,
     decode_descriptor,
     encode_descriptor,
+    encode_manifest,
     json_text,
     parse,
     stored_configuration,
@@ -47,18 +49,23 @@ __all__ = ["Collecting", "Intake", "Reachable", "Store", "StoredImage"]
 
 _NAME = "org.opencontainers.image.ref.name"
 _SOURCE = "nsrun.source.digest"
+_ORIGINAL = "nsrun.original.digest"
 _LAYOUT = {"imageLayoutVersion": "1.0.0"}
 _INDEX_LIMIT = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredImage:
-    """A name in the store. ``source``: the digest the registry answered for it, which is an index's for many images;
-    empty when it came from an archive."""
+    """A name in the store.
+
+    ``manifest`` is an OCI manifest here; ``digest`` that of the manifest as it was pulled, which is another one when
+    that was Docker's. ``source``: what the registry answered for the name, an index's digest for many images.
+    """
 
     reference: Reference
     manifest: Descriptor
-    source: str = ""
+    digest: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +145,7 @@ class Store:
 
     def tag(self, image: StoredImage) -> None:
         """Gives content a name, which then names nothing else."""
-        annotations = {**image.manifest.annotations, _NAME: str(image.reference)}
-        annotations.pop(_SOURCE, None)
-        if image.source:
-            annotations[_SOURCE] = image.source
+        annotations = {_NAME: str(image.reference), _SOURCE: image.source, _ORIGINAL: image.digest}
         entry = encode_descriptor(replace(image.manifest, annotations=annotations))
         with self._locked(".lock"):
             kept = [other for other in self._read_index() if _name(other) != str(image.reference)]
@@ -170,7 +174,8 @@ class Store:
         blobs: set[str] = set()
         diff_ids: set[str] = set()
         waiting = [decode_descriptor(entry, "index.json") for entry in self._read_index()]
-        waiting += [_descriptor_of(digest) for digest in used]
+        originals = [descriptor.annotations.get(_ORIGINAL, "") for descriptor in waiting]
+        waiting += [_descriptor_of(digest) for digest in (*used, *originals) if is_digest(digest)]
         while waiting:
             descriptor = waiting.pop()
             if descriptor.digest in blobs:
@@ -257,6 +262,22 @@ class Intake(_Held):
             writer.write(data)
             return Descriptor(media_type=media_type, digest=writer.commit(), size=len(data))
 
+    def keep(self, reference: Reference, data: bytes, manifest: ImageManifest, found: Descriptor) -> StoredImage:
+        """Stores a manifest (``data``, described by ``found``) whose blobs are here; the name is still to be given.
+
+        A Docker manifest is written again in OCI's words, as skopeo reads no other in an image layout; the original is
+        kept beside it, as its digest is the one that the world knows. Raises OSError.
+        """
+        own = self.add(data, found.media_type, like=found.digest)
+        if manifest.media_type == MediaType.DOCKER_MANIFEST:
+            own = self.add(encode_manifest(manifest), MediaType.OCI_MANIFEST)
+        return StoredImage(
+            reference=reference,
+            manifest=replace(own, platform=found.platform),
+            digest=found.digest,
+            source=found.digest,
+        )
+
 
 class Collecting(_Held):
     """The right to remove content, alone. While one is open, nothing new comes in."""
@@ -285,7 +306,13 @@ def _stored_image(entry: Mapping[str, object]) -> StoredImage | None:
         return None
     if str(reference) != name or descriptor.media_type not in MANIFEST_TYPES:
         return None
-    return StoredImage(reference=reference, manifest=descriptor, source=descriptor.annotations.get(_SOURCE, ""))
+    original = descriptor.annotations.get(_ORIGINAL, "")
+    return StoredImage(
+        reference=reference,
+        manifest=descriptor,
+        digest=original if is_digest(original) else descriptor.digest,
+        source=descriptor.annotations.get(_SOURCE, ""),
+    )
 
 
 def _descriptor_of(digest: str) -> Descriptor:

@@ -1,0 +1,59 @@
+"""Fixtures of the image tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from nsrun.images.credentials import Credentials
+from nsrun.images.registries import Registries
+from nsrun.images.service import ImageService
+from nsrun.support.layout import Layout
+from tests.registry import registry
+
+__all__ = ["MakeService", "layout", "registry", "service"]
+
+
+class MakeService(Protocol):
+    """Makes an open ImageService on the test's layout."""
+
+    async def __call__(
+        self,
+        *,
+        registries: Registries | None = None,
+        credentials: Credentials | None = None,
+        certificates: Path = Path("/nowhere"),
+        in_use: Callable[[], frozenset[str]] = frozenset,
+    ) -> ImageService: ...
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(root=tmp_path / "root", run_dir=tmp_path / "run", log_dir=tmp_path / "log")
+
+
+@pytest.fixture
+async def service(layout: Layout) -> AsyncIterator[MakeService]:
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            *,
+            registries: Registries | None = None,
+            credentials: Credentials | None = None,
+            certificates: Path = Path("/nowhere"),
+            in_use: Callable[[], frozenset[str]] = frozenset,
+        ) -> ImageService:
+            made = ImageService(
+                layout=layout,
+                registries=registries,
+                credentials=credentials,
+                certificates=certificates,
+                in_use=in_use,
+            )
+            return await stack.enter_async_context(made)
+
+        yield make
