@@ -1,0 +1,93 @@
+"""CVE-2017-1002102 and its like: what a container leaves in a volume leads nowhere when the pod is removed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nsrun.model.volume import EmptyDir, EmptyDirMedium, Volume
+from nsrun.support import native
+from nsrun.support.layout import Layout
+from nsrun.volumes.service import VolumeService
+from tests.unit.runtime.pods import pod
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(root=tmp_path / "root", run_dir=tmp_path / "run", log_dir=tmp_path / "log")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """What must survive: a directory with a file, and one with a mount."""
+    directory = tmp_path / "host"
+    (directory / "sub").mkdir(parents=True)
+    (directory / "file").write_text("the host's")
+    (directory / "sub" / "file").write_text("the host's")
+    return directory
+
+
+def bind(source: Path, target: Path) -> None:
+    native.mount(str(source), str(target), "none", native.MS_BIND)
+
+
+def contents(host: Path) -> list[str]:
+    return sorted(str(path.relative_to(host)) for path in host.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("medium", list(EmptyDirMedium))
+async def test_links_and_mounts_in_a_volume_lead_nowhere(layout: Layout, host: Path, medium: EmptyDirMedium) -> None:
+    service = VolumeService(layout, memory_total=1 << 30)
+    volume = Volume(name="data", source=EmptyDir(medium=medium))
+    path = Path((await service.prepare(pod(volumes=(volume,))))["data"].path)
+    (path / "to-directory").symlink_to(host)
+    (path / "to-file").symlink_to(host / "file")
+    (path / "deep" / "er").mkdir(parents=True)
+    (path / "deep" / "er" / "link").symlink_to(host / "sub")
+    (path / "mounted").mkdir()
+    (path / "mounted-twice").mkdir()
+    (path / "mounted-file").touch()
+    bind(host, path / "mounted")
+    bind(host / "sub", path / "mounted" / "sub")
+    bind(host, path / "mounted-twice")
+    bind(host / "sub", path / "mounted-twice")
+    bind(host / "file", path / "mounted-file")
+    await service.remove("uid-1")
+    assert contents(host) == ["file", "sub/file"]
+    assert not layout.pod("uid-1").exists()
+    assert str(layout.root) not in Path("/proc/self/mountinfo").read_text()
+
+
+async def test_a_mount_below_another_is_unmounted_too(layout: Layout, host: Path) -> None:
+    """One that is hidden shows only once the one above it is gone."""
+    service = VolumeService(layout, memory_total=1 << 30)
+    path = Path((await service.prepare(pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
+    (path / "a" / "b").mkdir(parents=True)
+    bind(host, path / "a" / "b")
+    native.mount("tmpfs", str(path / "a"), "tmpfs")
+    await service.remove("uid-1")
+    assert contents(host) == ["file", "sub/file"]
+    assert not layout.pod("uid-1").exists()
+
+
+async def test_a_link_put_in_place_of_a_mounted_directory_unmounts_nothing(
+    layout: Layout, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel said that ``a/b`` is a mount; by the time it is opened, ``a`` is a link to the host's."""
+    from nsrun.volumes import service as module
+
+    service = VolumeService(layout, memory_total=1 << 30)
+    path = Path((await service.prepare(pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
+    (host / "b").mkdir()
+    native.mount("tmpfs", str(host / "b"), "tmpfs")
+    (host / "b" / "precious").touch()
+    (path / "a").symlink_to(host)
+    monkeypatch.setattr(module, "_mounts_below", lambda top: [f"{os.path.realpath(path)}/a/b"])
+    await service.remove("uid-1")
+    assert contents(host) == ["b/precious", "file", "sub/file"]
+    assert os.path.ismount(host / "b")
+    native.umount(str(host / "b"))
