@@ -54,14 +54,13 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What was built. ``warnings``: what this machine withholds, one sentence each."""
+    """What was built."""
 
     supervisor: Supervisor
     board: StatusBoard
     network: NetworkService
     images: ImageService
     cgroups: Cgroups
-    engine: Engine
 
 
 class _NoManifests:
@@ -88,7 +87,7 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
             clock=clock,
         )
         parts = _build(settings, source)
-        async with parts.images, contextlib.aclosing(parts.engine):
+        async with parts.images:
             down = await _serve(settings, parts, watcher)
         pods_left = len(parts.board.pods())
         if down:
@@ -103,7 +102,7 @@ async def take_down(layout: Layout, *, bridge: str, cgroup_root: str) -> None:
     )
     with _sole_owner(layout):
         parts = _build(settings, _NoManifests())
-        async with parts.images, contextlib.aclosing(parts.engine), asyncio.TaskGroup() as group:
+        async with parts.images, asyncio.TaskGroup() as group:
             group.create_task(parts.supervisor.run())
             await parts.supervisor.down()
         _remove_the_rest(layout, parts.cgroups)
@@ -162,7 +161,7 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
     facts = probe()
     cgroups = open_cgroups(facts, settings.cgroup_root, pids_limit=settings.pids_limit)
     network = NetworkService(layout=layout, bridge=settings.bridge, pod_cidr=settings.pod_cidr)
-    engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), clock=clock)
+    engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock)
     images = image_service(layout, settings.registries_conf)
     supervisor = Supervisor(
         manifests=source,
@@ -176,7 +175,7 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
     )
     for warning in cgroups.warnings:
         logger.warning("%s", warning)
-    return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups, engine=engine)
+    return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)
 
 
 async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> bool:

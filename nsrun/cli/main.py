@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,32 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = EXIT_INTERRUPTED
+    except ExceptionGroup as group:
+        code = several(group)
     except BrokenPipeError:
         # The reader of our output has gone (`nsrun logs | head`); Python would complain again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def several(group: ExceptionGroup[Exception]) -> int:
+    """What ended together: each of ours is told; anything else is a bug, and its traceback goes on."""
+    ours, bugs = group.split(NsrunError)
+    if bugs is not None:
+        raise bugs
+    for error in leaves(ours or group):
+        complain(error)
+    return EXIT_ERROR
+
+
+def leaves(group: ExceptionGroup[Exception]) -> Iterator[NsrunError]:
+    """The errors at the ends of a tree of groups."""
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from leaves(error)
+        elif isinstance(error, NsrunError):
+            yield error
 
 
 def complain(error: NsrunError) -> None:
