@@ -91,3 +91,23 @@ async def test_a_link_put_in_place_of_a_mounted_directory_unmounts_nothing(
     assert contents(host) == ["b/precious", "file", "sub/file"]
     assert os.path.ismount(host / "b")
     native.umount(str(host / "b"))
+
+
+async def test_a_link_put_in_place_of_a_directory_is_not_entered(
+    layout: Layout, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``victim`` was a directory when it was listed, and is a link to the host's when it is opened."""
+    service = VolumeService(layout, memory_total=1 << 30)
+    path = Path((await service.prepare(pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
+    (path / "victim").mkdir()
+    open_descriptor = os.open
+
+    def exchange_then_open(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if name == "victim" and not (path / "victim").is_symlink():
+            (path / "victim").rename(host.parent / "moved")
+            (path / "victim").symlink_to(host)
+        return open_descriptor(name, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", exchange_then_open)
+    await service.remove("uid-1")
+    assert contents(host) == ["file", "sub/file"]

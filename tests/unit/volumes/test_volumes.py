@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from nsrun.errors import VolumeError
-from nsrun.model.pod import ObjectMeta, Pod
+from nsrun.model.pod import Pod
 from nsrun.model.resources import Quantity
 from nsrun.model.volume import EmptyDir, EmptyDirMedium, HostPath, HostPathType, Volume, VolumeSource
+from nsrun.supervisor.ports import Volumes
 from nsrun.support.layout import Layout
 from nsrun.volumes.empty_dir import memory_size
 from nsrun.volumes.service import VolumeService
@@ -211,5 +212,6 @@ async def test_what_stands_in_the_way_is_named(service: VolumeService, layout: L
         await service.prepare(with_volume(EmptyDir()))
 
 
-def test_the_pod_of_the_tests_is_a_pod() -> None:
-    assert with_volume(EmptyDir()).metadata == ObjectMeta(name="pod", namespace="default", uid="uid-1")
+def test_it_is_what_the_supervisor_asks_for(service: VolumeService) -> None:
+    port: Volumes = service
+    assert port is service
