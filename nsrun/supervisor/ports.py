@@ -124,7 +124,8 @@ class Runtime(Protocol):
     async def start_container(self, request: ContainerRequest) -> RunningContainer:
         """Rootfs, OCI config, launch plan, process; returns after the exec. Raises RuntimeFailure.
 
-        A failed start leaves nothing behind, but its attempt number counts as used."""
+        A failed start leaves nothing behind, but its attempt number counts as used. Asked for again, a run that was
+        started is not started twice: it is returned as it is, also when it has ended."""
         ...
 
     async def signal(self, id: ContainerId, signal: int) -> None:
@@ -144,8 +145,10 @@ class Runtime(Protocol):
         ...
 
     async def remove_sandbox(self, name: PodName | None, uid: str) -> None:
-        """Kills whatever is left of the pod, and removes shim, cgroups, run directory and (with a name) its logs'
-        links. Raises RuntimeFailure."""
+        """Kills whatever is left of the pod, and removes shim, cgroups, run directory and, with a name, its logs and
+        the links to them. Without a name the logs stay, so that the attempts in a new sandbox are numbered on.
+
+        Raises RuntimeFailure."""
         ...
 
     async def next_attempt(self, pod: Pod, container: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from nsrun.errors import ImageError, InternalError, LaunchError, NsrunError, RuntimeFailure
@@ -218,7 +218,9 @@ class Worker:
             case steps.AttachNetwork():
                 self._know(fold.attached(self.facts, await self._with.network.attach(self._pod)))
             case steps.PrepareVolumes():
-                self._know(fold.prepared(self.facts, await self._with.volumes.prepare(self._pod)))
+                volumes = await self._with.volumes.prepare(self._pod)
+                self._say_withheld([text for volume in volumes.values() for text in volume.warnings])
+                self._know(fold.prepared(self.facts, volumes))
             case steps.StartSandbox():
                 await self._start_sandbox()
             case steps.EnsureImage():
@@ -243,6 +245,7 @@ class Worker:
         try:
             document = pod_document(pod, self._with.board.status(pod.uid))
             sandbox = await self._with.runtime.start_sandbox(pod, attachment, document)
+            self._say_withheld(sandbox.warnings)
             self._know(fold.sandbox_started(self.facts, sandbox))
             if self.facts.sandbox_died:
                 self._lose_sandbox("it died while it was being started")
@@ -276,10 +279,7 @@ class Worker:
         self.say(events.container_created(name))
         self.say(events.container_started(name))
         self._know(fold.started(self.facts, running, request.image, self._now(), self._with.backoffs))
-        for what in running.warnings:
-            if what not in self._withheld:
-                self._withheld.add(what)
-                self.say(events.host_withholds(name, what))
+        self._say_withheld(running.warnings, name)
         self._say_crash_loop(name)
 
     def _request(self, pod: Pod, name: str) -> ContainerRequest:
@@ -308,7 +308,9 @@ class Worker:
         facts = self.facts
         match step:
             case steps.RemoveSandbox():
-                await self._with.runtime.remove_sandbox(facts.name, facts.uid)
+                # Without a name the logs stay, and with them the number of the last attempt.
+                name = facts.name if facts.state is PodState.REMOVING else None
+                await self._with.runtime.remove_sandbox(name, facts.uid)
             case steps.DetachNetwork():
                 assert facts.name is not None
                 await self._with.network.detach(facts.name, facts.uid)
@@ -383,6 +385,13 @@ class Worker:
 
     def _now(self) -> float:
         return self._with.clock.now()
+
+    def _say_withheld(self, texts: Iterable[str], container: str = "") -> None:
+        """Each thing once for a pod: it will not have changed at the next restart."""
+        for text in texts:
+            if text not in self._withheld:
+                self._withheld.add(text)
+                self.say(events.host_withholds(container, text))
 
     def _say_crash_loop(self, name: str) -> None:
         known = self.facts.container(name)

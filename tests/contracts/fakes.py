@@ -1,0 +1,481 @@
+"""A machine that is only imagined: what stands on it survives the supervisor, as on a real one.
+
+``FakeMachine`` is the machine. ``Life`` is one supervisor's time on it: every call passes its ``at`` before, between
+and after its effects, and there a life can be made to end as ``kill -9`` would end it. The fakes of the mechanisms act
+on the machine on behalf of a life. They pass the contract tests that the real mechanisms pass.
+
+What must never happen (two runs of one container, a run in a dead sandbox, an exit nobody was told …) is noted in
+``violations``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nsrun.errors import ImageError, LaunchError, NetworkError, NsrunError, RuntimeFailure, VolumeError
+from nsrun.model.container import Container, PullPolicy
+from nsrun.model.image import Image, ImageConfig
+from nsrun.model.pod import Pod
+from nsrun.supervisor.ports import (
+    AdoptedContainer,
+    AdoptedPod,
+    Attachment,
+    ContainerExit,
+    ContainerId,
+    ContainerRequest,
+    Exit,
+    ExitReason,
+    PreparedVolume,
+    RunningContainer,
+    SandboxExit,
+    SandboxInfo,
+    SourceUpdate,
+)
+from nsrun.support.layout import PodName
+from tests.contracts.virtualclock import VirtualClock
+
+__all__ = [
+    "FakeImages",
+    "FakeMachine",
+    "FakeManifests",
+    "FakeNetwork",
+    "FakeRuntime",
+    "FakeVolumes",
+    "Life",
+    "Program",
+    "fake_image",
+    "program_of",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What a process does: ends by itself after ``seconds`` (None: never) with ``code``; heeds SIGTERM or does not.
+    ``broken``: it cannot be executed at all."""
+
+    seconds: float | None = None
+    code: int = 0
+    stubborn: bool = False
+    broken: bool = False
+
+
+def program_of(container: Container) -> Program:
+    """Reads the shell lines of the tests: ``exit 3``, ``sleep 5; exit 3``, ``trap '' TERM; sleep 1000``."""
+    words = [*(container.command or ()), *(container.args or ())]
+    text = words[-1] if words else ""
+    slept = re.search(r"sleep (\d+)", text)
+    ended = re.search(r"exit (\d+)", text)
+    seconds = float(slept[1]) if slept else (0.0 if ended else None)
+    return Program(
+        seconds=seconds,
+        code=int(ended[1]) if ended else 0,
+        stubborn="trap '' TERM" in text,
+        broken=text.startswith("/nonexistent"),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeRun:
+    """One process, or what is recorded of it."""
+
+    id: ContainerId
+    pid: int
+    started_at: float
+    image: Image
+    program: Program
+    exit: Exit | None = None
+    told: bool = False
+
+    @property
+    def running(self) -> RunningContainer:
+        return RunningContainer(id=self.id, hash=f"{self.pid:064x}", pid=self.pid, started_at=self.started_at)
+
+
+@dataclass(slots=True, kw_only=True)
+class FakePod:
+    """A run directory. ``sandbox`` None: the sandbox died."""
+
+    document: Mapping[str, object] | None
+    sandbox: SandboxInfo | None = None
+    runs: dict[ContainerId, FakeRun] = field(default_factory=dict)
+
+
+class Life:
+    """One supervisor's time on the machine. ``ends_at``: the number of the point at which it is killed; 0: never."""
+
+    def __init__(self, machine: FakeMachine, *, ends_at: int = 0) -> None:
+        self.machine = machine
+        self.ends_at = ends_at
+        self.points = 0
+        self.over = asyncio.Event()
+        self.told: asyncio.Queue[ContainerExit | SandboxExit] = asyncio.Queue()
+        machine.lives.append(self)
+
+    async def at(self, what: str) -> None:
+        """A point at which others run, and at which this life may end: then nothing it waits for ever comes."""
+        await asyncio.sleep(0)
+        if not self.over.is_set():
+            self.points += 1
+            if self.points == self.ends_at:
+                self.over.set()
+        if self.over.is_set():
+            await asyncio.get_running_loop().create_future()
+        self.machine.calls.append(what)
+        failure = self.machine.failures.get(what)
+        if failure:
+            raise failure.pop(0)
+
+
+class FakeMachine:
+    """All that outlives a supervisor."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.lives: list[Life] = []
+        self.calls: list[str] = []
+        self.failures: dict[str, list[NsrunError | Exception]] = {}  # by point, in order
+        self.violations: list[str] = []
+        self.images: dict[str, Image] = {}  # what the store holds
+        self.registry: dict[str, Image | ImageError] = {}  # what can be pulled; absent: everything can
+        self.pull_seconds = 0.0
+        self.attached: dict[str, tuple[PodName, bool]] = {}  # by UID; True when complete
+        self.bridge = False
+        self.volumes: dict[str, set[str]] = {}  # by UID
+        self.pods: dict[str, FakePod] = {}  # by UID
+        self.logs: dict[tuple[str, str], int] = {}  # the highest attempt that left a log
+        self.scripts: dict[tuple[str, str], list[Program]] = {}  # by pod and container: its processes, in order
+        self.processes: dict[tuple[str, str], int] = {}  # how many were ever started, by UID and container
+        self.ended: list[tuple[ContainerId, int]] = []  # every end there ever was
+        self._pids = 1000
+
+    def pid(self) -> int:
+        self._pids += 1
+        return self._pids
+
+    def live(self) -> list[FakeRun]:
+        """Every process of a container."""
+        return [run for pod in self.pods.values() for run in pod.runs.values() if run.exit is None]
+
+    def run_of(self, pod: Pod, container: str) -> FakeRun | None:
+        """The live run of a container."""
+        return next((r for r in self.live() if r.id.uid == pod.uid and r.id.name == container), None)
+
+    def start(self, request: ContainerRequest) -> FakeRun:
+        """A process begins."""
+        id, pod = request.id, self.pods[request.id.uid]
+        key = (id.uid, id.name)
+        number = self.processes.get(key, 0)
+        script = self.scripts.get((request.pod.metadata.name, id.name), [])
+        program = script[min(number, len(script) - 1)] if script else program_of(request.container)
+        if program.broken:
+            raise LaunchError(f'cannot start container "{id.name}": no such file', step="exec", errno=2)
+        if any(run.id.name == id.name and run.exit is None for run in pod.runs.values()):
+            self.violations.append(f"two runs of {id.name}")
+        self.processes[key] = number + 1
+        run = FakeRun(id=id, pid=self.pid(), started_at=self.clock.now(), image=request.image, program=program)
+        pod.runs[id] = run
+        if program.seconds == 0:
+            # Before anybody can say that it was started.
+            self.end(run, code=program.code)
+        elif program.seconds is not None:
+            self.clock.call_at(self.clock.now() + program.seconds, lambda: self.end(run, code=program.code))
+        return run
+
+    def end(self, run: FakeRun, *, code: int, signal: int = 0) -> None:
+        """A process ends; the shim records it, and tells whoever lives."""
+        pod = self.pods.get(run.id.uid)
+        if run.exit is not None or pod is None or pod.runs.get(run.id) is not run:
+            return
+        reason = ExitReason.COMPLETED if code == 0 else ExitReason.ERROR
+        run.exit = Exit(
+            code=code, reason=reason, started_at=run.started_at, finished_at=self.clock.now(), signal=signal
+        )
+        self.ended.append((run.id, code))
+        for life in self.lives:
+            if not life.over.is_set():
+                life.told.put_nowait(ContainerExit(id=run.id, exit=run.exit))
+
+    def kill_shim(self, uid: str) -> None:
+        """The shim dies, and with it all that ran in the pod; nobody records an exit."""
+        pod = self.pods[uid]
+        pod.sandbox = None
+        for run in pod.runs.values():
+            if run.exit is None:
+                run.exit = Exit(
+                    code=137,
+                    reason=ExitReason.UNKNOWN,
+                    started_at=run.started_at,
+                    finished_at=self.clock.now(),
+                )
+                run.told = True
+        for life in self.lives:
+            if not life.over.is_set():
+                life.told.put_nowait(SandboxExit(uid=uid, message="the shim is gone"))
+
+    def reboot(self) -> None:
+        """Every process and every tmpfs is gone; disks are not."""
+        self.pods.clear()
+        self.attached.clear()
+        self.bridge = False
+
+    def owners(self) -> set[str]:
+        """UIDs of everything that stands."""
+        return {*self.pods, *self.attached, *self.volumes}
+
+
+def fake_image(reference: str) -> Image:
+    """An image that anybody would recognise."""
+    digest = f"sha256:{abs(hash(reference)) % 16**8:064x}"
+    full = reference if "/" in reference else f"docker.io/library/{reference}:latest"
+    return Image(
+        reference=full, digest=digest, config_digest=digest, config=ImageConfig(), layers=("/layer",), size=1234
+    )
+
+
+class FakeImages:
+    """Images."""
+
+    def __init__(self, machine: FakeMachine, life: Life) -> None:
+        self._machine = machine
+        self._life = life
+
+    async def ensure(self, reference: str, policy: PullPolicy, *, pulling: Callable[[], None] | None = None) -> Image:
+        machine = self._machine
+        await self._life.at(f"ensure {reference}")
+        present = machine.images.get(reference)
+        if policy is PullPolicy.NEVER and present is None:
+            raise ImageError(f'cannot use image "{reference}": not present', reason="ErrImageNeverPull")
+        if present is not None and policy is not PullPolicy.ALWAYS:
+            return present
+        if pulling is not None:
+            pulling()
+        if machine.pull_seconds:
+            await machine.clock.sleep(machine.pull_seconds)
+        await self._life.at(f"pulled {reference}")
+        image = machine.registry.get(reference, fake_image(reference))
+        if isinstance(image, ImageError):
+            raise image
+        machine.images[reference] = image
+        return image
+
+
+class FakeVolumes:
+    """Volumes."""
+
+    def __init__(self, machine: FakeMachine, life: Life) -> None:
+        self._machine = machine
+        self._life = life
+
+    async def prepare(self, pod: Pod) -> Mapping[str, PreparedVolume]:
+        await self._life.at("prepare")
+        made = self._machine.volumes.setdefault(pod.uid, set())
+        for volume in pod.spec.volumes:
+            await self._life.at("prepare volume")
+            made.add(volume.name)
+        await self._life.at("prepared")
+        return {v.name: PreparedVolume(name=v.name, path=f"/{pod.uid}/{v.name}") for v in pod.spec.volumes}
+
+    async def remove(self, uid: str) -> None:
+        await self._life.at("remove volumes")
+        pod = self._machine.pods.get(uid)
+        if pod is not None and any(run.exit is None for run in pod.runs.values()):
+            raise VolumeError(f'cannot remove volumes of "{uid}": busy')
+        self._machine.volumes.pop(uid, None)
+        await self._life.at("removed volumes")
+
+    async def owners(self) -> frozenset[str]:
+        await self._life.at("volume owners")
+        return frozenset(self._machine.volumes)
+
+
+class FakeNetwork:
+    """The pod network."""
+
+    def __init__(self, machine: FakeMachine, life: Life) -> None:
+        self._machine = machine
+        self._life = life
+
+    async def attach(self, pod: Pod) -> Attachment:
+        await self._life.at("attach")
+        attached = self._machine.attached
+        self._machine.bridge = True
+        if any(name == pod.name and uid != pod.uid for uid, (name, _) in attached.items()):
+            self._machine.violations.append(f"two pods {pod.name} in the network")
+            raise NetworkError(f'cannot attach pod "{pod.name}": the namespace is in use')
+        attached.setdefault(pod.uid, (pod.name, False))
+        await self._life.at("attaching")
+        attached[pod.uid] = (pod.name, True)
+        await self._life.at("attached")
+        return Attachment(
+            netns=f"/run/netns/{pod.name.netns}",
+            address=f"10.99.0.{2 + sorted(attached).index(pod.uid)}",
+            gateway="10.99.0.1",
+            host_ip="192.0.2.1",
+        )
+
+    async def detach(self, name: PodName, uid: str) -> None:
+        await self._life.at("detach")
+        pod = self._machine.pods.get(uid)
+        if pod is not None and pod.sandbox is not None:
+            self._machine.violations.append(f"{name} detached while its sandbox stands")
+        self._machine.attached.pop(uid, None)
+        await self._life.at("detached")
+
+    async def owners(self) -> frozenset[tuple[PodName, str]]:
+        await self._life.at("network owners")
+        return frozenset((name, uid) for uid, (name, _) in self._machine.attached.items())
+
+    async def tear_down(self) -> None:
+        await self._life.at("tear down")
+        self._machine.bridge = False
+
+
+class FakeRuntime:
+    """Sandboxes and containers."""
+
+    def __init__(self, machine: FakeMachine, life: Life) -> None:
+        self._machine = machine
+        self._life = life
+
+    async def adopt(self) -> Sequence[AdoptedPod]:
+        await self._life.at("adopt")
+        return [self._adopted(uid, pod) for uid, pod in sorted(self._machine.pods.items())]
+
+    def _adopted(self, uid: str, pod: FakePod) -> AdoptedPod:
+        containers = []
+        for run in pod.runs.values():
+            run.told = run.told or run.exit is not None
+            containers.append(
+                AdoptedContainer(
+                    running=run.running, image_ref=run.image.reference, image_digest=run.image.digest, exit=run.exit
+                )
+            )
+        return AdoptedPod(uid=uid, document=pod.document, sandbox=pod.sandbox, containers=tuple(containers))
+
+    async def start_sandbox(self, pod: Pod, attachment: Attachment, document: Mapping[str, object]) -> SandboxInfo:
+        await self._life.at("start sandbox")
+        if not self._machine.attached.get(pod.uid, (None, False))[1]:
+            self._machine.violations.append(f"a sandbox for {pod.name} without a network")
+        here = self._machine.pods.setdefault(pod.uid, FakePod(document=None))
+        await self._life.at("sandbox directory")
+        here.document = document
+        await self._life.at("sandbox document")
+        if here.sandbox is None:
+            pid = self._machine.pid()
+            here.sandbox = SandboxInfo(
+                uid=pod.uid, shim_pid=pid, pause_pid=self._machine.pid(), started_at=self._machine.clock.now()
+            )
+        await self._life.at("sandbox started")
+        if here.sandbox is None:
+            raise RuntimeFailure("cannot start the sandbox: it died")
+        return here.sandbox
+
+    async def start_container(self, request: ContainerRequest) -> RunningContainer:
+        machine, id = self._machine, request.id
+        await self._life.at(f"start container {id.name}")
+        pod = machine.pods.get(id.uid)
+        if pod is not None and id in pod.runs:
+            return pod.runs[id].running
+        if pod is None or pod.sandbox is None:
+            raise RuntimeFailure(f'cannot start container "{id.name}": the shim does not answer')
+        missing = {mount.name for mount in request.container.volume_mounts} - machine.volumes.get(id.uid, set())
+        if missing:
+            machine.violations.append(f"{id.name} without its volumes {missing}")
+        machine.logs[id.uid, id.name] = max(id.attempt, machine.logs.get((id.uid, id.name), -1))
+        await self._life.at("container rootfs")
+        if pod.sandbox is None:
+            raise RuntimeFailure(f'cannot start container "{id.name}": the shim does not answer')
+        run = machine.start(request)
+        await self._life.at("container started")
+        return run.running
+
+    async def signal(self, id: ContainerId, signal: int) -> None:
+        await self._life.at("signal")
+        run = self._find(id)
+        if run is not None and not run.program.stubborn:
+            self._machine.end(run, code=128 + signal, signal=signal)
+        await self._life.at("signalled")
+
+    async def kill(self, id: ContainerId) -> None:
+        await self._life.at("kill")
+        run = self._find(id)
+        if run is not None:
+            self._machine.end(run, code=137, signal=9)
+        await self._life.at("killed")
+
+    def stop_signal(self, id: ContainerId) -> int:
+        return signal.SIGTERM
+
+    def _find(self, id: ContainerId) -> FakeRun | None:
+        pod = self._machine.pods.get(id.uid)
+        return pod.runs.get(id) if pod is not None else None
+
+    async def remove_container(self, id: ContainerId) -> None:
+        await self._life.at("remove container")
+        run = self._find(id)
+        if run is None:
+            return
+        if run.exit is None:
+            raise RuntimeFailure(f'cannot remove container "{id.name}": it runs')
+        if not run.told:
+            self._machine.violations.append(f"the exit of {id.name} was lost")
+        del self._machine.pods[id.uid].runs[id]
+        await self._life.at("removed container")
+
+    async def remove_sandbox(self, name: PodName | None, uid: str) -> None:
+        await self._life.at("remove sandbox")
+        pod = self._machine.pods.get(uid)
+        if pod is not None:
+            for run in pod.runs.values():
+                self._machine.end(run, code=137, signal=9)
+                if not run.told and pod.sandbox is not None and not self._life.told.qsize():
+                    self._machine.violations.append(f"the exit of {run.id.name} was lost")
+            pod.sandbox = None
+            await self._life.at("removing sandbox")
+            self._machine.pods.pop(uid, None)
+        await self._life.at("removed sandbox")
+
+    async def next_attempt(self, pod: Pod, container: str) -> int:
+        await self._life.at("next attempt")
+        return self._machine.logs.get((pod.uid, container), -1) + 1
+
+    async def exits(self) -> AsyncIterator[ContainerExit | SandboxExit]:
+        while True:
+            told = await self._life.told.get()
+            if self._life.over.is_set():
+                await asyncio.get_running_loop().create_future()
+            if isinstance(told, ContainerExit):
+                run = self._find(told.id)
+                if run is not None:
+                    run.told = True
+            yield told
+
+
+class FakeManifests:
+    """A source that says what the test says."""
+
+    def __init__(self) -> None:
+        self._update: SourceUpdate | None = None
+        self._changed = asyncio.Event()
+
+    def say(self, *pods: Pod) -> None:
+        self.update(SourceUpdate(pods=pods))
+
+    def update(self, update: SourceUpdate) -> None:
+        self._update = update
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def updates(self) -> AsyncIterator[SourceUpdate]:
+        said: SourceUpdate | None = None
+        while True:
+            changed = self._changed
+            if self._update is not None and self._update is not said:
+                said = self._update
+                yield said
+            else:
+                await changed.wait()

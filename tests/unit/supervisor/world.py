@@ -1,0 +1,106 @@
+"""A supervisor over an imagined machine, for the tests of this directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from nsrun.model.container import Container, PullPolicy
+from nsrun.model.pod import ObjectMeta, Pod, PodSpec, RestartPolicy
+from nsrun.model.status import ContainerStatus, PodStatus
+from nsrun.model.volume import EmptyDir, Volume, VolumeMount
+from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
+from tests.contracts.fakes import (
+    FakeImages,
+    FakeMachine,
+    FakeManifests,
+    FakeNetwork,
+    FakeRuntime,
+    FakeVolumes,
+    Life,
+)
+from tests.contracts.virtualclock import VirtualClock
+
+__all__ = ["Daemon", "World", "container", "pod"]
+
+
+def container(name: str, script: str = "", *, image: str = "busybox", volumes: Sequence[str] = ()) -> Container:
+    return Container(
+        name=name,
+        image=image,
+        image_pull_policy=PullPolicy.IF_NOT_PRESENT,
+        command=("/bin/sh", "-c", script) if script else None,
+        volume_mounts=tuple(VolumeMount(name=v, mount_path=f"/{v}") for v in volumes),
+    )
+
+
+def pod(
+    name: str = "web",
+    *containers: Container,
+    uid: str = "",
+    policy: RestartPolicy = RestartPolicy.ALWAYS,
+    grace: int = 30,
+    volumes: Sequence[str] = (),
+) -> Pod:
+    return Pod(
+        metadata=ObjectMeta(name=name, namespace="default", uid=uid or f"uid-{name}"),
+        spec=PodSpec(
+            containers=containers or (container("main"),),
+            volumes=tuple(Volume(name=v, source=EmptyDir()) for v in volumes),
+            restart_policy=policy,
+            termination_grace_period_seconds=grace,
+        ),
+    )
+
+
+class Daemon:
+    """One life of a supervisor."""
+
+    def __init__(self, world: World, *, ends_at: int = 0, settings: SupervisorSettings | None = None) -> None:
+        self.life = Life(world.machine, ends_at=ends_at)
+        self.board = StatusBoard()
+        self.supervisor = Supervisor(
+            manifests=world.manifests,
+            images=FakeImages(world.machine, self.life),
+            volumes=FakeVolumes(world.machine, self.life),
+            network=FakeNetwork(world.machine, self.life),
+            runtime=FakeRuntime(world.machine, self.life),
+            board=self.board,
+            clock=world.clock,
+            settings=settings,
+        )
+
+    def status(self, pod: Pod) -> PodStatus:
+        status = self.board.status(pod.uid)
+        assert status is not None
+        return status
+
+    def container(self, pod: Pod, name: str = "main") -> ContainerStatus:
+        return next(c for c in self.status(pod).container_statuses if c.name == name)
+
+    def reasons(self, pod: Pod | None = None) -> list[str]:
+        return [event.reason for event in self.board.events() if pod is None or event.uid == pod.uid]
+
+
+class World:
+    """Machine, manifests and time."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.machine = FakeMachine(self.clock)
+        self.manifests = FakeManifests()
+
+    @asynccontextmanager
+    async def daemon(self, *, ends_at: int = 0, settings: SupervisorSettings | None = None) -> AsyncIterator[Daemon]:
+        """A supervisor that runs while the block does; at its end it is cut off, and the pods run on."""
+        daemon = Daemon(self, ends_at=ends_at, settings=settings)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(daemon.supervisor.run())
+            try:
+                await self.clock.settle()
+                yield daemon
+            finally:
+                daemon.life.over.set()
+                task.cancel()
