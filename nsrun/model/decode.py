@@ -79,8 +79,10 @@ def _pods(document: Document, report: Report) -> Iterator[PlacedPod]:
     report.problems.extend(document.problems)
     if document.root is None:
         return
-    own = Report(warnings=report.warnings, problems=report.problems)
+    own = Report(warnings=report.warnings)
     placed = [pod for pod in _objects(Place(document.root, (), own)) if pod is not None]
+    said = {(problem.line, problem.column) for problem in document.problems}
+    report.problems.extend(problem for problem in own.problems if (problem.line, problem.column) not in said)
     if not document.problems:
         yield from placed
 

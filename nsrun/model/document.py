@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from nsrun.model.jsontext import parse_json
-from nsrun.model.tree import Document, Problem
+from nsrun.model.tree import MAX_DOCUMENTS, Document, Problem, too_many_documents
 from nsrun.model.yamltext import parse_yaml
 
 __all__ = ["MAX_BYTES", "parse_documents"]
@@ -56,8 +56,14 @@ def _parse_yaml(text: str) -> tuple[Document, ...]:
     if forbidden is not None:
         line, column = _position(text[: forbidden.start()])
         return (_unreadable(line, column, f"must not hold the control character U+{ord(forbidden[0]):04X}"),)
-    documents = (parse_yaml(piece, first_line=line) for piece, line in _pieces(text))
-    return tuple(document for document in documents if document is not None)
+    documents: list[Document] = []
+    for piece, line in _pieces(text):
+        if len(documents) == MAX_DOCUMENTS:
+            return (*documents, too_many_documents(line))
+        document = parse_yaml(piece, first_line=line)
+        if document is not None:
+            documents.append(document)
+    return tuple(documents)
 
 
 def _pieces(text: str) -> Iterator[tuple[str, int]]:

@@ -26,10 +26,11 @@ class ImageConfig:
 class Image:
     """An image that is present, verified and unpacked.
 
-    ``reference`` is normalised (``docker.io/library/nginx:latest``), ``digest`` that of its manifest, ``config_digest`` that of
-    its configuration (the image ID). ``layers``: directories of the unpacked layers, **topmost first**, as overlayfs wants them.
-    ``passwd`` and ``group``: the content of the rootfs's /etc/passwd and /etc/group as a container would see them, read safely
-    (links resolved inside the root, regular files only, at most 1 MiB), empty when there is none.
+    ``reference`` is normalised (``docker.io/library/nginx:latest``), ``digest`` that of its manifest, ``config_digest``
+    that of its configuration (the image ID). ``layers``: directories of the unpacked layers, **topmost first**, as
+    overlayfs wants them. ``passwd`` and ``group``: the content of the rootfs's /etc/passwd and /etc/group as a
+    container would see them, read safely (links resolved inside the root, regular files only, at most 1 MiB), empty if
+    there is none.
     """
 
     reference: str

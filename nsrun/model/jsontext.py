@@ -6,7 +6,15 @@ import bisect
 import json
 import re
 
-from nsrun.model.tree import Document, Problem, ScalarNode, TooLargeError, TreeBuilder
+from nsrun.model.tree import (
+    MAX_DOCUMENTS,
+    Document,
+    Problem,
+    ScalarNode,
+    TooLargeError,
+    TreeBuilder,
+    too_many_documents,
+)
 from nsrun.model.wording import quoted
 
 __all__ = ["parse_json"]
@@ -37,6 +45,8 @@ def parse_json(text: str) -> tuple[Document, ...]:
     documents: list[Document] = []
     reader = _Reader(text)
     while not reader.at_end():
+        if len(documents) == MAX_DOCUMENTS:
+            return (*documents, too_many_documents(reader.line))
         try:
             documents.append(reader.document())
         except TooLargeError as error:
@@ -65,6 +75,11 @@ class _Reader:
         """Line and column, from 1."""
         line = bisect.bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
+
+    @property
+    def line(self) -> int:
+        """The line of the next token."""
+        return self.position(self._offset)[0]
 
     def at_end(self) -> bool:
         return self._offset >= len(self._text)

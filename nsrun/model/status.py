@@ -111,7 +111,7 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a pod (or, with an empty ``uid``, to the node). ``time`` in seconds since the epoch."""
+    """Something that happened to a pod, or, with an empty ``uid``, to the node. ``time``: seconds since the epoch."""
 
     time: float
     type: EventType

@@ -13,6 +13,7 @@ from nsrun.model.wording import Path, quoted, render_path
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_DOCUMENTS",
     "MAX_VALUES",
     "Document",
     "Entry",
@@ -23,10 +24,12 @@ __all__ = [
     "ScalarNode",
     "TooLargeError",
     "TreeBuilder",
+    "too_many_documents",
 ]
 
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
+MAX_DOCUMENTS = 10_000
 
 Value = str | int | float | bool | None
 
@@ -102,6 +105,12 @@ class Document:
 
     root: Node | None
     problems: tuple[Problem, ...] = ()
+
+
+def too_many_documents(line: int) -> Document:
+    """What stands for the documents of a file that are not read any more."""
+    text = f"the file holds more than {MAX_DOCUMENTS} documents"
+    return Document(root=None, problems=(Problem(line=line, column=1, path="", text=text),))
 
 
 class TooLargeError(Exception):
@@ -189,7 +198,6 @@ class TreeBuilder:
 
     def key(self, line: int, column: int, key: str | None, *, merge: bool = False) -> None:
         """The key of the next value; None when it cannot be used (the value is then dropped)."""
-        self._count(line, column)
         frame = self._frames[-1]
         frame.keyed, frame.merge, frame.key = True, merge, None
         if merge or key is None:
@@ -269,7 +277,7 @@ class TreeBuilder:
 
     def _count(self, line: int, column: int) -> None:
         self._values += 1
-        if self._values > 2 * MAX_VALUES:
+        if self._values > MAX_VALUES:
             raise _too_many(line, column, "")
 
 

@@ -62,7 +62,9 @@ def validate(pod: Pod) -> Iterator[Violation]:
 def warnings(pod: Pod) -> Iterator[Violation]:
     """What is valid and hardly meant."""
     for index, container in enumerate(pod.spec.containers):
-        for side, quantities in (("limits", container.resources.limits), ("requests", container.resources.requests)):
+        limits, asked = container.resources.limits, container.resources.requests
+        unlimited = {name: quantity for name, quantity in asked.items() if limits.get(name) != quantity}
+        for side, quantities in (("limits", limits), ("requests", unlimited)):
             for name, quantity in quantities.items():
                 path: Path = ("spec", "containers", index, "resources", side, name)
                 if name == "memory" and quantity.milli % 1000:
@@ -211,7 +213,9 @@ def _mount_path(path: str) -> str | None:
 
 
 def _resources(resources: ResourceRequirements, path: Path) -> Iterator[Violation]:
-    for side, quantities in (("limits", resources.limits), ("requests", resources.requests)):
+    # What is only asked for because it is limited was not written, and is spoken about once.
+    asked_for = {name: asked for name, asked in resources.requests.items() if resources.limits.get(name) != asked}
+    for side, quantities in (("limits", resources.limits), ("requests", asked_for)):
         for name, quantity in quantities.items():
             yield from _said((*path, side, name), _resource_name(name), on_key=True)
             if quantity.milli < 0:

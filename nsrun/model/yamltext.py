@@ -18,6 +18,7 @@ TEXTS = {
     ),
     "find expected ':'": 'a key is not followed by ":"',
     "did not find expected node content": "a value is expected here",
+    "found incompatible YAML document": "the version that %YAML names is not supported",
     "did not find expected <document start>": "the document has ended, and something else follows",
     "did not find expected key": "a key is expected here: look at the indentation, and at unclosed quotes",
     "did not find expected '-' indicator": 'an item of the list ("- ") is expected here: look at the indentation',

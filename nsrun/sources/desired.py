@@ -90,4 +90,4 @@ def desired(files: Iterable[FileState], owners: Owners) -> tuple[SourceUpdate, O
 def _retentions(state: FileState) -> Iterable[str]:
     for placed in state.pods:
         if placed.pod.name in state.retained:
-            yield f'{state.file}: pod "{placed.pod.name}" runs on as it was last read'
+            yield f'{state.file}: pod "{placed.pod.name}" keeps running as it was last read'
