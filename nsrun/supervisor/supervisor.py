@@ -85,6 +85,7 @@ class Supervisor:
         self._collected = False
         self._going_down = False
         self._chores: set[asyncio.Task[None]] = set()  # all that ``stop`` has to cut off
+        self._again: asyncio.Task[None] | None = None  # waits until remains are looked for again
         self._look = asyncio.Event()
         self._empty = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -267,7 +268,8 @@ class Supervisor:
             owned = await owners(self._with.network, self._with.volumes)
         except NsrunError as error:
             logger.error("Cannot look for remains: %s; trying again in %g s", events.with_hint(error), AGAIN)
-            self._keep(group.create_task(self._look_again()))
+            if self._again is None or self._again.done():
+                self._again = self._keep(group.create_task(self._look_again()))
             return
         self._names, self._collected = dict(owned), True
         wanted = () if self._going_down or self._update is None else self._update.pods
@@ -287,9 +289,10 @@ class Supervisor:
         self._workers[facts.uid] = worker
         self._keep(group.create_task(self._work(worker), name=f"pod {facts.uid}"))
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+        return task
 
     async def _work(self, worker: Worker) -> None:
         await worker.run()

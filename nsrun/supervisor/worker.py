@@ -216,7 +216,8 @@ class Worker:
         runtime = self._with.runtime
         match step:
             case steps.AttachNetwork():
-                self._know(fold.attached(self.facts, await self._with.network.attach(self._pod)))
+                attachment = await self._with.network.attach(self._pod)
+                self._know(fold.attached(self.facts, attachment))
             case steps.PrepareVolumes():
                 volumes = await self._with.volumes.prepare(self._pod)
                 self._say_withheld([text for volume in volumes.values() for text in volume.warnings])
