@@ -14,7 +14,7 @@ import asyncio
 import re
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nsrun.errors import ImageError, LaunchError, NetworkError, NsrunError, RuntimeFailure, VolumeError
 from nsrun.model.container import Container, PullPolicy
@@ -125,6 +125,9 @@ class Life:
         if self.over.is_set():
             await asyncio.get_running_loop().create_future()
         self.machine.calls.append(what)
+        reached = self.machine.reached.get(what)
+        if reached is not None:
+            reached()
         failure = self.machine.failures.get(what)
         if failure:
             raise failure.pop(0)
@@ -138,6 +141,8 @@ class FakeMachine:
         self.lives: list[Life] = []
         self.calls: list[str] = []
         self.failures: dict[str, list[NsrunError | Exception]] = {}  # by point, in order
+        self.reached: dict[str, Callable[[], object]] = {}  # what else happens at a point
+        self.withheld: tuple[str, ...] = ()
         self.violations: list[str] = []
         self.images: dict[str, Image] = {}  # what the store holds
         self.registry: dict[str, Image | ImageError] = {}  # what can be pulled; absent: everything can
@@ -391,7 +396,7 @@ class FakeRuntime:
             raise RuntimeFailure(f'cannot start container "{id.name}": the shim does not answer')
         run = machine.start(request)
         await self._life.at("container started")
-        return run.running
+        return replace(run.running, warnings=machine.withheld)
 
     async def signal(self, id: ContainerId, signal: int) -> None:
         await self._life.at("signal")
@@ -459,8 +464,13 @@ class FakeManifests:
     """A source that says what the test says."""
 
     def __init__(self) -> None:
+        self.faults: list[Exception] = []
         self._update: SourceUpdate | None = None
         self._changed = asyncio.Event()
+
+    def silence(self) -> None:
+        """The next supervisor hears nothing, until the next ``say``."""
+        self._update = None
 
     def say(self, *pods: Pod) -> None:
         self.update(SourceUpdate(pods=pods))
@@ -471,6 +481,8 @@ class FakeManifests:
         changed.set()
 
     async def updates(self) -> AsyncIterator[SourceUpdate]:
+        if self.faults:
+            raise self.faults.pop(0)
         said: SourceUpdate | None = None
         while True:
             changed = self._changed

@@ -61,6 +61,7 @@ class Daemon:
     def __init__(self, world: World, *, ends_at: int = 0, settings: SupervisorSettings | None = None) -> None:
         self.life = Life(world.machine, ends_at=ends_at)
         self.board = StatusBoard()
+        self.ended = False
         self.supervisor = Supervisor(
             manifests=world.manifests,
             images=FakeImages(world.machine, self.life),
@@ -71,6 +72,10 @@ class Daemon:
             clock=world.clock,
             settings=settings,
         )
+
+    async def run(self) -> None:
+        await self.supervisor.run()
+        self.ended = True
 
     def status(self, pod: Pod) -> PodStatus:
         status = self.board.status(pod.uid)
@@ -97,7 +102,7 @@ class World:
         """A supervisor that runs while the block does; at its end it is cut off, and the pods run on."""
         daemon = Daemon(self, ends_at=ends_at, settings=settings)
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(daemon.supervisor.run())
+            task = group.create_task(daemon.run())
             try:
                 await self.clock.settle()
                 yield daemon
