@@ -16,6 +16,7 @@ struct ns_child {
         const struct ns_plan *plan;
         const int *fds;   /* plan->fd_count of them */
         int control_fd;   /* reports go out, the gate's byte comes in; the shim's death is a hang-up */
+        int pause_pidfd;  /* the sandbox, -1 when there is none */
         int root_fd;      /* the rootfs; -1 before NS_OP_ROOT */
         int null_fd;      /* the host's /dev/null, verified; -1 until first needed */
         int death_signal; /* changes of identity clear it in the kernel: armed again after each */
@@ -61,6 +62,7 @@ int ns_op_readonly(struct ns_child *child, const struct ns_op *op);
 int ns_op_root_readonly(struct ns_child *child, const struct ns_op *op);
 int ns_op_pivot(struct ns_child *child, const struct ns_op *op);
 int ns_op_empty_root(struct ns_child *child, const struct ns_op *op);
+int ns_op_sandbox_tree(struct ns_child *child, const struct ns_op *op);
 int ns_op_cwd(struct ns_child *child, const struct ns_op *op);
 /* … and in creds.c */
 int ns_op_rlimit(struct ns_child *child, const struct ns_op *op);

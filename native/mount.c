@@ -205,12 +205,35 @@ int ns_op_pivot(struct ns_child *child, const struct ns_op *op)
 
 int ns_op_empty_root(struct ns_child *child, const struct ns_op *op)
 {
-        const unsigned int attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-        CLEANUP_FD int mount_fd = make_fs(child->plan, "tmpfs", (struct ns_text){0}, attributes);
+        static const struct ns_make make = {.mode = 0755};
+        struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+        const struct ns_text none = {0};
+        CLEANUP_FD int mount_fd =
+            make_fs(child->plan, "tmpfs", none, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
         CLEANUP_FD int target_fd = open(ns_op_text(child, op, 0), O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (mount_fd < 0 || target_fd < 0 || attach(mount_fd, target_fd) < 0)
+        if (mount_fd < 0 || target_fd < 0)
+                return -1;
+        const char *path = op->text[1].length == 0 ? NULL : ns_op_text(child, op, 1);
+        for (; path != NULL; path = ns_plan_next(child->plan, op->text[1], path)) {
+                CLEANUP_FD int fd = ns_make_directory(mount_fd, path, &make);
+                if (fd < 0)
+                        return -1;
+        }
+        if (sys_mount_setattr(mount_fd, "", AT_EMPTY_PATH, &read_only) < 0 || attach(mount_fd, target_fd) < 0)
                 return -1;
         return replace(&child->root_fd, ns_take_fd(&mount_fd));
+}
+
+int ns_op_sandbox_tree(struct ns_child *child, const struct ns_op *op)
+{
+        CLEANUP_FD int own_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        if (own_fd < 0 || sys_setns(child->pause_pidfd, CLONE_NEWNS) < 0)
+                return -1;
+        CLEANUP_FD int tree_fd =
+            sys_open_tree(AT_FDCWD, ns_op_text(child, op, 0), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+        if (sys_setns(own_fd, CLONE_NEWNS) < 0 || tree_fd < 0)
+                return -1;
+        return replace(&child->slots[op->c], ns_take_fd(&tree_fd));
 }
 
 int ns_op_cwd(struct ns_child *child, const struct ns_op *op)

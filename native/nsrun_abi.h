@@ -90,9 +90,10 @@ enum ns_op_kind {
             3, /* mount(2) overlay with flags a (MS_NODEV, MS_NOSUID ...) and options text[1] on host directory text[0];
                   "%<n>" in the options stands for /proc/self/fd/<the fd of slot n> */
         NS_OP_ROOT = 4, /* the directory mounted at host path text[0] is the rootfs from now on (or fd, if >= 0) */
-        NS_OP_FS = 5,   /* fsopen text[0], options text[1] (list of "key" or "key=value"), fsmount with attributes a
-                           (MOUNT_ATTR_*), move_mount to text[2] in the root. A missing target directory is made; a target
-                           that is a   symlink is refused for b = 1 (proc, sysfs, /dev: the real directory must be there) */
+        NS_OP_FS =
+            5, /* fsopen text[0], options text[1] (list of "key" or "key=value"), fsmount with attributes a
+                  (MOUNT_ATTR_*), move_mount to text[2] in the root. A missing target directory is made; a target
+                  that is a   symlink is refused for b = 1 (proc, sysfs, /dev: the real directory must be there) */
         NS_OP_BIND =
             6, /* fd is a detached mount (open_tree clone, attributes already set by the supervisor); move_mount to
                   text[0] in the root. A missing target is made: a directory, or with a = 1 an empty file */

@@ -48,7 +48,8 @@ static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_READONLY] = {true, NO_FD, {STRING}, MOUNTS},
     [NS_OP_ROOT_READONLY] = {true, NO_FD, {NO_TEXT}, MOUNTS},
     [NS_OP_PIVOT] = {true, NO_FD, {NO_TEXT}, MOUNTS},
-    [NS_OP_EMPTY_ROOT] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_EMPTY_ROOT] = {true, NO_FD, {STRING, LIST}, MOUNTS},
+    [NS_OP_SANDBOX_TREE] = {true, NO_FD, {STRING}, MOUNTS},
     [NS_OP_GATE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_UNSHARE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_HOSTNAME] = {true, NO_FD, {STRING}, CLONE_NEWUTS},
@@ -171,7 +172,7 @@ static bool references_valid(const struct reader *reader, const char *options)
 /* What one kind asks beyond its rule, and what later operations may count on after it. */
 static bool kind_valid(struct reader *reader, const struct ns_op *op)
 {
-        if (op->kind == NS_OP_OPEN) {
+        if (op->kind == NS_OP_OPEN || op->kind == NS_OP_SANDBOX_TREE) {
                 if (op->c >= NS_PLAN_SLOTS || slot_filled(reader, op->c))
                         return false;
                 reader->filled[op->c / 64] |= UINT64_C(1) << (op->c % 64);

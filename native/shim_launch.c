@@ -127,13 +127,21 @@ static int prepare_output(struct ns_entry *entry, const struct ns_request *reque
         return 0;
 }
 
+static bool needs_sandbox(const struct ns_plan *plan)
+{
+        bool takes_tree = false;
+        for (uint32_t i = 0; i < plan->op_count; i++)
+                takes_tree = takes_tree || ns_plan_ops(plan)[i].kind == NS_OP_SANDBOX_TREE;
+        return takes_tree || plan->join_namespaces != 0;
+}
+
 /* With the plan checked: output, process, watches. */
 static int launch(struct ns_shim *shim, struct ns_entry *entry, const struct ns_request *request, int *dir_fd,
                   struct ns_launch *what, struct ns_failure *failure)
 {
         bool logged = (request->flags & (NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG)) == 0;
         const struct ns_entry *sandbox = find_sandbox(shim);
-        if (what->plan->join_namespaces != 0 && sandbox == NULL)
+        if (sandbox == NULL && needs_sandbox(what->plan))
                 return fail(failure, NS_STEP_JOIN, ESRCH);
         what->pause_pidfd = sandbox == NULL ? -1 : sandbox->process.pidfd;
         if (logged && prepare_output(entry, request, dir_fd, what->stdio, failure) < 0)

@@ -1,0 +1,84 @@
+"""Fixtures of the native tests: the programs, built once a session, and pods on a tmpfs of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.native.pods import Pod, eventually, process_gone
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """Where the built programs are."""
+
+    directory: Path
+
+    @property
+    def pause(self) -> Path:
+        return self.directory / "pause"
+
+    @property
+    def reporter(self) -> Path:
+        return self.directory / "reporter"
+
+    def shim(self, kind: str) -> Path:
+        return self.directory / {"plain": "nsrun-shim", "sanitized": "nsrun-shim-asan"}[kind]
+
+
+@pytest.fixture(scope="session")
+def programs(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Shim (plain and sanitized), pause, and the reporter that runs in containers."""
+    directory = tmp_path_factory.mktemp("programs")
+    make = ["make", "--silent", "-C", str(repo / "native"), f"BIN={directory}", "programs", "asan"]
+    subprocess.run(make, check=True)
+    cc = os.environ.get("CC", "cc")
+    subprocess.run([cc, "-O1", "-static", "-o", directory / "reporter", HERE / "reporter.c"], check=True)
+    return Programs(directory=directory)
+
+
+@pytest.fixture(params=["plain", "sanitized"])
+def pod(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Pod]:
+    """A pod with a running shim, once with the shim as it is shipped and once with the sanitizers'."""
+    yield from make_pod(programs, request.param)
+
+
+@pytest.fixture
+def plain_pod(programs: Programs) -> Iterator[Pod]:
+    """The same with the shipped shim only."""
+    yield from make_pod(programs, "plain")
+
+
+def make_pod(programs: Programs, kind: str) -> Iterator[Pod]:
+    """Afterwards nothing may be left of it: no process, no mount, no descriptor of ours."""
+    base = Path("/run/native-tests") / os.urandom(4).hex()
+    base.mkdir(parents=True)
+    mounts = Path("/proc/self/mountinfo").read_text()
+    before = own_processes()
+    try:
+        pod = Pod(base=base, program=programs.shim(kind), reporter=programs.reporter, pause=programs.pause)
+        yield pod
+        pod.close()
+        eventually(lambda: own_processes() <= before, "the end of every process")
+        assert Path("/proc/self/mountinfo").read_text() == mounts
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def own_processes() -> set[int]:
+    """Live processes of this PID namespace; zombies that were left to its PID 1, this process, are reaped."""
+    while os.getpid() == 1:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                break
+        except ChildProcessError:
+            break
+    return {int(name) for name in os.listdir("/proc") if name.isdigit() and not process_gone(int(name))}
