@@ -139,6 +139,7 @@ def accept_manifest(data: bytes, media_type: str) -> ImageManifest | ImageIndex:
     own = document.get("mediaType", declared)
     if own != declared:
         raise _bad(f"it was sent as {declared}, but calls itself {printable(str(own))}")
+    _check_one_kind(document)
     _check_schema(_SCHEMAS[declared], document)
     return _decode_manifest(document, declared)
 
@@ -246,6 +247,11 @@ def _known_manifest_type(media_type: str) -> MediaType:
     raise _bad(f'its media type "{printable(essence)}" is not an image manifest\'s')
 
 
+def _check_one_kind(document: Mapping[str, object]) -> None:
+    if "manifests" in document and ("layers" in document or "config" in document):
+        raise _bad("it has both layers and manifests")
+
+
 def _check_schema(schema: str, document: Mapping[str, object]) -> None:
     problem = schema_problem(schema, document)
     if problem is not None:
@@ -253,8 +259,7 @@ def _check_schema(schema: str, document: Mapping[str, object]) -> None:
 
 
 def _decode_manifest(document: Mapping[str, object], media_type: MediaType) -> ImageManifest | ImageIndex:
-    if "manifests" in document and ("layers" in document or "config" in document):
-        raise _bad("it has both layers and manifests")
+    _check_one_kind(document)
     if media_type in INDEX_TYPES:
         entries = _list(document.get("manifests"), "manifests")
         manifests = tuple(decode_descriptor(entry, f"manifests[{i}]") for i, entry in enumerate(entries))

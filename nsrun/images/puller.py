@@ -133,14 +133,14 @@ class Puller:
         client = self._client()
         named = await client.manifest(endpoint, identifier)
         with _said_by(endpoint):
-            document = accept_manifest(named.data, named.media_type)
+            document = await off_loop(lambda: accept_manifest(named.data, named.media_type))
             if isinstance(document, ImageManifest):
                 own = Descriptor(media_type=document.media_type, digest=named.digest, size=len(named.data))
                 return _Found(source=named.digest, data=named.data, descriptor=own, manifest=document)
             chosen = choose_platform(document, self._platform)
         fetched = await client.manifest(endpoint, chosen.digest)
         with _said_by(endpoint):
-            manifest = accept_manifest(fetched.data, fetched.media_type)
+            manifest = await off_loop(lambda: accept_manifest(fetched.data, fetched.media_type))
             if not isinstance(manifest, ImageManifest) or manifest.media_type != chosen.media_type:
                 raise ImageError(f"its index announces {chosen.media_type}, but sent was {manifest.media_type}")
             if len(fetched.data) != chosen.size:
@@ -153,7 +153,7 @@ class Puller:
             raise ImageError(f"its configuration is larger than {DOCUMENT_LIMIT >> 20} MiB")
         await self._blob(pull, descriptor)
         data = await off_loop(lambda: self._store.blobs.read(descriptor.digest, limit=DOCUMENT_LIMIT))
-        return accept_configuration(data, manifest)
+        return await off_loop(lambda: accept_configuration(data, manifest))
 
     async def _layer(self, pull: _Pull, layer: Descriptor, diff_id: str) -> None:
         if layer.size > DEFAULT_LIMITS.size:

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 __all__ = ["schema_problem"]
 
 _NAMES = ("descriptor", "docker-list", "docker-manifest", "image-config", "oci-index", "oci-manifest")
+_LONG = 160  # longer messages repeat the document
 
 
 def schema_problem(name: str, document: object) -> str | None:
     """The first thing that is wrong with ``document`` as ``place: text``, or None when it fits the schema ``name``."""
     for error in _validator(name).iter_errors(document):
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        return f"{place.lstrip('.') or 'the document'}: {error.message}"
+        text = error.message if len(error.message) < _LONG else f"does not fit ({error.validator})"
+        return f"{place.lstrip('.') or 'the document'}: {text}"
     return None
 
 

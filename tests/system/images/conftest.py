@@ -12,6 +12,7 @@ import pytest
 from nsrun.images.credentials import Credentials
 from nsrun.images.registries import Registries
 from nsrun.images.service import ImageService
+from nsrun.support.clock import Clock
 from nsrun.support.layout import Layout
 from tests.registry import registry
 
@@ -28,6 +29,7 @@ class MakeService(Protocol):
         credentials: Credentials | None = None,
         certificates: Path = Path("/nowhere"),
         in_use: Callable[[], frozenset[str]] = frozenset,
+        clock: Clock | None = None,
     ) -> ImageService: ...
 
 
@@ -46,6 +48,7 @@ async def service(layout: Layout) -> AsyncIterator[MakeService]:
             credentials: Credentials | None = None,
             certificates: Path = Path("/nowhere"),
             in_use: Callable[[], frozenset[str]] = frozenset,
+            clock: Clock | None = None,
         ) -> ImageService:
             made = ImageService(
                 layout=layout,
@@ -53,6 +56,7 @@ async def service(layout: Layout) -> AsyncIterator[MakeService]:
                 credentials=credentials,
                 certificates=certificates,
                 in_use=in_use,
+                clock=clock,
             )
             return await stack.enter_async_context(made)
 
