@@ -69,7 +69,7 @@ def test_fifty_kills_lose_no_exit_and_leave_nothing(loaded: Nsrun) -> None:
     assert codes == expected
     assert sorted(_names(pods)) == sorted([*names, "counter"])
     assert container_status(pod_named(pods, "counter") or {}, "main")["restartCount"] == 0
-    assert_no_gap(loaded)
+    assert_no_gap(loaded, least=1000)
     for path in loaded.manifests.glob("*.yaml"):
         path.unlink()
     eventually(lambda: loaded.pods() == [], seconds=60, every=0.1, what="all gone")
@@ -80,13 +80,13 @@ def _names(pods: list[Document]) -> list[str]:
     return [str(pod["metadata"]["name"]) for pod in pods]  # type: ignore[index]
 
 
-def assert_no_gap(nsrun: Nsrun) -> None:
+def assert_no_gap(nsrun: Nsrun, *, least: int = 10) -> None:
     """The counter wrote every number once, in one log."""
     logs = list((nsrun.log_dir / "pods").glob("default_counter_*/main/*.log"))
     assert [log.name for log in logs] == ["0.log"]
     numbers = [int(parse_line(line).content) for line in logs[0].read_bytes().splitlines()]
     assert numbers == list(range(len(numbers)))
-    assert len(numbers) > 100
+    assert len(numbers) >= least
 
 
 def test_a_killed_shim_takes_its_pod_along_and_the_pod_starts_again(loaded: Nsrun) -> None:
@@ -129,7 +129,7 @@ def test_a_stopped_daemon_leaves_the_pods_running_and_says_so(loaded: Nsrun, num
     loaded.apply("counter.yaml", shell_pod("counter", COUNTING, restart="Always"))
     before = container_status(loaded.ready("counter"), "main")["containerID"]
     assert loaded.terminate(number) == 0
-    assert "keep running" in loaded.said()
+    assert "1 pod keeps running" in loaded.said()
     assert len(counters()) == 1
     loaded.start()
     assert container_status(loaded.ready("counter"), "main")["containerID"] == before

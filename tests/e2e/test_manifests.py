@@ -78,6 +78,7 @@ def test_json_and_several_documents(loaded: Nsrun) -> None:
         "kind": "Pod",
         "metadata": {"name": "json"},
         "spec": {
+            "terminationGracePeriodSeconds": 1,
             "containers": [
                 {
                     "name": "main",
