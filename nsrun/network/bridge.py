@@ -63,6 +63,8 @@ class Bridge:
         self.gateway = gateway_of(pods)
         self.mtu = _DEFAULT_MTU
         """What pods' links carry; known after ``ensure``."""
+        self.ipv6 = sysctls.exists("net/ipv6")
+        """Whether this kernel has IPv6."""
         self._pods = pods
         self._sysctls = sysctls
 
@@ -80,7 +82,7 @@ class Bridge:
                 warnings = filters()
                 self._set_sysctls()
                 self._address(rtnetlink)
-                rtnetlink.send([set_link(self.name)])
+                rtnetlink.send([set_link(self.name, ipv6=self.ipv6)])
         except OSError as error:
             raise NetworkError(f'cannot set up bridge "{self.name}": {describe_errno(error.errno or 0)}') from error
         return warnings
@@ -113,7 +115,7 @@ class Bridge:
         self._sysctls.set("net/ipv4/ip_forward", "1", remember=True)
         for name, value in _OWN_SYSCTLS:
             self._sysctls.set(name.format(bridge=self.name), value)
-        if self._sysctls.exists("net/ipv6"):
+        if self.ipv6:
             for name, value in _IPV6_SYSCTLS:
                 self._sysctls.set(name.format(bridge=self.name), value)
 

@@ -65,6 +65,7 @@ __all__ = [
     "delete_neighbour",
     "set_bridge_port",
     "set_link",
+    "set_master",
 ]
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
@@ -291,22 +292,18 @@ def _route(message: Any) -> Route | None:
     return Route(destination=destination, link=message.get_attr("RTA_OIF") or 0)
 
 
-def _link_request(
-    what: str, flags: int, attributes: list[tuple[str, Any]], *, up: bool = False, index: int = 0
-) -> bytes:
+def _link_request(flags: int, attributes: list[tuple[str, Any]], *, up: bool = False) -> bytes:
     message = ifinfmsg()
-    message["index"] = index
     if up:
         message["flags"] = message["change"] = _IFF_UP
     message["attrs"] = attributes
     return _encode(message, RTM_NEWLINK, flags)
 
 
-# No IPv6 link-local address: its duplicate address detection would only cost packets and a second of waiting.
-_WITHOUT_LINK_LOCAL = (
-    "IFLA_AF_SPEC",
-    {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]})]},
-)
+def _without_link_local(*, ipv6: bool) -> list[tuple[str, Any]]:
+    """No IPv6 link-local address: its duplicate address detection would only cost packets and a second of waiting."""
+    mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]}
+    return [("IFLA_AF_SPEC", {"attrs": [("AF_INET6", mode)]})] if ipv6 else []
 
 
 def add_bridge(name: str, *, mac: str, mtu: int) -> Request:
@@ -318,7 +315,7 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> Request:
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
     ]
     what = f'create bridge "{name}"'
-    return Request(what=what, message=_link_request(what, _CREATE, attributes), fine=frozenset({errno.EEXIST}))
+    return Request(what=what, message=_link_request(_CREATE, attributes), fine=frozenset({errno.EEXIST}))
 
 
 def add_veth(name: str, *, bridge: int, peer: str, peer_mac: str, netns: int, mtu: int) -> Request:
@@ -336,15 +333,15 @@ def add_veth(name: str, *, bridge: int, peer: str, peer_mac: str, netns: int, mt
         ),
     ]
     what = f'create link "{name}"'
-    return Request(what=what, message=_link_request(what, _CREATE, attributes))
+    return Request(what=what, message=_link_request(_CREATE, attributes))
 
 
-def set_bridge_port(name: str, *, alias: str) -> Request:
+def set_bridge_port(name: str, *, alias: str, ipv6: bool) -> Request:
     """Makes the port ``name`` safe, and brings it up.
 
     It learns no addresses and is never flooded, so that a pod can neither take another's place on the bridge nor listen
     in; what it is sent is what the static forwarding entry says. Hairpin mode, for hosts where br_netfilter turns a
-    frame round to the pod it came from (a pod that calls its own host port).
+    frame round to the pod it came from (a pod that calls its own host port). ``ipv6``: as for ``set_link``.
     """
     port = {
         "attrs": [
@@ -359,16 +356,22 @@ def set_bridge_port(name: str, *, alias: str) -> Request:
         ("IFLA_IFNAME", name),
         ("IFLA_IFALIAS", alias),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", port)]}),
-        _WITHOUT_LINK_LOCAL,
+        *_without_link_local(ipv6=ipv6),
     ]
     what = f'set up bridge port "{name}"'
-    return Request(what=what, message=_link_request(what, 0, attributes, up=True))
+    return Request(what=what, message=_link_request(0, attributes, up=True))
 
 
-def set_link(name: str) -> Request:
-    """Up, without an IPv6 link-local address."""
-    what = f'bring up link "{name}"'
-    return Request(what=what, message=_link_request(what, 0, [("IFLA_IFNAME", name), _WITHOUT_LINK_LOCAL], up=True))
+def set_master(name: str, bridge: int) -> Request:
+    """Makes the interface a port of the bridge with that index."""
+    what = f'plug link "{name}" into the bridge'
+    return Request(what=what, message=_link_request(0, [("IFLA_IFNAME", name), ("IFLA_MASTER", bridge)]))
+
+
+def set_link(name: str, *, ipv6: bool) -> Request:
+    """Up, without an IPv6 link-local address. ``ipv6``: whether this kernel knows of it at all."""
+    attributes = [("IFLA_IFNAME", name), *_without_link_local(ipv6=ipv6)]
+    return Request(what=f'bring up link "{name}"', message=_link_request(0, attributes, up=True))
 
 
 def delete_link(name: str) -> Request:

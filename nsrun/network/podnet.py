@@ -34,6 +34,7 @@ from nsrun.network.netlink import (
     delete_neighbour,
     set_bridge_port,
     set_link,
+    set_master,
 )
 from nsrun.network.netns import create_pin, open_pin, remove_pin
 from nsrun.network.packetfilter import PacketFilter
@@ -222,7 +223,9 @@ class Plumbing:
                     f'cannot plug in pod "{self._name}": bridge "{self._site.bridge.name}" is gone',
                     hint="restart nsrun",
                 )
-            if self._inside.index(_INSIDE) == 0 or not _index(self._link):
+            if self._inside.index(_INSIDE) and _index(self._link):
+                rtnetlink.send([set_master(self._link, bridge)])  # the bridge may be another than it was
+            else:
                 creation = add_veth(
                     self._link,
                     bridge=bridge,
@@ -235,7 +238,7 @@ class Plumbing:
                 rtnetlink.send([delete_link(self._link), creation] if _index(self._link) else [creation])
             rtnetlink.send(
                 [
-                    set_bridge_port(self._link, alias=alias_of(self.lease)),
+                    set_bridge_port(self._link, alias=alias_of(self.lease), ipv6=self._site.bridge.ipv6),
                     add_forwarding_entry(_index(self._link), mac),
                     add_neighbour(bridge, self.lease.address, mac),
                 ]
@@ -253,7 +256,7 @@ class Plumbing:
         link, gateway = self._inside.index(_INSIDE), self._site.bridge.gateway.ip
         self._inside.send(
             [
-                set_link(_INSIDE),
+                set_link(_INSIDE, ipv6=self._site.bridge.ipv6),
                 add_address(link, IPv4Interface((self.lease.address, 32))),
                 add_route(link, IPv4Network((gateway, 32)), gateway=None),
                 add_route(link, _DEFAULT, gateway=gateway),

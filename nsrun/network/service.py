@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from threading import Lock
@@ -26,6 +28,8 @@ from nsrun.network.tablewatch import table_deletions
 from nsrun.support.layout import Layout, PodName
 
 __all__ = ["NetworkService"]
+
+log = logging.getLogger(__name__)
 
 _SYSTEMD_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
 _SOMEWHERE_ELSE = "192.0.2.1"  # TEST-NET-1: nothing is sent there, only the route is looked up
@@ -83,8 +87,12 @@ class NetworkService:
     async def guard(self) -> None:
         """Makes the packet filter's tables again whenever somebody flushes the whole ruleset. Runs until cancelled."""
         async for _ in table_deletions():
-            if await asyncio.to_thread(self._filter.missing):
-                await asyncio.to_thread(self._filter.rebuild)
+            try:
+                if await asyncio.to_thread(self._filter.missing):
+                    await asyncio.to_thread(self._filter.rebuild)
+                    log.warning("The packet filter was flushed by another program; its tables were made again")
+            except NetworkError as error:
+                log.warning("The packet filter was flushed by another program: %s", error)
 
     async def attach(self, pod: Pod) -> Attachment:
         """Namespace, veth, address, routes, host ports and hosts files for the pod. Raises NetworkError.
@@ -147,12 +155,13 @@ class NetworkService:
             )
 
     def _undo(self, plumbing: Plumbing) -> None:
-        """After a failed first attempt: everything, the slow way."""
+        """After a failed first attempt: everything. What cannot be undone now, ``detach`` finds by its lease."""
         first, *others = plumbing.steps()
-        for step in reversed(others):
-            step.undo()
-        plumbing.delete_link()
-        first.undo()
+        with suppress(NetworkError, OSError):
+            for step in reversed(others):
+                step.undo()
+            plumbing.delete_link()
+            first.undo()
 
     def _detach(self, name: PodName, uid: str) -> None:
         with self._lock(name), Plumbing(self._site, name=name, uid=uid) as plumbing:

@@ -59,5 +59,5 @@ class Sysctls:
         try:
             document = json.loads(self._record.read_bytes())
             return {str(name): (str(before), str(value)) for name, (before, value) in document.items()}
-        except (FileNotFoundError, ValueError, AttributeError):
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):  # lost, or not ours
             return {}

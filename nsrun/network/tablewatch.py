@@ -34,6 +34,7 @@ async def table_deletions() -> AsyncIterator[None]:
     """Yields whenever a table may have been deleted: once at first, and also when messages were lost."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER) as watch:
+        watch.bind((0, 0))  # a socket without an address of its own hears nothing
         watch.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
         yield
         while True:

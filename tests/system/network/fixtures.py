@@ -11,7 +11,6 @@ import pytest_asyncio
 from nsrun.support.layout import Layout
 from tests.system.network.world import World, make_service, make_uplink, remove_uplink
 
-
 __all__ = ["world"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -153,8 +152,8 @@ async def test_traffic_passes_a_docker_like_forward_policy(world: World) -> None
 
 
 async def test_a_ruleset_of_the_administrators_own_is_reported(world: World) -> None:
-    chain = "add chain inet mine through { type filter hook forward priority 0; policy drop; }"
-    subprocess.run(["nft", "-f", "-"], input=f"add table inet mine\n{chain}\n", text=True, check=True)
+    run("nft add table inet mine")
+    run("nft add chain inet mine through { type filter hook forward priority 0; policy drop; }")
     try:
         (warning,) = await world.another_service().start()
         assert '"inet mine through"' in warning

@@ -87,7 +87,7 @@ class World:
             yield server
 
     def tcp(self, source: str, target: tuple[str, int], server: tuple[str, int]) -> str:
-        """Connects from ``source`` to ``target`` while ``server`` (place, port) listens, and exchanges a line both ways.
+        """Connects from ``source`` to ``target`` while ``server`` (place, port) listens; a line goes each way.
 
         Returns the client's address as the server sees it. Raises TimeoutError when there is no way.
         """
@@ -109,15 +109,17 @@ class World:
 
     def udp(self, source: str, target: tuple[str, int], server: tuple[str, int]) -> str:
         """The same with one datagram each way; the answer must come from where the question went."""
-        with self.listener(server[0], "0.0.0.0", server[1], socket.SOCK_DGRAM) as listening:
-            with closing(self.endpoint(source, socket.SOCK_DGRAM)) as client:
-                client.connect(target)
-                client.send(b"question")
-                data, peer = listening.recvfrom(100)
-                assert data == b"question"
-                listening.sendto(b"answer", peer)
-                assert client.recv(100) == b"answer"
-                return str(peer[0])
+        with (
+            self.listener(server[0], "0.0.0.0", server[1], socket.SOCK_DGRAM) as listening,
+            closing(self.endpoint(source, socket.SOCK_DGRAM)) as client,
+        ):
+            client.connect(target)
+            client.send(b"question")
+            data, peer = listening.recvfrom(100)
+            assert data == b"question"
+            listening.sendto(b"answer", peer)
+            assert client.recv(100) == b"answer"
+            return str(peer[0])
 
     def is_cut_off(self, source: str, target: tuple[str, int]) -> bool:
         """Whether a connection attempt gets no answer at all, not even a refusal."""
@@ -150,7 +152,8 @@ class World:
         found = [f"link {name}" for name in links if name.startswith("nsr")]
         found += [f"pin {path.name}" for path in NETNS.iterdir() if path.name != "outside"] if NETNS.exists() else []
         found += [f"lease {path.name}" for path in self.layout.leases.iterdir()] if self.layout.leases.exists() else []
-        found += [f"neighbour {line}" for line in run("ip neigh").splitlines() if "nsrun0" in line]
+        neighbours = run("ip neigh show nud permanent").splitlines()
+        found += [f"neighbour {line}" for line in neighbours if "nsrun0" in line]
         found += [f"file {path}" for path in self.layout.pods.glob("*/*")]
         return found + [f"element of {name}" for name in _filled_sets()]
 
@@ -203,7 +206,7 @@ def remove_uplink() -> None:
 
 
 def _checksum(header: bytes) -> int:
-    total = sum(struct.unpack("!10H", header))
+    total: int = sum(struct.unpack("!10H", header))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 
