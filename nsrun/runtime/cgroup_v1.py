@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_one_by_one, parse_flat
@@ -35,8 +36,13 @@ class V1Tree(CgroupTree):
         return qos_v1(shares)
 
     def open_procs(self, cgroup: Fd) -> Fd:
-        """``cgroup.procs``, open for the one who will put a process in. Raises OSError."""
-        return Fd.open("cgroup.procs", os.O_WRONLY | os.O_NOFOLLOW, dir_fd=cgroup.fileno())
+        """``cgroup.procs``, open for the one who will put a process in. Raises RuntimeFailure."""
+        try:
+            return Fd.open("cgroup.procs", os.O_WRONLY | os.O_NOFOLLOW, dir_fd=cgroup.fileno())
+        except OSError as error:
+            raise RuntimeFailure(
+                f'cannot open cgroup.procs in "{self.directory}": {describe_errno(error.errno or 0)}'
+            ) from error
 
     def shares(self, path: str) -> int:
         """The shares a cgroup has now; 0 when it cannot be told."""

@@ -273,7 +273,7 @@ class Cgroups:
             if not tree.kill(path, deadline):
                 left = sorted(tree.pids(path))
                 raise RuntimeFailure(
-                    f"cannot kill {what}: {len(left)} processes are still there after {_KILL_SECONDS:.0f} s: "
+                    f"cannot kill {what}: {len(left)} of its processes outlived SIGKILL by {_KILL_SECONDS:.0f} s: "
                     + ", ".join(str(pid) for pid in left[:8]),
                     hint="they wait for a device or a network file system that does not answer",
                 )

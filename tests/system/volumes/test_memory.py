@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nsrun.errors import VolumeError
 from nsrun.host.mountinfo import Mount, parse_mountinfo
 from nsrun.model.pod import Pod
 from nsrun.model.resources import Quantity
@@ -98,3 +99,30 @@ async def test_after_a_reboot_memory_is_empty_and_disk_is_not(service: VolumeSer
     assert os.listdir(prepared["cache"].path) == []
     assert os.listdir(prepared["disk"].path) == ["file"]
     assert len(mounts(layout)) == 1
+
+
+async def test_a_mount_that_is_refused_is_told(service: VolumeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, target: str, fstype: str, flags: int = 0, data: str | None = "") -> None:
+        raise PermissionError(errno.EPERM, "operation not permitted", target)
+
+    monkeypatch.setattr(native, "mount", refuse)
+    with pytest.raises(
+        VolumeError, match=r'cannot mount volume "cache": ".*/cache": operation not permitted \(EPERM\)'
+    ):
+        await service.prepare(memory_pod())
+
+
+async def test_an_unmount_that_is_refused_is_told(
+    service: VolumeService, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(target: str, flags: int = 0) -> None:
+        raise PermissionError(errno.EPERM, "operation not permitted", target)
+
+    await service.prepare(memory_pod())
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "umount", refuse)
+        with pytest.raises(VolumeError, match=r'cannot remove volumes of pod "uid-1": .*\(EPERM\)'):
+            await service.remove("uid-1")
+    assert len(mounts(layout)) == 1
+    await service.remove("uid-1")
+    assert mounts(layout) == []

@@ -223,6 +223,33 @@ def test_which_hierarchies_are_used() -> None:
     assert chosen(machines.DEBIAN_12, tracked=True) == []
 
 
+def test_a_cgroup_that_cannot_be_made_is_named_and_nothing_stays_open(fake: Fake, opened: Cgroups) -> None:
+    before = os.listdir("/proc/self/fd")
+    fake.make("nsrun/besteffort/poduid-1")
+    (fake.top / "nsrun/besteffort/poduid-1/web-3").touch()
+    with pytest.raises(RuntimeFailure, match=r'cannot create cgroup ".*/nsrun/besteffort/poduid-1/web-3": not a dir'):
+        opened.create_container(pod(), WEB, container())
+    (fake.top / "nsrun/besteffort/poduid-1/sandbox").mkdir()
+    with opened.create_container(pod(), WEB, None):
+        pass
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_v1_cgroup_without_its_files_leaves_nothing_open(tmp_path: Path) -> None:
+    """The second hierarchy fails after the first was opened."""
+    directories = [tmp_path / "pids", tmp_path / "memory"]
+    for directory in directories:
+        (directory / "nsrun" / "besteffort" / "poduid-1" / "web-3").mkdir(parents=True)
+    (directories[0] / "nsrun/besteffort/poduid-1/web-3/cgroup.procs").touch()
+    hierarchies = tuple(Hierarchy(directory=str(d), controllers=(d.name,)) for d in directories)
+    opened = open_cgroups(machines.machine(CgroupSetup(mode=CgroupMode.V1, hierarchies=hierarchies)), "nsrun")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(RuntimeFailure, match=r"cannot open cgroup\.procs in .*/memory"):
+        opened.create_container(pod(), WEB, container())
+    assert os.listdir("/proc/self/fd") == before
+    opened.close()
+
+
 def test_what_a_container_is_shown_on_v2(opened: Cgroups) -> None:
     view = opened.container_mounts()
     assert view.mounts == (CgroupMount(destination="/sys/fs/cgroup", type="cgroup2"),)
