@@ -29,6 +29,8 @@ from nsrun.support.clock import Clock
 __all__ = ["DirectorySource"]
 
 COME_BACK = 0.1
+ATTEMPTS = 3
+"""How often a look is repeated because of somebody who writes, before its result is taken as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +65,7 @@ class DirectorySource:
                 if full:
                     watch.open()
                     relist_at = self._clock.monotonic() + self._check_seconds
-                changes, unsettled = watch.take(), watch.unsettled()
-                update = await asyncio.to_thread(reader.look, changes, unsettled, full=full or changes.lost)
+                update = await self._look(watch, reader, full=full)
                 if update != last:
                     last = update
                     yield update
@@ -72,11 +73,23 @@ class DirectorySource:
         finally:
             watch.close()
 
+    async def _look(self, watch: Watch, reader: _Reader, *, full: bool) -> SourceUpdate:
+        """What is wanted now. A file that somebody began to write while it was read counts as it was before."""
+        changes = Changes()
+        for _ in range(ATTEMPTS):
+            changes |= watch.take()
+            update = await asyncio.to_thread(reader.look, changes, watch.unsettled(), full=full or changes.lost)
+            if not reader.took & watch.stirred():
+                break
+            reader.take_back()
+        return update
+
 
 class _Reader:
     """Looks at the files; runs in a thread, one call at a time.
 
-    ``look_again_at``: when something will have to be decided that no event tells (monotonic seconds).
+    ``look_again_at``: when something will have to be decided that no event tells (monotonic seconds). ``took``: names
+    of files of which the last look took another content.
     """
 
     def __init__(self, path: Path, absolute: str, *, node_name: str, clock: Clock, watch: Watch) -> None:
@@ -86,12 +99,17 @@ class _Reader:
         self._node_name = node_name
         self._clock = clock
         self._watch = watch
+        self.took: set[str] = set()
         self._files: dict[str, _Read] = {}
         self._owners: Owners = {}
+        # What the two were before the last look.
+        self._before: tuple[dict[str, _Read], Owners] = ({}, {})
 
     def look(self, changes: Changes, unsettled: frozenset[str], *, full: bool) -> SourceUpdate:
         """Reads what may have changed (``full``: everything) and says what is wanted now."""
         self.look_again_at = self._clock.monotonic() + QUIET if unsettled else float("inf")
+        self.took.clear()
+        self._before = (dict(self._files), self._owners)
         self._watch.arm()
         unreadable: str | None = None
         warnings: list[str] = []
@@ -104,6 +122,10 @@ class _Reader:
         if self._watch.warning is not None:
             warnings.insert(0, f"{printable(self._shown)}: {self._watch.warning}")
         return self._update(warnings, unreadable)
+
+    def take_back(self) -> None:
+        """Makes the last look undone."""
+        self._files, self._owners = self._before
 
     def _update(self, warnings: list[str], unreadable: str | None) -> SourceUpdate:
         states = [self._files[name].state for name in sorted(self._files)]
@@ -155,11 +177,13 @@ class _Reader:
             if error.busy:
                 self.look_again_at = min(self.look_again_at, self._clock.monotonic() + QUIET)
                 return
+            self.took.add(found.name)
             state = next_state(state, Manifest(problems=(f"{state.file}: {error}",)))
             self._files[found.name] = _Read(state=state)
             return
         digest = hashlib.blake2b(data).digest()
         if before is None or before.digest != digest:
+            self.took.add(found.name)
             state = next_state(state, self._parse(data, state))
         self._files[found.name] = _Read(state=state, signature=found.signature, digest=digest)
 

@@ -27,6 +27,9 @@ class Changes:
     names: frozenset[str] = frozenset()
     lost: bool = False
 
+    def __or__(self, other: Changes) -> Changes:
+        return Changes(names=self.names | other.names, lost=self.lost or other.lost)
+
 
 class Watch:
     """Watches one path: a directory, a file, or something that may become one.
@@ -44,7 +47,9 @@ class Watch:
         self._watches: dict[int, str | None] = {}
         # Names that are being written, and when they last were.
         self._writing: dict[str, float] = {}
+        # Names whose content may have changed for good, and names of all events, since the last ``take``.
         self._touched: set[str] = set()
+        self._stirred: set[str] = set()
         self._lost = False
         self._changed = asyncio.Event()
 
@@ -91,9 +96,15 @@ class Watch:
         """The changes since the last call."""
         changes = Changes(names=frozenset(self._touched), lost=self._lost)
         self._touched.clear()
+        self._stirred.clear()
         self._lost = False
         self._changed.clear()
         return changes
+
+    def stirred(self) -> frozenset[str]:
+        """Names that anything at all has happened to since the last ``take``."""
+        self._read()
+        return frozenset(self._stirred)
 
     def unsettled(self) -> frozenset[str]:
         """Names that somebody is writing to now."""
@@ -123,6 +134,7 @@ class Watch:
             self._note(event)
 
     def _note(self, event: Event) -> None:
+        self._stirred.add(event.name)
         if event.mask & (Mask.OVERFLOW | Mask.UNMOUNT):
             self._lost = True
         elif event.mask & (Mask.MODIFY | Mask.CREATE) and not event.mask & Mask.ISDIR:
