@@ -97,10 +97,7 @@ class Adoption:
         return self._run.document(uid), states, exits
 
     def _lost(self, uid: str) -> Found:
-        try:
-            self._cgroups.kill_pod(uid)
-        except RuntimeFailure:
-            pass  # the pod's removal will meet it again, and tell
+        self._quietly(self._cgroups.kill_pod, uid)
         records = self._run.records(uid)
         states = dict(self._run.containers(uid))
         containers = []
@@ -111,8 +108,17 @@ class Adoption:
             else:
                 end = lost_exit(started_at=state.created, now=self._clock.now())
             containers.append(self._container(id, record.pid if record else 0, end.started_at, state, end))
+        # A process that is born into a cgroup which was killed once is killed too, by kernels around 6.14.
+        self._quietly(self._cgroups.remove_pod, uid)
         pod = AdoptedPod(uid=uid, document=self._run.document(uid), sandbox=None, containers=tuple(containers))
         return Found(pod=pod, stop_signals=_stop_signals(states))
+
+    def _quietly(self, function: Callable[[str], None], uid: str) -> None:
+        """What resists here will resist when the pod is removed, and be told then."""
+        try:
+            function(uid)
+        except RuntimeFailure:
+            pass
 
     def _exit(self, id: ContainerId, record: ExitRecord) -> Exit:
         return to_exit(record, oom_killed=self._cgroups.oom_killed(id))
