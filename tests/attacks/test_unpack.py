@@ -222,6 +222,13 @@ def test_hard_link_to_a_link_links_the_link(scene: Scene) -> None:
     assert (scene.layer / "h").read_text() == "mine"
 
 
+def test_hard_link_to_a_link_does_not_give_what_it_points_to(scene: Scene) -> None:
+    for target in (scene.victim_bytes + b"/shadow", b"../../victim/shadow"):
+        scene.unpack(Archive().symlink(b"s", target).hard_link(b"h", b"s").bytes())
+        assert os.readlink(scene.layer / "h") == os.fsdecode(target)
+    assert (scene.victim / "shadow").stat().st_nlink == 1
+
+
 def test_hard_link_header_changes_no_owner_or_mode(scene: Scene) -> None:
     link = header(b"h", kind=b"1", link=b"f", mode=0o4777, uid=1)
     scene.unpack(Archive().file(b"f", mode=0o600).raw(link).bytes())
@@ -444,7 +451,7 @@ def test_error_names_layer_entry_and_cause(scene: Scene) -> None:
 
 
 def test_directories_that_no_entry_lists_are_always_the_same(scene: Scene) -> None:
-    """Made by root for all to read, without the set-group-ID of the one above, and dated 1970: the same on every host."""
+    """Made by root for all to read, without the set-group-ID of the one above, and dated 1970: always the same."""
     scene.unpack(Archive().directory(b"g", mode=0o2770).file(b"g/h/i/f").bytes())
     for path in (scene.layer, scene.layer / "g" / "h", scene.layer / "g" / "h" / "i"):
         status = path.stat()
