@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def leases(self) -> Path:
-        """One file per leased address: its name is the address, its content the pod's UID."""
+        """One file per leased address: its name is the address, its content the pod and its host ports."""
         return self.run_dir / "network" / "leases"
 
     @property
