@@ -165,6 +165,8 @@ static void loop(struct ns_shim *shim)
 
 int main(void)
 {
+        /* Started from a descriptor, it would be called by the descriptor's number. */
+        prctl(PR_SET_NAME, "nsrun-shim", 0, 0, 0);
         struct ns_shim *shim = mmap(NULL, sizeof(*shim), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (shim == MAP_FAILED || start(shim) < 0) {
                 report_start(errno);

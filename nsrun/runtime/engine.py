@@ -35,7 +35,9 @@ from nsrun.runtime.process import boot_id
 from nsrun.runtime.rundir import RunDirectory, container_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
 from nsrun.runtime.seccomp import Seccomp
+from nsrun.runtime.travel import sealed_program
 from nsrun.support.clock import Clock
+from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
 
 __all__ = ["Engine", "Programs"]
@@ -82,6 +84,7 @@ class Engine:
             pause=self._programs.pause,
         )
         self._adoption = Adoption(layout=layout, run_directory=self._run, cgroups=cgroups, clock=clock)
+        self._shim: Fd | None = None
         self._sandboxes: dict[str, Sandbox] = {}
         self._stop_signals: dict[ContainerId, int] = {}
         self._ends: asyncio.Queue[Ended | Gone] = asyncio.Queue()
@@ -130,7 +133,7 @@ class Engine:
         try:
             make = open_sandbox(uid, run_dir, self._ends.put_nowait)
             if make is None:
-                spawn(self._programs.shim, run_dir, title)
+                spawn(self._shim_program(), run_dir, title)
                 make = open_sandbox(uid, run_dir, self._ends.put_nowait)
         except OSError as error:
             raise RuntimeFailure(
@@ -140,6 +143,19 @@ class Engine:
         if make is None:
             raise RuntimeFailure(f'the shim of pod "{title}" does not listen', reason="CreatePodSandboxError")
         return make
+
+    def _shim_program(self) -> Fd:
+        """Copied at the first use; two threads that come at once make two copies, and one of them goes away."""
+        if self._shim is None:
+            try:
+                self._shim = sealed_program(self._programs.shim)
+            except OSError as error:
+                raise RuntimeFailure(
+                    f'cannot use the shim "{self._programs.shim}": {describe_errno(error.errno or 0)}',
+                    reason="CreatePodSandboxError",
+                    hint="./dev setup builds it; the sysctl vm.memfd_noexec must not be 2",
+                ) from error
+        return self._shim
 
     async def remove_sandbox(self, name: PodName | None, uid: str) -> None:
         """See the port."""

@@ -28,7 +28,7 @@ from nsrun.runtime.plan import (
 )
 from nsrun.runtime.rundir import RunDirectory, RunState
 from nsrun.runtime.seccomp import Seccomp
-from nsrun.runtime.travel import Luggage, sealed
+from nsrun.runtime.travel import Luggage, sealed_plan
 from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout
@@ -130,7 +130,7 @@ class Preparation:
                 procs_fds=procs,
             )
             plan = sandbox_plan(config, parts)
-            return Launch(plan=plan, memory=sealed(plan), luggage=luggage, log=None, warnings=cgroup.warnings)
+            return Launch(plan=plan, memory=sealed_plan(plan), luggage=luggage, log=None, warnings=cgroup.warnings)
         except BaseException:
             luggage.close()
             raise
@@ -200,7 +200,7 @@ class Preparation:
                 procs_fds=procs,
             )
             plan = container_plan(config, parts)
-            memory = sealed(plan)
+            memory = sealed_plan(plan)
             log = self._layout.container_log(
                 request.pod.name, request.pod.uid, request.container.name, request.id.attempt
             )

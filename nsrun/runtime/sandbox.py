@@ -150,17 +150,15 @@ def open_sandbox(uid: str, run_dir: Path, tell: Callable[[Ended | Gone], None]) 
     return make
 
 
-def spawn(program: Path, run_dir: Path, title: str) -> None:
+def spawn(program: Fd, run_dir: Path, title: str) -> None:
     """Starts a shim in the run directory. Blocks until it listens. Raises RuntimeFailure."""
     try:
-        (run_dir / "shim.sock").unlink(missing_ok=True)  # a dead shim's
         with Fd.open(run_dir, os.O_RDONLY | os.O_DIRECTORY) as directory:
-            native.spawn_shim(str(program), directory.fileno(), title)
+            native.spawn_shim(f"/proc/self/fd/{program.fileno()}", directory.fileno(), title)
     except OSError as error:
         raise RuntimeFailure(
             f'cannot start the shim of pod "{title}": {describe_errno(error.errno or 0)}',
             reason="CreatePodSandboxError",
-            hint=f'it should be at "{program}"; ./dev setup builds it',
         ) from error
 
 

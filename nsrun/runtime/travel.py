@@ -1,16 +1,20 @@
-"""What travels with a launch: the sealed plan, and descriptors in the order that the plan counts them."""
+"""What is handed to native code: the sealed plan, descriptors in the order that the plan counts them, sealed
+programs."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from pathlib import Path
 from types import TracebackType
 
 from nsrun.runtime.plan import LaunchPlan
 from nsrun.support.fds import Fd
 
-__all__ = ["Luggage", "sealed"]
+__all__ = ["Luggage", "sealed_plan", "sealed_program"]
 
+_MFD_EXEC = 0x10
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -45,11 +49,30 @@ class Luggage:
         self.close()
 
 
-def sealed(plan: LaunchPlan) -> Fd:
-    """The encoded plan in memory that nobody, its maker included, can change any more. Raises OSError."""
-    fd = Fd(os.memfd_create("nsrun-plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+def sealed_plan(plan: LaunchPlan) -> Fd:
+    """The encoded plan, in memory that nobody can change any more. Raises OSError."""
+    return _sealed("nsrun-plan", plan.encode())
+
+
+def sealed_program(path: Path) -> Fd:
+    """A copy of a program, in memory that nobody can change any more; execute it as ``/proc/self/fd/<n>``.
+
+    A container's first process is a copy of the shim until it executes, and an image may name ``/proc/self/exe`` as
+    what to execute: then the file behind it is in the container's hands (CVE-2019-5736). This one cannot be written to.
+    Raises OSError."""
+    return _sealed(path.name, path.read_bytes(), executable=True)
+
+
+def _sealed(name: str, content: bytes, *, executable: bool = False) -> Fd:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        view = memoryview(plan.encode())
+        fd = Fd(os.memfd_create(name, flags | (_MFD_EXEC if executable else 0)))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        fd = Fd(os.memfd_create(name, flags))  # before 6.3 all memory may be executed, and the flag is unknown
+    try:
+        view = memoryview(content)
         while view:
             view = view[os.write(fd.fileno(), view) :]
         fcntl.fcntl(fd.fileno(), fcntl.F_ADD_SEALS, _SEALS)
