@@ -54,26 +54,30 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a process does: ends by itself after ``seconds`` (None: never) with ``code``; heeds SIGTERM or does not.
-    ``broken``: it cannot be executed at all."""
+    """What a process does: ends by itself after ``seconds`` (None: never) with ``code``; ends at SIGTERM with ``asked``
+    or, ``stubborn``, does not. ``broken``: it cannot be executed at all."""
 
     seconds: float | None = None
     code: int = 0
+    asked: int = 143
     stubborn: bool = False
     broken: bool = False
 
 
 def program_of(container: Container) -> Program:
-    """Reads the shell lines of the tests: ``exit 3``, ``sleep 5; exit 3``, ``trap '' TERM; sleep 1000``."""
+    """Reads the shell lines of the tests: ``exit 3``, ``sleep 5; exit 3``, ``trap '' TERM; …``, ``trap 'exit 7' …``."""
     words = [*(container.command or ()), *(container.args or ())]
     text = words[-1] if words else ""
+    trapped = re.search(r"trap '(?:exit (\d+))?' TERM; ", text)
+    text = text.removeprefix(trapped[0]) if trapped else text
     slept = re.search(r"sleep (\d+)", text)
     ended = re.search(r"exit (\d+)", text)
     seconds = float(slept[1]) if slept else (0.0 if ended else None)
     return Program(
         seconds=seconds,
         code=int(ended[1]) if ended else 0,
-        stubborn="trap '' TERM" in text,
+        asked=int(trapped[1]) if trapped and trapped[1] else 143,
+        stubborn=trapped is not None and not trapped[1],
         broken=text.startswith("/nonexistent"),
     )
 
@@ -148,6 +152,7 @@ class FakeMachine:
         self.registry: dict[str, Image | ImageError] = {}  # what can be pulled; absent: everything can
         self.pull_seconds = 0.0
         self.attached: dict[str, tuple[PodName, bool]] = {}  # by UID; True when complete
+        self.addresses: dict[str, str] = {}  # ever leased, by UID
         self.bridge = False
         self.volumes: dict[str, set[str]] = {}  # by UID
         self.pods: dict[str, FakePod] = {}  # by UID
@@ -164,6 +169,10 @@ class FakeMachine:
     def live(self) -> list[FakeRun]:
         """Every process of a container."""
         return [run for pod in self.pods.values() for run in pod.runs.values() if run.exit is None]
+
+    def runs(self, uid: str) -> list[ContainerId]:
+        """Every run that a pod has a record of."""
+        return sorted(self.pods[uid].runs) if uid in self.pods else []
 
     def run_of(self, pod: Pod, container: str) -> FakeRun | None:
         """The live run of a container."""
@@ -317,7 +326,7 @@ class FakeNetwork:
         await self._life.at("attached")
         return Attachment(
             netns=f"/run/netns/{pod.name.netns}",
-            address=f"10.99.0.{2 + sorted(attached).index(pod.uid)}",
+            address=self._machine.addresses.setdefault(pod.uid, f"10.99.0.{2 + len(self._machine.addresses)}"),
             gateway="10.99.0.1",
             host_ip="192.0.2.1",
         )
@@ -402,7 +411,8 @@ class FakeRuntime:
         await self._life.at("signal")
         run = self._find(id)
         if run is not None and not run.program.stubborn:
-            self._machine.end(run, code=128 + signal, signal=signal)
+            asked = run.program.asked
+            self._machine.end(run, code=asked, signal=signal if asked == 128 + signal else 0)
         await self._life.at("signalled")
 
     async def kill(self, id: ContainerId) -> None:
@@ -442,6 +452,9 @@ class FakeRuntime:
             pod.sandbox = None
             await self._life.at("removing sandbox")
             self._machine.pods.pop(uid, None)
+        if name is not None:
+            for key in [key for key in self._machine.logs if key[0] == uid]:
+                del self._machine.logs[key]
         await self._life.at("removed sandbox")
 
     async def next_attempt(self, pod: Pod, container: str) -> int:

@@ -1,0 +1,84 @@
+"""What every ``Network`` keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from nsrun.supervisor.ports import Network
+from nsrun.support.layout import Layout, PodName
+from tests.contracts.fakes import FakeMachine, FakeNetwork, Life
+from tests.contracts.virtualclock import VirtualClock
+from tests.system.network.world import make_service, make_uplink, remove_uplink
+from tests.unit.supervisor.world import pod
+
+WEB, OTHER = pod("web"), pod("other")
+
+
+@pytest_asyncio.fixture(params=["fake", pytest.param("real", marks=pytest.mark.root)])
+async def network(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Network]:
+    if request.param == "fake":
+        machine = FakeMachine(VirtualClock())
+        yield FakeNetwork(machine, Life(machine))
+        return
+    layout = Layout(root=tmp_path / "root", run_dir=tmp_path / "run", log_dir=tmp_path / "log")
+    make_uplink()
+    try:
+        service = make_service(layout)
+        await service.start()
+        yield service
+        for name, uid in await service.owners():
+            await service.detach(name, uid)
+        await service.tear_down()
+    finally:
+        remove_uplink()
+
+
+async def test_an_attached_pod_has_a_place(network: Network) -> None:
+    attachment = await network.attach(WEB)
+    assert attachment.netns.endswith("/default_web")
+    assert attachment.address
+    assert attachment.gateway
+    assert attachment.address != attachment.gateway
+
+
+async def test_attaching_again_finds_the_same_place(network: Network) -> None:
+    assert await network.attach(WEB) == await network.attach(WEB)
+
+
+async def test_every_pod_has_an_address_of_its_own(network: Network) -> None:
+    assert (await network.attach(WEB)).address != (await network.attach(OTHER)).address
+
+
+async def test_owners_are_those_who_have_something(network: Network) -> None:
+    assert await network.owners() == frozenset()
+    await network.attach(WEB)
+    await network.attach(OTHER)
+    assert await network.owners() == {(WEB.name, WEB.uid), (OTHER.name, OTHER.uid)}
+
+
+async def test_detaching_leaves_nothing_and_can_be_repeated(network: Network) -> None:
+    await network.attach(WEB)
+    await network.detach(WEB.name, WEB.uid)
+    assert await network.owners() == frozenset()
+    await network.detach(WEB.name, WEB.uid)
+    await network.detach(PodName(namespace="default", name="nobody"), "never-heard-of")
+
+
+async def test_a_name_can_be_taken_again_once_it_is_free(network: Network) -> None:
+    await network.attach(WEB)
+    await network.detach(WEB.name, WEB.uid)
+    successor = pod("web", uid="successor")
+    await network.attach(successor)
+    assert await network.owners() == {(WEB.name, "successor")}
+
+
+async def test_detaching_one_leaves_the_other(network: Network) -> None:
+    await network.attach(WEB)
+    other = await network.attach(OTHER)
+    await network.detach(WEB.name, WEB.uid)
+    assert await network.owners() == {(OTHER.name, OTHER.uid)}
+    assert (await network.attach(OTHER)).netns == other.netns
