@@ -107,9 +107,13 @@ class RunDirectory:
         _write_json(self._layout.run_pod(uid) / "config.json", config)
 
     def remove_pod(self, name: PodName | None, uid: str) -> None:
-        """The run directory, what containers wrote, and (with a name) the links to their logs. Raises OSError."""
+        """The run directory, what containers wrote, and (with a name) their logs and the links to them.
+
+        Raises OSError.
+        """
         if name is not None:
             self._unlink_logs(name, uid)
+            remove_tree(self._layout.pod_log(name, uid))
         remove_tree(self._layout.pod(uid) / "containers")
         remove_tree(self._layout.etc_hostname(uid))
         remove_tree(self._layout.run_pod(uid))

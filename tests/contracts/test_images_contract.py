@@ -1,4 +1,4 @@
-"""What every ``Images`` keeps to. The real one is asked of what its store holds, and of a registry that is not there."""
+"""What every ``Images`` keeps to. The real one is asked for what its store holds, and for what no registry has."""
 
 from __future__ import annotations
 
