@@ -309,7 +309,7 @@ def _stored_image(entry: Mapping[str, object]) -> StoredImage | None:
     original = descriptor.annotations.get(_ORIGINAL, "")
     return StoredImage(
         reference=reference,
-        manifest=descriptor,
+        manifest=replace(descriptor, annotations={}),
         digest=original if is_digest(original) else descriptor.digest,
         source=descriptor.annotations.get(_SOURCE, ""),
     )
