@@ -21,4 +21,9 @@ def read_machine(facts: HostFacts) -> Machine:
         names = ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE")
         hard = {name: resource.getrlimit(getattr(resource, name))[1] for name in names}
         limits = {name: value for name, value in hard.items() if value != resource.RLIM_INFINITY}
-    return Machine(memory=facts.memory_total, hard_limits=limits, masked=tuple(sorted(glob.glob(_THERMAL))))
+    return Machine(
+        memory=facts.memory_total,
+        capabilities=facts.capabilities,
+        hard_limits=limits,
+        masked=tuple(sorted(glob.glob(_THERMAL))),
+    )

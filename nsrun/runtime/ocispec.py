@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nsrun.errors import RuntimeFailure
+from nsrun.host.facts import CAPABILITIES
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.model.resources import QosClass
@@ -49,6 +50,7 @@ __all__ = [
     "hostname",
     "oom_score",
     "sandbox_config",
+    "withheld",
 ]
 
 OCI_VERSION = "1.1.0"
@@ -108,10 +110,12 @@ _UNLIMITED = 2**64 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What of this machine goes into configurations. ``memory``: bytes. ``hard_limits``: by name (``RLIMIT_NOFILE``),
-    what we cannot exceed; empty when we can. ``masked``: more paths to mask that exist here."""
+    """What of this machine goes into configurations. ``capabilities``: those we have, and so can hand on. ``memory``:
+    bytes. ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``masked``: more
+    paths to mask that exist here."""
 
     memory: int
+    capabilities: frozenset[str] = frozenset(CAPABILITIES)
     hard_limits: Mapping[str, int] = field(default_factory=dict)
     masked: tuple[str, ...] = ()
 
@@ -146,6 +150,17 @@ def container_config(request: ContainerRequest, machine: Machine, surroundings: 
             request.pod, "container", container=request.container.name, image=request.image.reference
         ),
         linux=_linux(request, machine, surroundings),
+    )
+
+
+def withheld(container: Container, machine: Machine) -> tuple[str, ...]:
+    """Warnings for capabilities that the container should have and this machine does not let us give."""
+    context = container.security_context
+    asked = granted(context.capabilities_add, context.capabilities_drop)
+    return tuple(
+        f"cannot grant {name}: this machine withholds it from nsrun"
+        for name in asked
+        if name not in machine.capabilities
     )
 
 
@@ -204,7 +219,8 @@ def _process(request: ContainerRequest, machine: Machine) -> Process:
     pod_id = f"{pod.metadata.name}_{pod.metadata.namespace}({pod.uid})"
     accounts.check_non_root(image.config.user, context, pod=pod_id, container=container.name)
     account = accounts.resolve(image.config.user, context, passwd=image.passwd, group=image.group)
-    names = granted(context.capabilities_add, context.capabilities_drop)
+    asked = granted(context.capabilities_add, context.capabilities_drop)
+    names = tuple(name for name in asked if name in machine.capabilities)
     values = manifest_environment(container)
     return Process(
         terminal=False,

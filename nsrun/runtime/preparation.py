@@ -16,7 +16,7 @@ from nsrun.runtime.cgroups import Cgroups, ContainerCgroup
 from nsrun.runtime.exits import parse_stop_signal
 from nsrun.runtime.failure import in_context, warnings
 from nsrun.runtime.ociconfig import Mount, OciConfig
-from nsrun.runtime.ocispec import Machine, Surroundings, container_config, hostname, sandbox_config
+from nsrun.runtime.ocispec import Machine, Surroundings, container_config, hostname, sandbox_config, withheld
 from nsrun.runtime.plan import (
     ContainerParts,
     LaunchPlan,
@@ -77,7 +77,10 @@ def subject(request: ContainerRequest) -> str:
 
 
 class Preparation:
-    """Prepares launches. Blocks; may be used from several threads at once. ``pause``: path of the pause program."""
+    """Prepares launches. Blocks; may be used from several threads at once. ``pause``: path of the pause program.
+
+    Invariant: what is kept by capabilities is a pure function of them, so threads may fill it side by side.
+    """
 
     def __init__(
         self,
@@ -95,6 +98,8 @@ class Preparation:
         self._seccomp = seccomp
         self._machine = machine
         self._pause = pause
+        self._oci_profiles: dict[frozenset[str], dict[str, object]] = {}
+        self._filters: dict[frozenset[str], bytes] = {}
 
     # --- sandbox
 
@@ -124,7 +129,7 @@ class Preparation:
             parts = SandboxParts(
                 netns_fd=netns,
                 pause_fd=pause,
-                seccomp=self._seccomp.default(frozenset()),
+                seccomp=self._filter(config),
                 fd_count=len(luggage),
                 cgroup_fd=cgroup_fd,
                 procs_fds=procs,
@@ -175,7 +180,9 @@ class Preparation:
         )
         config = container_config(request, self._machine, surroundings)
         bounding = frozenset(config["process"]["capabilities"]["bounding"])
-        config["linux"]["seccomp"] = self._seccomp.oci_profile(bounding)
+        if bounding not in self._oci_profiles:
+            self._oci_profiles[bounding] = self._seccomp.oci_profile(bounding)
+        config["linux"]["seccomp"] = self._oci_profiles[bounding]
         return config
 
     def _container_launch(
@@ -191,7 +198,7 @@ class Preparation:
                 overlay=self._overlay(request),
                 trees=trees,
                 cgroup_view=self._cgroups.container_mounts(),
-                seccomp=self._seccomp.default(frozenset(config["process"]["capabilities"]["bounding"])),
+                seccomp=self._filter(config),
                 sandbox_root=_sandbox_root(pause_pid),
                 empty_dir=str(self._layout.empty_dir),
                 session=f"nsrun-{self._run.hash(request.id)[:32]}",
@@ -205,12 +212,17 @@ class Preparation:
                 request.pod.name, request.pod.uid, request.container.name, request.id.attempt
             )
             directory = Fd.open(log.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            return Launch(
-                plan=plan, memory=memory, luggage=luggage, log=(directory, log.name), warnings=cgroup.warnings
-            )
+            warned = cgroup.warnings + withheld(request.container, self._machine)
+            return Launch(plan=plan, memory=memory, luggage=luggage, log=(directory, log.name), warnings=warned)
         except BaseException:
             luggage.close()
             raise
+
+    def _filter(self, config: OciConfig) -> bytes:
+        bounding = frozenset(config["process"]["capabilities"]["bounding"])
+        if bounding not in self._filters:
+            self._filters[bounding] = self._seccomp.default(bounding)
+        return self._filters[bounding]
 
     def _overlay(self, request: ContainerRequest) -> OverlayParts:
         files = self._layout.container(request.id.uid, request.id.name, request.id.attempt)

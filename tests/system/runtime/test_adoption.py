@@ -89,7 +89,7 @@ async def test_a_shim_that_dies_takes_its_pod_along(world: World) -> None:
     eventually(lambda: all(gone(pid) for pid in pids))
     with pytest.raises(RuntimeFailure, match="sandbox does not run"):
         await world.engine.start_container(world.request(one, "main", attempt=1))
-    await world.engine.remove_sandbox(one.name, one.uid)
+    await world.engine.remove_sandbox(None, one.uid)
     again = await world.start(one, attempt=await world.engine.next_attempt(one, "main"))
     assert again.id.attempt == 1
 
