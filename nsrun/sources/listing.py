@@ -143,7 +143,7 @@ def _read(fd: int) -> bytes:
     if not stat.S_ISREG(before.st_mode):
         raise Unreadable("cannot read: it is not a regular file")
     data = b""
-    while len(data) <= MAX_BYTES and (more := os.read(fd, MAX_BYTES + 1 - len(data))):
+    while more := os.read(fd, MAX_BYTES + 1 - len(data)):
         data += more
     if _signature(os.fstat(fd)) != _signature(before):
         raise Unreadable("cannot read: it is being written", busy=True)

@@ -22,7 +22,8 @@ NASTY: list[object] = [
 KEYS = ["name", "image", "metadata", "spec", "kind", "items", "hostPath", "", "a b", "containerPort", "securityContext"]
 PIECES = [
     *(b"{", b"}", b"[", b"]", b":", b": ", b"- ", b",", b"\n", b"\n---\n", b"\n...\n", b"\t", b"&a ", b"*a"),
-    *(b"<<: *a\n", b"!!int ", b"!x ", b"|\n", b">-\n", b"'", b'"', b"\\", b"#", b"? ", b"%YAML 1.1\n", b"\0", b"\xff", b"\xc3\xa4"),
+    *(b"<<: *a\n", b"!!int ", b"!x ", b"|\n", b">-\n", b"'", b'"', b"\\", b"#", b"? ", b"%YAML 1.1\n"),
+    *(b"\0", b"\xff", b"\xc3\xa4"),
     *(b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"@", b"`", b"~", b"-", b"0x", b"1e9", b"kind: Pod\n", b"apiVersion: v1\n"),
 ]  # fmt: skip
 

@@ -6,13 +6,16 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from nsrun.model.update import SourceUpdate
-from nsrun.sources import watch
+from nsrun.sources import directory, listing, watch
 from nsrun.sources.inotify import Event, Inotify, Mask
+from nsrun.sources.listing import read_manifest
 from nsrun.sources.watch import Watch
 from nsrun.support.clock import SystemClock
 from tests.unit.sources.following import Follower, following, manifest
@@ -20,12 +23,12 @@ from tests.unit.sources.following import Follower, following, manifest
 pytestmark = pytest.mark.timeout(60)
 
 
-async def settle(follower: Follower, directory: Path) -> None:
+async def settle(follower: Follower, place: Path) -> None:
     """Returns when everything that was done before this call has been seen: a new pod has come, and gone again."""
     names = follower.pods
-    (directory / "zz-mark.yaml").write_text(manifest("zz-mark"))
+    (place / "zz-mark.yaml").write_text(manifest("zz-mark"))
     await follower.until_pods(*names, "zz-mark")
-    (directory / "zz-mark.yaml").unlink()
+    (place / "zz-mark.yaml").unlink()
     await follower.until_pods(*names)
 
 
@@ -85,6 +88,42 @@ async def test_an_editor_that_moves_the_file_away_first_stops_nothing(tmp_path: 
         assert all(update.problems == () for update in follower.updates)
 
 
+async def test_a_file_that_vanishes_may_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "COME_BACK", 1000.0)
+    (tmp_path / "a.yaml").write_text(manifest("a"))
+    async with following(tmp_path) as follower:
+        (tmp_path / "a.yaml").unlink()
+        (tmp_path / "b.yaml").write_text(manifest("b"))
+        await follower.until_pods("a", "b")
+        (tmp_path / "a.yaml").write_text(manifest("a"))
+        (tmp_path / "c.yaml").write_text(manifest("c"))
+        await follower.until_pods("a", "b", "c")
+
+
+async def test_a_file_that_is_written_while_it_is_read_counts_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(manifest("a"))
+    async with following(tmp_path) as follower:
+        with ExitStack() as stack:
+            writers: list[TextIO] = []
+
+            def read(name: str) -> bytes:
+                if name == str(path) and not writers:
+                    writers.append(stack.enter_context(path.open("w")))
+                return read_manifest(name)
+
+            monkeypatch.setattr(directory, "read_manifest", read)
+            os.utime(path)
+            (tmp_path / "b.yaml").write_text(manifest("b"))
+            await follower.until_pods("a", "b")
+            assert writers
+            writers[0].write(manifest("a") + "---\n" + manifest("a2"))
+        await follower.until_pods("a", "a2", "b")
+        assert all(update.problems == () for update in follower.updates)
+
+
 async def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "QUIET", 1000.0)
     path = tmp_path / "a.yaml"
@@ -109,16 +148,17 @@ async def test_a_writer_that_never_closes_is_read_when_it_is_quiet(tmp_path: Pat
             await follower.until_pods("a")
 
 
-async def test_links_count_at_once(tmp_path: Path) -> None:
-    directory, elsewhere = tmp_path / "m", tmp_path / "elsewhere"
-    directory.mkdir()
+async def test_links_count_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "QUIET", 1000.0)
+    place, elsewhere = tmp_path / "m", tmp_path / "elsewhere"
+    place.mkdir()
     elsewhere.mkdir()
     (elsewhere / "a").write_text(manifest("a"))
     (elsewhere / "b").write_text(manifest("b"))
-    async with following(directory) as follower:
-        os.symlink(elsewhere / "a", directory / "a.yaml")
+    async with following(place) as follower:
+        os.symlink(elsewhere / "a", place / "a.yaml")
         await follower.until_pods("a")
-        os.link(elsewhere / "b", directory / "b.yaml")
+        os.link(elsewhere / "b", place / "b.yaml")
         await follower.until_pods("a", "b")
 
 
@@ -138,24 +178,24 @@ async def test_the_swap_of_a_config_map_volume_is_seen(tmp_path: Path) -> None:
 
 
 async def test_the_directory_may_come_later(tmp_path: Path) -> None:
-    directory = tmp_path / "not" / "yet" / "there"
-    async with following(directory) as follower:
-        assert follower.last.warnings == (f"{directory}: is not there, so no pods are wanted",)
-        directory.mkdir(parents=True)
-        (directory / "a.yaml").write_text(manifest("a"))
+    place = tmp_path / "not" / "yet" / "there"
+    async with following(place) as follower:
+        assert follower.last.warnings == (f"{place}: is not there, so no pods are wanted",)
+        place.mkdir(parents=True)
+        (place / "a.yaml").write_text(manifest("a"))
         update = await follower.until_pods("a")
         assert update.warnings == ()
 
 
 async def test_the_directory_may_be_removed_and_made_again(tmp_path: Path) -> None:
-    directory = tmp_path / "m"
-    directory.mkdir()
-    (directory / "a.yaml").write_text(manifest("a"))
-    async with following(directory) as follower:
-        shutil.rmtree(directory)
+    place = tmp_path / "m"
+    place.mkdir()
+    (place / "a.yaml").write_text(manifest("a"))
+    async with following(place) as follower:
+        shutil.rmtree(place)
         await follower.until_pods()
-        directory.mkdir()
-        (directory / "b.yaml").write_text(manifest("b"))
+        place.mkdir()
+        (place / "b.yaml").write_text(manifest("b"))
         await follower.until_pods("b")
 
 
@@ -246,9 +286,9 @@ async def test_what_can_no_longer_be_read_stays(tmp_path: Path) -> None:
 
 
 async def test_a_directory_that_can_no_longer_be_read_stops_nothing(tmp_path: Path) -> None:
-    directory = tmp_path / "m"
-    directory.mkdir()
-    (directory / "a.yaml").write_text(manifest("a"))
+    place = tmp_path / "m"
+    place.mkdir()
+    (place / "a.yaml").write_text(manifest("a"))
     (tmp_path / "link").symlink_to("m")
     async with following(tmp_path / "link") as follower:
         (tmp_path / "loop").symlink_to("link")
@@ -348,9 +388,13 @@ async def test_lost_events_are_made_up_for(tmp_path: Path, monkeypatch: pytest.M
         return [Event(watch=-1, mask=Mask.OVERFLOW, name="") for event in real(self)][:1]
 
     monkeypatch.setattr(Inotify, "read", lossy)
+    # As coarse as a file system's clock may be: a change shows in nothing but the content.
+    same = listing.Signature(device=0, inode=0, size=0, modified_ns=0, changed_ns=0)
+    monkeypatch.setattr(listing, "_signature", lambda status: same)
+    (tmp_path / "a.yaml").write_text(manifest("a"))
     async with following(tmp_path) as follower:
-        (tmp_path / "a.yaml").write_text(manifest("a"))
-        await follower.until_pods("a")
+        (tmp_path / "a.yaml").write_text(manifest("b"))
+        await follower.until_pods("b")
 
 
 async def test_many_files_at_once(tmp_path: Path) -> None:
