@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.nsrunner import Nsrun
+from tests.registry import registry
+
+__all__ = ["loaded", "nsrun", "registry"]
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_json_and_several_documents(loaded: Nsrun) -> None:
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["/bin/sleep", "1000"],
                 }
-            ]
+            ],
         },
     }
     loaded.apply("pod.json", json.dumps(document))
