@@ -66,9 +66,7 @@ def _merged(path: str) -> str:
 
 
 def _is_wanted(path: str) -> bool:
-    if path.startswith("usr/share/doc/") and path.count("/") > 3:
-        return False
-    if path.startswith("usr/share/doc/") and path.count("/") == 3:
+    if path.startswith("usr/share/doc/"):
         return path.endswith("/copyright")
     if "/gconv/" in path:
         return False

@@ -102,7 +102,7 @@ class LayerDirectory:
 
     def _split(self, path: bytes) -> list[bytes]:
         parts = split_path(path, depth=self._limits.depth, name=self._limits.name)
-        if any(part.startswith(PREFIX) for part in parts[:-1]):
+        if PREFIX in path and any(part.startswith(PREFIX) for part in parts[:-1]):
             raise EntryError('a directory in its path begins with ".wh."')
         return parts
 

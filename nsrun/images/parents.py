@@ -38,7 +38,7 @@ def split_path(path: bytes, *, depth: int, name: int) -> list[bytes]:
         raise EntryError('its path has ".." in it')
     if len(parts) > depth:
         raise EntryError(f"its path is deeper than {depth} directories")
-    if any(len(part) > name for part in parts):
+    if len(path) > name and any(len(part) > name for part in parts):
         raise EntryError(f"a name in its path is longer than {name} bytes")
     return parts
 

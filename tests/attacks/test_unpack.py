@@ -145,6 +145,20 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "bad-checksum": (lambda victim: Archive().raw(header(b"f", checksum=b"000000\0 ")), "checksum"),
     "zeros-between": (lambda victim: Archive().raw(bytes(512)).file(b"f"), "zeros lies between"),
     "pax-without-entry": (lambda victim: Archive().pax({b"path": b"x"}), "middle of an entry"),
+    "sparse-unknown": (
+        lambda victim: Archive().pax({b"GNU.sparse.major": b"2"}).file(b"f"),
+        "sparse file is of an unknown format",
+    ),
+    "sparse-map-cut-off": (
+        lambda victim: Archive().pax({b"GNU.sparse.major": b"1"}).file(b"f", b"9\n" * 10),
+        "map of a sparse file is cut off",
+    ),
+    "sparse-items-out-of-order": (
+        lambda victim: Archive().pax({b"GNU.sparse.numbytes": b"1", b"GNU.sparse.offset": b"1"}).file(b"f"),
+        "out of order",
+    ),
+    "sparse-old-endless": (lambda victim: Archive().raw(old_sparse() + sparse_block() * 4000), "too long"),
+    "time-of-dots": (lambda victim: Archive().pax({b"mtime": b"1.2.3"}).file(b"f"), "malformed"),
     "sparse-map-outside": (lambda victim: sparse(b"0,1", b"1", realsize=b"0"), "does not fit"),
     "sparse-map-overlap": (lambda victim: sparse(b"0,2,1,2", b"abcd", realsize=b"9"), "out of order"),
     "sparse-map-odd": (lambda victim: sparse(b"0,1,2", b"a", realsize=b"9"), "damaged"),
@@ -159,6 +173,19 @@ def pax(content: bytes) -> bytes:
 
 def sparse(regions: bytes, data: bytes, *, realsize: bytes) -> Archive:
     return Archive().pax({b"GNU.sparse.map": regions, b"GNU.sparse.size": realsize}).file(b"f", data)
+
+
+def old_sparse() -> bytes:
+    """GNU's old header, whose map goes on in the next block."""
+    block = bytearray(header(b"f", kind=b"S", magic=b"ustar  \0"))
+    block[482], block[483:495] = 1, b"00000000000\0"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def sparse_block() -> bytes:
+    return b"00000000000\0" * 42 + b"\1" + bytes(7)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -200,6 +200,65 @@ async def test_opaque_directories_of_mounts_with_userxattr(tmp_path: Path, root:
     assert os.getxattr(path / "d", "user.overlay.opaque") == b"y"
 
 
+async def test_holes_stay_holes(tmp_path: Path, layers: Layers, tool: Callable[[str], str]) -> None:
+    source = tmp_path / "source"
+    with source.open("wb") as file:
+        for at in (0, 3 << 20, 70 << 20):
+            file.seek(at)
+            file.write(b"data" * 1000)
+        file.truncate(100 << 20)
+    for options in (["--format=gnu"], ["--format=pax", "--sparse-version=0.1"], ["--format=pax"]):
+        command = [tool("tar"), "-cf", "-", "--sparse", *options, "-C", str(tmp_path), "source"]
+        tar = (await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)).stdout
+        (tmp_path / "blob").write_bytes(tar)
+        path = await layers.ensure(blob=tmp_path / "blob", media_type=TAR, diff_id=diff_id(tar))
+        assert (path / "source").stat().st_blocks <= source.stat().st_blocks < 1000
+        assert (path / "source").read_bytes() == source.read_bytes()
+
+
+async def test_two_processes_may_make_the_same_layer(tmp_path: Path, root: Path) -> None:
+    """The slower one finds it there, and that is as good."""
+    source, name = blob(tmp_path, Archive().file(b"f"))
+
+    class Slower(Layers):
+        def _make(self, home: Path, blob: Path, media_type: str, diff_id: str, cancelled: Callable[[], bool]) -> None:
+            asyncio.run(Layers(root).ensure(blob=blob, media_type=media_type, diff_id=diff_id))
+            super()._make(home, blob, media_type, diff_id, cancelled)
+
+    path = await Slower(root).ensure(blob=source, media_type=GZIP, diff_id=name)
+    assert (path / "f").exists()
+    assert list((root / "tmp").iterdir()) == []
+
+
+def test_file_systems_without_attributes(tmp_path: Path, root: Path) -> None:
+    """user.* is not missed; a capability is."""
+    root.mkdir()
+    subprocess.run(["mount", "-t", "ramfs", "ramfs", root], check=True)
+    try:
+        source, name = blob(tmp_path, Archive().pax({b"SCHILY.xattr.user.a": b"x"}).file(b"f"))
+        path = asyncio.run(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
+        assert os.listxattr(path / "f") == []
+        record = {b"SCHILY.xattr.security.capability": bytes.fromhex("0100000200200000000000000000000000000000")}
+        source, name = blob(tmp_path, Archive().pax(record).file(b"f"))
+        with pytest.raises(ImageError, match=r'entry "f": operation not supported \(E'):
+            asyncio.run(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path, root: Path) -> None:
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", root], check=True)
+    try:
+        source, name = blob(tmp_path, big(2 << 20))
+        with pytest.raises(ImageError, match=r'entry "f1": no space left on device \(ENOSPC\)') as refusal:
+            asyncio.run(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
+        assert refusal.value.hint == "free some space below --root"
+        assert list((root / "tmp").iterdir()) == []
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
 # --- against another unpacker
 
 
