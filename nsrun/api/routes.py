@@ -34,7 +34,7 @@ def routes(*, board: StatusBoard, settings: Settings, down: Callable[[], None]) 
         return text("ok")
 
     async def pods() -> Response:
-        return json_response(_pod_list(board))
+        return json_response(_pod_list(board, settings.node_name))
 
     async def info() -> Response:
         return json_response(_info(board, settings))
@@ -51,9 +51,9 @@ def routes(*, board: StatusBoard, settings: Settings, down: Callable[[], None]) 
     )
 
 
-def _pod_list(board: StatusBoard) -> dict[str, object]:
+def _pod_list(board: StatusBoard, node_name: str) -> dict[str, object]:
     """``items`` is null without pods, as the kubelet has it."""
-    items = [encode_pod(pod, status) for pod, status in board.pods()]
+    items = [encode_pod(pod, status, node_name=node_name) for pod, status in board.pods()]
     return {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items or None}
 
 

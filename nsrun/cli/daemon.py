@@ -8,6 +8,7 @@ import platform
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from nsrun.model.status import PodStatus
 from nsrun.settings import Settings
 from nsrun.supervisor.board import StatusBoard
 from nsrun.support.layout import Layout, PodName
+
+if TYPE_CHECKING:
+    from nsrun.daemon import Ending
 
 __all__ = ["run_daemon"]
 
@@ -59,12 +63,17 @@ def run_daemon(
 
     click.echo(f"nsrun {__version__}: running the pods of {settings.manifests}", err=True)
     ending = asyncio.run(daemon.run(settings, watcher=_Tips(settings).watch if tips else None))
-    if ending.pods_left:
-        pods = "1 pod keeps" if ending.pods_left == 1 else f"{ending.pods_left} pods keep"
-        click.echo(
-            f"nsrun: stopped; {pods} running. Start nsrun again to look after them; nsrun down removes them.", err=True
-        )
+    click.echo(_farewell(ending), err=True)
     return 0
+
+
+def _farewell(ending: Ending) -> str:
+    if ending.down:
+        return "nsrun: stopped; everything is removed"
+    if not ending.pods_left:
+        return "nsrun: stopped"
+    pods = "1 pod keeps" if ending.pods_left == 1 else f"{ending.pods_left} pods keep"
+    return f"nsrun: stopped; {pods} running. Start nsrun again to look after them; nsrun down removes them"
 
 
 def _seconds(flag: str, text: str) -> float:
