@@ -61,7 +61,7 @@ static int open_socket(void)
         umask(0177);
         if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0)
                 return -1;
-        umask(077);
+        umask(027); /* logs are 0640; everything else is made with a mode of its own */
         return ns_take_fd(&fd);
 }
 

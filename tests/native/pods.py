@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from nsrun.support import native
 from nsrun.support.crilog import LogRecord, parse_line
 from nsrun.support.native import Message, abi
@@ -35,6 +37,15 @@ def process_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def cgroup2() -> Path:
+    """Where the cgroup v2 hierarchy is mounted."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        fields = line.split()
+        if fields[2] == "cgroup2":
+            return Path(fields[1])
+    pytest.skip("no cgroup v2 hierarchy here")
 
 
 class Client:
@@ -177,6 +188,10 @@ class Pod:
         assert started.kind == abi.NS_MSG_DONE, started
         self.client.exit_of(id)
         return [record.content.decode() for record in self.log(id) if record.stream == "stdout"]
+
+    def proceed(self, id: str) -> None:
+        """Lets a reporter go on from its ``await``."""
+        assert self.client.ask(abi.NS_REQ_SIGNAL, id=id, value=signal.SIGUSR1).kind == abi.NS_MSG_DONE
 
     def sandbox(self) -> Message:
         """A pause process with its own uts, ipc and process namespaces, under the id "sandbox"."""

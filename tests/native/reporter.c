@@ -145,11 +145,15 @@ static void put(char byte, long count)
                 putchar(byte);
 }
 
-static void wait_for(const char *path)
+/* SIGUSR1 is blocked from the start on: it may come before the wait for it. */
+static void wait_for_signal(void)
 {
-        struct timespec pause_time = {.tv_nsec = 5000000};
-        while (access(path, F_OK) != 0)
-                nanosleep(&pause_time, NULL);
+        sigset_t awaited;
+        int number = 0;
+        fflush(stdout);
+        sigemptyset(&awaited);
+        sigaddset(&awaited, SIGUSR1);
+        sigwait(&awaited, &number);
 }
 
 /* One command and its argument, if it takes one. Returns how many words it was. */
@@ -160,8 +164,8 @@ static int run(const char *word, const char *argument)
         if (strcmp(word, "hang") == 0)
                 for (fflush(stdout);;)
                         pause();
-        if (strcmp(word, "flush") == 0)
-                return fflush(stdout), 1;
+        if (strcmp(word, "await") == 0)
+                return wait_for_signal(), 1;
         if (argument == NULL)
                 exit(99);
         if (strcmp(word, "say") == 0)
@@ -182,8 +186,6 @@ static int run(const char *word, const char *argument)
                 write_path(argument);
         else if (strcmp(word, "leave") == 0)
                 leave_behind(atoi(argument));
-        else if (strcmp(word, "await") == 0)
-                wait_for(argument);
         else if (strcmp(word, "exit") == 0)
                 exit(atoi(argument));
         else if (strcmp(word, "die") == 0)
@@ -195,6 +197,12 @@ static int run(const char *word, const char *argument)
 
 int main(int argc, char **argv)
 {
+        sigset_t blocked;
+        sigemptyset(&blocked);
+        sigaddset(&blocked, SIGUSR1);
+        for (int at = 1; at < argc; at++)
+                if (strcmp(argv[at], "await") == 0)
+                        sigprocmask(SIG_BLOCK, &blocked, NULL);
         for (int at = 1; at < argc;)
                 at += run(argv[at], at + 1 < argc ? argv[at + 1] : NULL);
         return 0;

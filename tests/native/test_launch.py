@@ -12,7 +12,7 @@ import pytest
 from nsrun.support import native
 from nsrun.support.native import abi
 from tests.native.plans import ALL_CAPS, NULL_DEVICE
-from tests.native.pods import Pod
+from tests.native.pods import Pod, cgroup2
 
 pytestmark = pytest.mark.root
 
@@ -20,15 +20,6 @@ pytestmark = pytest.mark.root
 def facts(lines: list[str], word: str) -> list[str]:
     """What follows ``word`` on the lines that start with it."""
     return [line.split(" ", 1)[1] for line in lines if line.startswith(f"{word} ")]
-
-
-def cgroup2() -> Path:
-    """Where the cgroup v2 hierarchy is mounted."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        fields = line.split()
-        if fields[2] == "cgroup2":
-            return Path(fields[1])
-    pytest.skip("no cgroup v2 hierarchy here")
 
 
 def status(lines: list[str]) -> dict[str, str]:
@@ -185,7 +176,7 @@ def test_rootfs(pod: Pod) -> None:
         "/dev/null ok",
     ]
     mounts = [line.split()[4] for line in facts(lines, "mount")]
-    assert mounts[0] == "/"
+    assert "/" in mounts
     assert not [path for path in mounts if path.startswith(str(pod.base))], "the old root is gone"
 
 
