@@ -149,9 +149,9 @@ class _Reader:
             self._leaves(name)
 
     def _stays(self, name: str) -> None:
-        """A file that is being written counts as it was."""
-        if name in self._files:
-            read = self._files[name]
+        """A file that was leaving and is back, or is being written, counts as it was."""
+        read = self._files.get(name)
+        if read is not None and read.left_at is not None:
             self._files[name] = replace(read, state=replace(read.state, leaving=False), left_at=None)
 
     def _leaves(self, name: str) -> None:

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from nsrun.errors import describe_errno
 from nsrun.model.document import MAX_BYTES
 
-__all__ = ["SUFFIXES", "Found", "Listing", "Signature", "Unreadable", "list_manifests", "read_manifest"]
+__all__ = [
+    "Found",
+    "Listing",
+    "SUFFIXES",
+    "Signature",
+    "Unreadable",
+    "list_manifests",
+    "read_manifest",
+]
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -68,8 +76,8 @@ def list_manifests(path: str) -> Listing:
         raise Unreadable(f"cannot read: {describe_errno(error.errno or 0)}") from None
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("must be a directory or a regular file")
-    found = Found(name=os.path.basename(path), path=path, signature=_signature(status), linked=_linked(path))
-    return Listing(files=(found,))
+    linked = os.path.islink(path) or status.st_nlink > 1
+    return Listing(files=(Found(name=os.path.basename(path), path=path, signature=_signature(status), linked=linked),))
 
 
 def _directory(path: str) -> Listing:
@@ -79,19 +87,20 @@ def _directory(path: str) -> Listing:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.startswith("."):
                 continue
-            status = _status(entry.path)
+            status = _status(entry)
             reason = _reason(entry.name, status)
             if reason is None:
                 signature = None if status is None else _signature(status)
-                files.append(Found(name=entry.name, path=entry.path, signature=signature, linked=_linked(entry.path)))
+                linked = entry.is_symlink() or (status is not None and status.st_nlink > 1)
+                files.append(Found(name=entry.name, path=entry.path, signature=signature, linked=linked))
             else:
                 skipped.append((entry.path, reason, 0.0 if status is None else status.st_ctime))
     return Listing(files=tuple(files), skipped=tuple(skipped))
 
 
-def _status(path: str) -> os.stat_result | None:
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
-        return os.stat(path)
+        return entry.stat()
     except OSError:
         return None
 
@@ -105,14 +114,6 @@ def _reason(name: str, status: os.stat_result | None) -> str | None:
     if status is not None and not stat.S_ISREG(status.st_mode):
         return "skipped, it is not a regular file"
     return None
-
-
-def _linked(path: str) -> bool:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISLNK(status.st_mode) or status.st_nlink > 1
 
 
 def _signature(status: os.stat_result) -> Signature:

@@ -15,7 +15,7 @@ import pytest
 from nsrun.model.update import SourceUpdate
 from nsrun.sources import directory, listing, watch
 from nsrun.sources.inotify import Event, Inotify, Mask
-from nsrun.sources.listing import read_manifest
+from nsrun.sources.listing import Unreadable, read_manifest
 from nsrun.sources.watch import Watch
 from nsrun.support.clock import SystemClock
 from tests.unit.sources.following import Follower, following, manifest
@@ -121,6 +121,24 @@ async def test_a_file_that_is_written_while_it_is_read_counts_as_it_was(
             assert writers
             writers[0].write(manifest("a") + "---\n" + manifest("a2"))
         await follower.until_pods("a", "a2", "b")
+        assert all(update.problems == () for update in follower.updates)
+
+
+async def test_a_file_that_changes_under_the_reader_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = [Unreadable("cannot read: it is being written", busy=True)]
+
+    def read(name: str) -> bytes:
+        if busy:
+            raise busy.pop()
+        return read_manifest(name)
+
+    monkeypatch.setattr(directory, "read_manifest", read)
+    monkeypatch.setattr(directory, "QUIET", 0.01)
+    (tmp_path / "a.yaml").write_text(manifest("a"))
+    async with following(tmp_path) as follower:
+        await follower.until_pods("a")
         assert all(update.problems == () for update in follower.updates)
 
 
