@@ -1,7 +1,8 @@
-/* fuzz_plan.c: whatever ns_plan_check approves can be read to its last byte, as the child reads it, without leaving the plan.
+/* fuzz_plan.c: whatever ns_plan_check approves can be read to its last byte, as the child reads it, without leaving the
+ * plan.
  *
- * Input: one byte for the number of descriptors, then the plan. The plan is copied to an allocation of exactly its size, so that the
- * sanitizer sees the first byte beyond.
+ * Input: one byte for the number of descriptors, then the plan. The plan is copied to an allocation of exactly its
+ * size, so that the sanitizer sees the first byte beyond.
  */
 #include "plan.h"
 

@@ -1,7 +1,9 @@
 /* reporter.c: a container's program for the tests. Its arguments are commands, done one after the other; it says on stdout
  * what it sees, one fact a line. Linked statically: the rootfs needs nothing else.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
