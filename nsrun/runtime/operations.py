@@ -22,6 +22,7 @@ __all__ = [
     "Bind",
     "Capabilities",
     "DeathSignal",
+    "Directory",
     "EmptyRoot",
     "Encoded",
     "Execute",
@@ -36,8 +37,8 @@ __all__ = [
     "Mask",
     "MountFs",
     "NewSession",
-    "Node",
     "NoNewPrivileges",
+    "Node",
     "OomScore",
     "OpenHost",
     "Operation",
@@ -56,7 +57,6 @@ __all__ = [
     "Unshare",
     "UseRoot",
     "WorkingDirectory",
-    "Directory",
 ]
 
 

@@ -1,28 +1,19 @@
-"""Processes that are not our children: known by pid, start time and boot, held by pidfd.
-
-A pid alone names somebody else as soon as its process is gone. The start time is read again after the pidfd is there:
-from then on the pidfd keeps meaning the same process, whatever happens to the number.
-"""
+"""Processes that are not our children, held by pidfd: a pid alone is somebody else's as soon as its process is gone."""
 
 from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+import socket
+import struct
 from pathlib import Path
 
 from nsrun.support.fds import Fd
 
-__all__ = ["ProcessIdentity", "boot_id", "open_process", "send_signal", "start_ticks"]
+__all__ = ["boot_id", "peer_process", "send_signal"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessIdentity:
-    """``start_ticks``: field 22 of /proc/<pid>/stat."""
-
-    pid: int
-    start_ticks: int
-    boot_id: str
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred
+_SO_PEERPIDFD = 77  # since 6.5
 
 
 def boot_id() -> str:
@@ -30,28 +21,18 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since the boot; None when there is none of this pid."""
+def peer_process(connection: socket.socket) -> tuple[int, Fd | None]:
+    """Who listens at the other end: its pid, and its pidfd unless it is gone."""
+    pid: int = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
     try:
-        content = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field is the name in parentheses, and may hold anything, parentheses too.
-    return int(content[content.rindex(b")") + 2 :].split()[19])
-
-
-def open_process(identity: ProcessIdentity, *, boot: str) -> Fd | None:
-    """A pidfd of exactly this process, or None when it is gone."""
-    if identity.boot_id != boot or identity.pid <= 0:
-        return None
+        return pid, Fd(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD))
+    except OSError:
+        pass
     try:
-        pidfd = Fd(os.pidfd_open(identity.pid))
-    except ProcessLookupError:
-        return None
-    if start_ticks(identity.pid) != identity.start_ticks:
-        pidfd.close()
-        return None
-    return pidfd
+        # It was alive a moment ago, when it took our connection.
+        return pid, Fd(os.pidfd_open(pid))
+    except OSError:
+        return pid, None
 
 
 def send_signal(pidfd: Fd, number: int) -> None:

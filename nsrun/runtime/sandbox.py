@@ -15,7 +15,7 @@ from nsrun.model.running import ContainerId, RunningContainer, SandboxInfo
 from nsrun.runtime.exits import ExitRecord
 from nsrun.runtime.failure import explain_failure
 from nsrun.runtime.preparation import Launch
-from nsrun.runtime.process import send_signal
+from nsrun.runtime.process import peer_process, send_signal
 from nsrun.runtime.rundir import SANDBOX_ID, container_key, parse_key
 from nsrun.runtime.shim import Shim, connect
 from nsrun.support import native
@@ -136,15 +136,17 @@ def open_sandbox(uid: str, run_dir: Path, tell: Callable[[Ended | Gone], None]) 
     connection = connect(run_dir)
     if connection is None:
         return None
+    pid, process = peer_process(connection)
 
     def make() -> Sandbox:
         sandbox: Sandbox
         shim = Shim(
             connection,
+            pid=pid,
             on_exit=lambda message: _on_exit(sandbox, message, tell),
             on_death=lambda: _on_death(sandbox, tell),
         )
-        sandbox = Sandbox(uid=uid, shim=shim, process=_pidfd(shim.pid))
+        sandbox = Sandbox(uid=uid, shim=shim, process=process)
         return sandbox
 
     return make
@@ -171,15 +173,6 @@ def record_of(message: Message) -> ExitRecord:
         wait_status=message.wait_status,
         dropped=message.dropped,
     )
-
-
-def _pidfd(pid: int) -> Fd | None:
-    """The shim was alive a moment ago, when it accepted us. One that is gone by now closes its socket, and that is
-    told."""
-    try:
-        return Fd(os.pidfd_open(pid))
-    except OSError:
-        return None
 
 
 def _on_exit(sandbox: Sandbox, message: Message, tell: Callable[[Ended | Gone], None]) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["ArgumentTest", "NUMBERS", "Rule", "rules"]
+__all__ = ["NUMBERS", "ArgumentTest", "Rule", "rules"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

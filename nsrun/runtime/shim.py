@@ -8,7 +8,6 @@ import asyncio
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from nsrun.support.native import Message, abi
 __all__ = ["Shim", "connect"]
 
 _SOCKET = "shim.sock"
-_PEER = struct.Struct("=iII")  # struct ucred
 
 
 def connect(run_dir: Path) -> socket.socket | None:
@@ -42,17 +40,21 @@ def connect(run_dir: Path) -> socket.socket | None:
 
 
 class Shim:
-    """One connection. ``pid``: the shim's, as the kernel tells it of the socket's peer.
+    """One connection. ``pid``: the shim's.
 
     Made inside a running event loop; ``on_exit`` and ``on_death`` are called from it, ``on_death`` once.
     Invariant: ``_waiting`` holds every request without its answer; empty once ``closed``.
     """
 
     def __init__(
-        self, connection: socket.socket, *, on_exit: Callable[[Message], None], on_death: Callable[[], None]
+        self,
+        connection: socket.socket,
+        *,
+        pid: int,
+        on_exit: Callable[[Message], None],
+        on_death: Callable[[], None],
     ) -> None:
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-        self.pid: int = _PEER.unpack(credentials)[0]
+        self.pid = pid
         self.closed = False
         self._connection = connection
         self._on_exit = on_exit
