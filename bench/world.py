@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["enter", "hide_unified", "remove_cgroups"]
+__all__ = ["INSIDE", "enter", "hide_unified", "remove_cgroups"]
 
-_INSIDE = "NSRUN_BENCH_WORLD"
+INSIDE = "NSRUN_BENCH_WORLD"
 
 
 def enter() -> None:
@@ -17,8 +17,8 @@ def enter() -> None:
 
     The cgroup v2 hierarchy of a hybrid host is unmounted in this mount namespace: some peers refuse hybrid hosts.
     """
-    if _INSIDE not in os.environ:
-        os.environ[_INSIDE] = "1"
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = "1"
         unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation"]
         reaper = ["private", "sh", "-c", '"$@"; exit $?', "reaper"]
         os.execvp("unshare", [*unshare, *reaper, sys.executable, "-m", "bench", *sys.argv[1:]])

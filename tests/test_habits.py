@@ -83,7 +83,7 @@ def test_each_layer_imports_only_those_below_it() -> None:
     wrong = []
     for path in MODULES:
         own = layer(module_name(path))
-        if not own:
+        if own not in BELOW:
             continue
         for line, name in imports(parse(path)):
             if name.startswith("nsrun.") and name != "nsrun.__version__":
@@ -126,7 +126,8 @@ def test_functions_are_short() -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name != "__main__.py"], ids=module_name)
-def test_public_names_are_listed_and_sorted(path: Path) -> None:
+def test_public_names_are_listed(path: Path) -> None:
+    """ruff (RUF022) keeps the lists sorted."""
     tree = parse(path)
     body = [n for n in tree.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     if not body:
@@ -143,7 +144,6 @@ def test_public_names_are_listed_and_sorted(path: Path) -> None:
         None,
     )
     assert listed is not None, f"{path.relative_to(REPO)} has no __all__"
-    assert listed == sorted(listed)
 
 
 def test_no_module_keeps_state() -> None:
