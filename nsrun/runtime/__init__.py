@@ -1,1 +1,1 @@
-"""Sandboxes and containers: OCI configuration, launch plan, the shim's client, cgroups, seccomp, and the engine over them."""
+"""Sandboxes and containers: OCI configuration, launch plan, the shim's client, cgroups, seccomp, and the engine."""

@@ -46,7 +46,7 @@ def to_exit(record: ExitRecord, *, oom_killed: bool) -> Exit:
     number = os.WTERMSIG(record.wait_status) if os.WIFSIGNALED(record.wait_status) else 0
     code = 128 + number if number else os.WEXITSTATUS(record.wait_status)
     reason = ExitReason.COMPLETED if code == 0 else ExitReason.ERROR
-    message = f"{record.dropped} records could not be written to the log" if record.dropped else ""
+    message = f"{record.dropped} records of the log are lost" if record.dropped else ""
     return Exit(
         code=code,
         reason=ExitReason.OOM_KILLED if oom_killed else reason,

@@ -34,7 +34,7 @@ def test_exits() -> None:
     assert (killed.code, killed.signal, killed.reason) == (137, 9, ExitReason.ERROR)
     assert to_exit(record(signal.SIGSEGV | 0x80), oom_killed=False).code == 139
     assert to_exit(record(0), oom_killed=True).reason is ExitReason.OOM_KILLED
-    assert to_exit(record(0, dropped=2), oom_killed=False).message == "2 records could not be written to the log"
+    assert to_exit(record(0, dropped=2), oom_killed=False).message == "2 records of the log are lost"
 
 
 def test_lost() -> None:
