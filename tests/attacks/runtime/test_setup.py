@@ -204,6 +204,18 @@ async def test_the_kernels_settings_are_out_of_reach(world: World) -> None:
     assert Path("/proc/sys/kernel/core_pattern").read_text() == before
 
 
+async def test_what_shows_the_kernel_is_read_only(world: World) -> None:
+    """Each mount by its own attribute, so that none depends on another that covers it."""
+    _, output = await world.run("cat /proc/self/mountinfo")
+    seen = 0
+    for line in output.splitlines():
+        fields, kind = line.split(), line.partition(" - ")[2].split()[0]
+        if kind in ("sysfs", "cgroup", "cgroup2") or (kind == "proc" and fields[3] != "/"):
+            seen += 1
+            assert "ro" in fields[5].split(","), line
+    assert seen >= 4
+
+
 async def test_even_with_every_capability_the_cgroup_view_ends_at_its_own(world: World) -> None:
     context = SecurityContext(capabilities_add=("ALL",))
     _, output = await world.run("cat /proc/self/cgroup; ls /proc/1/cgroup", security_context=context)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nsrun.support import removal
+from nsrun.support.fds import Fd
 from nsrun.support.removal import remove_tree
 
 
@@ -46,6 +48,18 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     remove_tree(tree)
     assert (victim / "kept").is_dir()
     assert not tree.exists()
+
+
+def test_a_directory_that_became_a_link_is_not_entered(tmp_path: Path) -> None:
+    """It was a directory when it was listed; whoever still writes there put a link in its place."""
+    victim, tree = tmp_path / "victim", tmp_path / "tree"
+    (victim / "kept").mkdir(parents=True)
+    tree.mkdir()
+    (tree / "name").symlink_to(victim)
+    with Fd.open(tree, os.O_RDONLY) as top:
+        removal._remove_directory(top, "name", top, mount=removal._mount_id(top), depth=0)
+    assert (victim / "kept").is_dir()
+    assert list(tree.iterdir()) == []
 
 
 def test_deeper_than_descriptors_reach(tmp_path: Path) -> None:
