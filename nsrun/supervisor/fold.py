@@ -275,10 +275,18 @@ def _with_run(container: ContainerFacts, run: Run) -> ContainerFacts:
     return replace(container, run=run, attempt=run.id.attempt, previous=previous, expired=expired)
 
 
-def refused(facts: PodFacts, name: str, problem: Waiting, now: float, schedule: Schedule) -> PodFacts:
-    """The container cannot be created now; nothing ran."""
+def refused(facts: PodFacts, name: str, problem: Waiting, now: float, settings: BackoffSettings) -> PodFacts:
+    """The container cannot be created now; nothing ran.
+
+    Unless its end was told: then a start that was cut off had started it, and asking again came too late.
+    """
 
     def change(container: ContainerFacts) -> ContainerFacts:
+        early = container.early_exits.get(container.attempt)
+        if early is not None:
+            unseen = _with_run(container, _unseen_run(facts, container, started_at=early.started_at))
+            return _ended(facts, replace(unseen, image=None, early_exits={}), early, settings)
+        schedule = settings.step
         starts = container.starts.failed(now, schedule)
         state = container_after(container.state, ContainerEvent.REFUSED)
         return replace(
@@ -291,18 +299,24 @@ def refused(facts: PodFacts, name: str, problem: Waiting, now: float, schedule: 
 def never_ran(facts: PodFacts, name: str, message: str, now: float, settings: BackoffSettings) -> PodFacts:
     """The process could not become the container's program: a run that ended at once, with 128 and ``StartError``, as
     containerd has it."""
-    container = facts.container(name)
-    assert container is not None
     exit = Exit(code=128, reason=ExitReason.START_ERROR, started_at=0.0, finished_at=now, message=message)
-    run = Run(
-        id=ContainerId(uid=facts.uid, name=name, attempt=container.attempt),
+
+    def change(container: ContainerFacts) -> ContainerFacts:
+        unseen = _with_run(container, _unseen_run(facts, container, started_at=0.0))
+        return _ended(facts, replace(unseen, image=None, early_exits={}), exit, settings)
+
+    return _changed(facts, name, change)
+
+
+def _unseen_run(facts: PodFacts, container: ContainerFacts, *, started_at: float) -> Run:
+    """A run of which only the end is known."""
+    return Run(
+        id=ContainerId(uid=facts.uid, name=container.name, attempt=container.attempt),
         hash="",
         image_reference=container.image.reference if container.image is not None else "",
         image_digest=container.image.digest if container.image is not None else "",
-        started_at=0.0,
+        started_at=started_at,
     )
-    facts = _changed(facts, name, lambda c: replace(_with_run(c, run), image=None, early_exits={}))
-    return _changed(facts, name, lambda c: _ended(facts, c, exit, settings))
 
 
 def exited(facts: PodFacts, id: ContainerId, exit: Exit, settings: BackoffSettings) -> PodFacts:

@@ -125,7 +125,7 @@ class Runtime(Protocol):
         """Rootfs, OCI config, launch plan, process; returns after the exec. Raises RuntimeFailure.
 
         A failed start leaves nothing behind, but its attempt number counts as used. Asked for again, a run that was
-        started is not started twice: it is returned as it is, also when it has ended."""
+        started is not started twice: it is returned while it runs."""
         ...
 
     async def signal(self, id: ContainerId, signal: int) -> None:

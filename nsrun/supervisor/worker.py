@@ -369,7 +369,7 @@ class Worker:
             self._say_crash_loop(name)
         else:
             problem = Waiting(reason=error.reason, message=message)
-            self._know(fold.refused(self.facts, name, problem, self._now(), self._with.backoffs.step))
+            self._know(fold.refused(self.facts, name, problem, self._now(), self._with.backoffs))
 
     def _lose_sandbox(self, message: str) -> None:
         self._know(fold.sandbox_lost(self.facts, message, self._now(), self._with.backoffs))

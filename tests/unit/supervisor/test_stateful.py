@@ -1,0 +1,204 @@
+"""Random manifests, exits, failures, deaths, in any order; in the end the machine is what the manifests say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from nsrun.errors import ImageError, NetworkError, RuntimeFailure, VolumeError
+from nsrun.model.pod import Pod, RestartPolicy
+from nsrun.model.status import Phase, Running, Terminated
+from tests.contracts.fakes import FakeRun
+from tests.unit.supervisor.world import Daemon, World, container, pod
+
+SCRIPTS = ("", "exit 0", "exit 3", "sleep 7; exit 0", "sleep 40; exit 9", "trap '' TERM; sleep 9999", "/nonexistent")
+POINTS = {
+    "attach": NetworkError("cannot attach"),
+    "attached": NetworkError("cannot attach"),
+    "detach": NetworkError("cannot detach"),
+    "prepare volume": VolumeError("cannot prepare"),
+    "remove volumes": VolumeError("cannot remove"),
+    "sandbox document": RuntimeFailure("cannot start"),
+    "sandbox started": RuntimeFailure("cannot start"),
+    "start container a": RuntimeFailure("cannot start", reason="CreateContainerError"),
+    "container rootfs": RuntimeFailure("cannot start", reason="CreateContainerError"),
+    "remove container": RuntimeFailure("cannot remove"),
+    "remove sandbox": RuntimeFailure("cannot remove"),
+    "signal": RuntimeFailure("cannot signal"),
+    "kill": RuntimeFailure("cannot kill"),
+    "ensure busybox": ImageError("cannot pull"),
+    "next attempt": ValueError("a bug"),
+    "network owners": NetworkError("cannot list"),
+}
+
+
+@st.composite
+def pods(draw: st.DrawFn) -> Pod:
+    name = draw(st.sampled_from(["p", "q"]))
+    scripts = draw(st.lists(st.sampled_from(SCRIPTS), min_size=1, max_size=2))
+    policy, grace = draw(st.sampled_from(list(RestartPolicy))), draw(st.sampled_from([0, 1, 30]))
+    containers = [container(c, script, volumes=["v"]) for c, script in zip("ab", scripts, strict=False)]
+    made = pod(name, *containers, policy=policy, grace=grace, volumes=["v"])
+    uid = f"{name}-{policy}-{grace}-{'-'.join(str(SCRIPTS.index(script)) for script in scripts)}"
+    return pod(name, *made.spec.containers, uid=uid, policy=policy, grace=grace, volumes=["v"])
+
+
+class Machinery(RuleBasedStateMachine):
+    """A world, a supervisor over it or none, and everything that can befall them."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.runner = asyncio.Runner()
+        self.wanted: dict[str, Pod] = {}
+        self.daemon: Daemon | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.within(self.make_world())
+        self.start(0)
+
+    def within(self, work: Coroutine[Any, Any, None]) -> None:
+        self.runner.run(work)
+
+    async def make_world(self) -> None:
+        self.world = World()
+        self.world.manifests.say()
+
+    # --- what befalls
+
+    @rule(wanted=st.lists(pods(), max_size=3))
+    def manifests_change(self, wanted: list[Pod]) -> None:
+        self.wanted = {one.metadata.name: one for one in wanted}
+
+        async def say() -> None:
+            self.world.manifests.say(*self.wanted.values())
+            await self.world.clock.settle()
+
+        self.within(say())
+
+    @rule(seconds=st.sampled_from([0.5, 2, 9, 31, 400]))
+    def time_passes(self, seconds: float) -> None:
+        self.within(self.world.clock.advance(seconds))
+
+    @precondition(lambda self: bool(self.world.machine.live()))
+    @rule(data=st.data(), code=st.sampled_from([0, 1, 137]))
+    def a_container_ends(self, data: st.DataObject, code: int) -> None:
+        run = data.draw(st.sampled_from(sorted(self.world.machine.live(), key=lambda r: r.pid)))
+
+        async def end(run: FakeRun) -> None:
+            self.world.machine.end(run, code=code)
+            await self.world.clock.settle()
+
+        self.within(end(run))
+
+    @precondition(lambda self: any(one.sandbox for one in self.world.machine.pods.values()))
+    @rule(data=st.data())
+    def a_shim_dies(self, data: st.DataObject) -> None:
+        living = sorted(uid for uid, one in self.world.machine.pods.items() if one.sandbox)
+        uid = data.draw(st.sampled_from(living))
+
+        async def die() -> None:
+            self.world.machine.kill_shim(uid)
+            await self.world.clock.settle()
+
+        self.within(die())
+
+    @rule(point=st.sampled_from(sorted(POINTS)), times=st.integers(1, 3))
+    def a_step_will_fail(self, point: str, times: int) -> None:
+        self.world.machine.failures[point] = [POINTS[point]] * times
+
+    @rule(seconds=st.sampled_from([0, 5]))
+    def the_registry_is_slow(self, seconds: float) -> None:
+        self.world.machine.pull_seconds = seconds
+
+    @precondition(lambda self: self.daemon is not None)
+    @rule()
+    def the_supervisor_is_killed(self) -> None:
+        self.kill()
+
+    @rule(ends_at=st.integers(0, 60))
+    def another_supervisor_starts(self, ends_at: int) -> None:
+        self.kill()
+        self.start(ends_at)
+
+    @rule()
+    def the_machine_reboots(self) -> None:
+        self.kill()
+        self.world.machine.reboot()
+        self.start(0)
+
+    def kill(self) -> None:
+        if self.daemon is None or self.task is None:
+            return
+        daemon, task = self.daemon, self.task
+
+        async def kill() -> None:
+            daemon.life.over.set()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+        self.within(kill())
+        self.daemon = self.task = None
+
+    def start(self, ends_at: int) -> None:
+        async def start() -> None:
+            self.daemon = Daemon(self.world, ends_at=ends_at)
+            self.task = asyncio.get_running_loop().create_task(self.daemon.run())
+            await self.world.clock.settle()
+
+        self.within(start())
+
+    # --- what holds
+
+    @invariant()
+    def nothing_is_doubled_or_lost(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.machine.violations == []
+            assert self.task is None or not self.task.done()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "runner"):
+            return
+        self.kill()
+        self.world.machine.failures.clear()
+        self.start(0)
+        self.within(self.world.clock.advance(3000))
+        assert self.daemon is not None
+        self.nothing_is_doubled_or_lost()
+        self.check_convergence(self.daemon)
+        self.within(self.take_down(self.daemon))
+        assert self.world.machine.owners() == set()
+        assert self.world.machine.live() == []
+        self.runner.close()
+
+    async def take_down(self, daemon: Daemon) -> None:
+        async with asyncio.TaskGroup() as group:
+            down = group.create_task(daemon.supervisor.down())
+            await self.world.clock.advance(100)
+            assert down.done()
+        assert daemon.ended
+
+    def check_convergence(self, daemon: Daemon) -> None:
+        assert self.world.machine.owners() == {one.uid for one in self.wanted.values()}
+        assert {shown.uid for shown, _ in daemon.board.pods()} == self.world.machine.owners()
+        for wanted in self.wanted.values():
+            phase = daemon.status(wanted).phase
+            for status in daemon.status(wanted).container_statuses:
+                run = self.world.machine.run_of(wanted, status.name)
+                assert (run is not None) == isinstance(status.state, Running)
+                if wanted.spec.restart_policy is RestartPolicy.NEVER:
+                    assert isinstance(status.state, Running | Terminated)
+            if wanted.spec.restart_policy is RestartPolicy.ALWAYS:
+                assert phase is Phase.RUNNING
+            records = [id.name for id in self.world.machine.runs(wanted.uid)]
+            assert all(records.count(name) <= 2 for name in records), "one that runs or ended, and one before it"
+
+
+TestMachinery = Machinery.TestCase
+TestMachinery.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
