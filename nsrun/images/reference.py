@@ -52,10 +52,6 @@ class Reference:
         """What a registry is asked for: the tag or the digest."""
         return self.digest or self.tag
 
-    def with_digest(self, digest: str) -> Reference:
-        """The same repository, by digest."""
-        return Reference(host=self.host, path=self.path, digest=digest)
-
     def __str__(self) -> str:
         return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
 

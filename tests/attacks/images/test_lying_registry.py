@@ -321,9 +321,14 @@ async def test_a_manifest_without_end(lying: LyingRegistry, pull: Pull) -> None:
         await pull()
 
 
-async def test_an_index_that_announces_another_kind(lying: LyingRegistry, pull: Pull) -> None:
+@pytest.mark.parametrize(
+    "lie", [{"mediaType": "application/vnd.docker.distribution.manifest.v2+json"}, {"size": 1 << 20}]
+)
+async def test_an_index_that_announces_another_manifest(
+    lying: LyingRegistry, pull: Pull, lie: dict[str, object]
+) -> None:
     parts = served(lying)
-    entry = {**parts.manifest.descriptor, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}
+    entry = {**parts.manifest.descriptor, **lie}
     index = {"schemaVersion": 2, "manifests": [{**entry, "platform": {"os": "linux", "architecture": "amd64"}}]}
     lying.serve_document("a/b/manifests/1", json.dumps(index).encode(), f"{OCI}index.v1+json")
     with pytest.raises(ImageError, match="its index announces"):

@@ -50,6 +50,7 @@ insecure = true
 
 [[registry]]
 location = "registry.com"
+insecure = true
 
 [[registry]]
 prefix = "*.wild.example"
@@ -87,7 +88,7 @@ insecure = true
         ),
         ("example.com/foobar", ["example.com/foobar"]),
         ("example.com:5000/foo/image", ["example.com:5000/foo/image"]),
-        ("registry.com/x", ["registry.com/x"]),
+        ("registry.com/x", ["registry.com/x insecure"]),
         ("registry.com:1/x", ["registry.com:1/x"]),
         ("a.wild.example/x", ["a.wild.example/x insecure"]),
         ("a.b.wild.example/x", ["a.b.wild.example/x insecure"]),
