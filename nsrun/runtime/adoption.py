@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from nsrun.errors import RuntimeFailure
 from nsrun.model.running import AdoptedContainer, AdoptedPod, ContainerId, Exit, RunningContainer, SandboxInfo
 from nsrun.runtime.cgroups import Cgroups
-from nsrun.runtime.exits import ExitRecord, lost_exit, to_exit
+from nsrun.runtime.endings import Endings
 from nsrun.runtime.rundir import SANDBOX_ID, RunDirectory, RunState, container_key, parse_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of
-from nsrun.support.clock import Clock
 from nsrun.support.layout import Layout
 from nsrun.support.native import Message, abi
 
@@ -35,11 +34,11 @@ class Found:
 class Adoption:
     """Adopts pods, one at a time."""
 
-    def __init__(self, *, layout: Layout, run_directory: RunDirectory, cgroups: Cgroups, clock: Clock) -> None:
+    def __init__(self, *, layout: Layout, run_directory: RunDirectory, cgroups: Cgroups, endings: Endings) -> None:
         self._layout = layout
         self._run = run_directory
         self._cgroups = cgroups
-        self._clock = clock
+        self._endings = endings
 
     async def adopt(self, uid: str, tell: Callable[[Ended | Gone], None]) -> Found:
         """Connects to the pod's shim, or clears the pod away. Ends from now on go to ``tell``."""
@@ -47,12 +46,11 @@ class Adoption:
         if make is not None:
             sandbox = make()
             try:
-                entries = {entry.id: entry for entry in await sandbox.shim.entries()}
-            except RuntimeFailure:
-                entries = {}
-            pause = entries.get(SANDBOX_ID)
-            if pause is not None and pause.state == abi.NS_STATE_RUNNING:
-                return await self._living(sandbox, pause, entries)
+                found = await self._living(sandbox)
+            except RuntimeFailure:  # it died under our hands
+                found = None
+            if found is not None:
+                return found
             await sandbox.shut_down()
         return await asyncio.to_thread(self._lost, uid)
 
@@ -62,8 +60,13 @@ class Adoption:
         except OSError:
             return None
 
-    async def _living(self, sandbox: Sandbox, pause: Message, entries: Mapping[str, Message]) -> Found:
+    async def _living(self, sandbox: Sandbox) -> Found | None:
+        """None without a pause process. Raises RuntimeFailure."""
         uid = sandbox.uid
+        entries = {entry.id: entry for entry in await sandbox.shim.entries()}
+        pause = entries.get(SANDBOX_ID)
+        if pause is None or pause.state != abi.NS_STATE_RUNNING:
+            return None
         sandbox.info = SandboxInfo(
             uid=uid, shim_pid=sandbox.shim.pid, pause_pid=pause.pid, started_at=pause.started_ns / 1e9
         )
@@ -93,35 +96,16 @@ class Adoption:
         for key, entry in entries.items():
             id = parse_key(uid, key)
             if id is not None and entry.state == abi.NS_STATE_EXITED:
-                exits[id] = self._exit(id, record_of(entry))
+                exits[id] = self._endings.of_record(id, record_of(entry))
         return self._run.document(uid), states, exits
 
     def _lost(self, uid: str) -> Found:
-        self._quietly(self._cgroups.kill_pod, uid)
-        records = self._run.records(uid)
         states = dict(self._run.containers(uid))
-        containers = []
-        for id, state in states.items():
-            record = records.get(container_key(id))
-            if record is not None:
-                end = self._exit(id, record)
-            else:
-                end = lost_exit(started_at=state.created, now=self._clock.now())
-            containers.append(self._container(id, record.pid if record else 0, end.started_at, state, end))
-        # A process that is born into a cgroup which was killed once is killed too, by kernels around 6.14.
-        self._quietly(self._cgroups.remove_pod, uid)
-        pod = AdoptedPod(uid=uid, document=self._run.document(uid), sandbox=None, containers=tuple(containers))
+        # What resists here will resist when the pod is removed, and be told then.
+        ends, _ = self._endings.of_lost_pod(uid, {id: state.created for id, state in states.items()})
+        containers = tuple(self._container(id, 0, ends[id].started_at, state, ends[id]) for id, state in states.items())
+        pod = AdoptedPod(uid=uid, document=self._run.document(uid), sandbox=None, containers=containers)
         return Found(pod=pod, stop_signals=_stop_signals(states))
-
-    def _quietly(self, function: Callable[[str], None], uid: str) -> None:
-        """What resists here will resist when the pod is removed, and be told then."""
-        try:
-            function(uid)
-        except RuntimeFailure:
-            pass
-
-    def _exit(self, id: ContainerId, record: ExitRecord) -> Exit:
-        return to_exit(record, oom_killed=self._cgroups.oom_killed(id))
 
     def _container(
         self, id: ContainerId, pid: int, started_at: float, state: RunState | None, end: Exit | None

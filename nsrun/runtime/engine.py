@@ -28,13 +28,14 @@ from nsrun.model.running import (
 )
 from nsrun.runtime.adoption import Adoption, Found
 from nsrun.runtime.cgroups import Cgroups
-from nsrun.runtime.exits import lost_exit, to_exit
+from nsrun.runtime.endings import Endings
 from nsrun.runtime.machine import read_machine
 from nsrun.runtime.preparation import Launch, Preparation, subject
 from nsrun.runtime.process import boot_id
-from nsrun.runtime.rundir import RunDirectory, container_key
+from nsrun.runtime.rundir import SANDBOX_ID, RunDirectory, container_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
 from nsrun.runtime.seccomp import Seccomp
+from nsrun.runtime.threads import finish_in_thread
 from nsrun.runtime.travel import sealed_program
 from nsrun.support.clock import Clock
 from nsrun.support.fds import Fd
@@ -43,6 +44,7 @@ from nsrun.support.layout import Layout, PodName
 __all__ = ["Engine", "Programs"]
 
 _BIN = Path(__file__).resolve().parent.parent / "_bin"
+_SHIM, _PAUSE = "the pod's shim", "the sandbox's pause process"
 _Value = TypeVar("_Value")
 
 
@@ -83,7 +85,8 @@ class Engine:
             machine=read_machine(facts),
             pause=self._programs.pause,
         )
-        self._adoption = Adoption(layout=layout, run_directory=self._run, cgroups=cgroups, clock=clock)
+        self._endings = Endings(run_directory=self._run, cgroups=cgroups, clock=clock)
+        self._adoption = Adoption(layout=layout, run_directory=self._run, cgroups=cgroups, endings=self._endings)
         self._shim: Fd | None = None
         self._sandboxes: dict[str, Sandbox] = {}
         self._stop_signals: dict[ContainerId, int] = {}
@@ -110,9 +113,14 @@ class Engine:
     async def start_sandbox(self, pod: Pod, attachment: Attachment, document: Mapping[str, object]) -> SandboxInfo:
         """See the port."""
         sandbox = self._sandboxes.get(pod.uid)
-        if sandbox is not None and sandbox.info is not None:
-            return sandbox.info
-        launch = await asyncio.to_thread(self._preparation.sandbox, pod, attachment, document)
+        if sandbox is not None and sandbox.broken:
+            await self.remove_sandbox(None, pod.uid)
+            sandbox = None
+        if sandbox is not None:
+            await sandbox.settled(SANDBOX_ID)
+            if sandbox.info is not None:
+                return sandbox.info
+        launch = await finish_in_thread(self._preparation.sandbox, pod, attachment, document, undo=Launch.close)
         try:
             if sandbox is None:
                 sandbox = await self._open_sandbox(pod)
@@ -122,7 +130,7 @@ class Engine:
 
     async def _open_sandbox(self, pod: Pod) -> Sandbox:
         """Starts the shim, or finds the one that an earlier, cancelled call started."""
-        make = await asyncio.to_thread(self._connect_or_spawn, pod.uid, str(pod.name))
+        make = await finish_in_thread(self._connect_or_spawn, pod.uid, str(pod.name))
         sandbox = make()
         self._sandboxes[pod.uid] = sandbox
         await sandbox.subscribe()
@@ -183,10 +191,15 @@ class Engine:
         sandbox = self._sandboxes.get(request.id.uid)
         if sandbox is None or sandbox.info is None or sandbox.broken:
             raise RuntimeFailure(f"cannot start {what}: the pod's sandbox does not run")
+        await sandbox.settled(container_key(request.id))
         if request.id in sandbox.running:
             return sandbox.running[request.id]
-        launch = await asyncio.to_thread(
-            self._preparation.container, request, pause_pid=sandbox.info.pause_pid, now=self._clock.now()
+        launch = await finish_in_thread(
+            self._preparation.container,
+            request,
+            sandbox.info.pause_pid,
+            self._clock.now(),
+            undo=lambda launch: self._drop(request, launch),
         )
         try:
             return await self._start(sandbox, request, launch)
@@ -195,13 +208,17 @@ class Engine:
 
     async def _start(self, sandbox: Sandbox, request: ContainerRequest, launch: Launch) -> RunningContainer:
         id = request.id
+        self._stop_signals[id] = self._preparation.stop_signal(request)
         try:
             container = await sandbox.start_container(id, launch, subject(request), self._run.hash(id))
         except RuntimeFailure:
-            await asyncio.to_thread(self._preparation.discard, request)
+            await finish_in_thread(self._preparation.discard, request)
             raise
-        self._stop_signals[id] = self._preparation.stop_signal(request)
         return container
+
+    def _drop(self, request: ContainerRequest, launch: Launch) -> None:
+        launch.close()
+        self._preparation.discard(request)
 
     async def signal(self, id: ContainerId, signal: int) -> None:
         """See the port."""
@@ -246,29 +263,16 @@ class Engine:
                 yield told
 
     def _told(self, end: Ended) -> ContainerExit:
-        return ContainerExit(
-            id=end.id, exit=to_exit(record_of(end.message), oom_killed=self._cgroups.oom_killed(end.id))
-        )
+        return ContainerExit(id=end.id, exit=self._endings.of_record(end.id, record_of(end.message)))
 
     def _lost(self, gone: Gone) -> list[ContainerExit | SandboxExit]:
-        """The ends of a pod whose shim is gone: what is left of it is killed; a record tells how a container ended, or
-        nobody does."""
-        what = "the pod's shim" if gone.shim else "the sandbox's pause process"
-        message = f"{what} ended, which nobody asked for"
-        if gone.shim:
-            try:
-                self._cgroups.kill_pod(gone.uid)
-            except RuntimeFailure as error:
-                message = f"{message}; {error.message}"
-        records = self._run.records(gone.uid) if gone.running else {}
+        message = f"{_SHIM if gone.shim else _PAUSE} ended, which nobody asked for"
         ends: list[ContainerExit | SandboxExit] = []
-        for container in gone.running:
-            record = records.get(container_key(container.id))
-            if record is not None:
-                end = to_exit(record, oom_killed=self._cgroups.oom_killed(container.id))
-            else:
-                end = lost_exit(started_at=container.started_at, now=self._clock.now())
-            ends.append(ContainerExit(id=container.id, exit=end))
+        if gone.shim:
+            started = {container.id: container.started_at for container in gone.running}
+            exits, complaint = self._endings.of_lost_pod(gone.uid, started)
+            ends += [ContainerExit(id=id, exit=exit) for id, exit in exits.items()]
+            message += f"; {complaint}" if complaint else ""
         if gone.first:
             ends.append(SandboxExit(uid=gone.uid, message=message))
         return ends
@@ -277,7 +281,7 @@ class Engine:
 
     async def _blocking(self, function: Callable[..., _Value], *arguments: object) -> _Value:
         try:
-            return await asyncio.to_thread(function, *arguments)
+            return await finish_in_thread(function, *arguments)
         except OSError as error:
             place = f' "{error.filename}"' if error.filename else ""
             raise RuntimeFailure(f"cannot use{place or ' a file'}: {describe_errno(error.errno or 0)}") from error

@@ -144,7 +144,7 @@ class Preparation:
 
     # --- container
 
-    def container(self, request: ContainerRequest, *, pause_pid: int, now: float) -> Launch:
+    def container(self, request: ContainerRequest, pause_pid: int, now: float) -> Launch:
         """Raises RuntimeFailure; nothing is left then but the trace of the attempt."""
         try:
             with self._cgroups.create_container(request.pod, request.id, request.container) as cgroup:

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from nsrun.errors import RuntimeFailure, describe_errno
@@ -48,9 +49,9 @@ class Gone:
 
 @dataclass(slots=True, kw_only=True)
 class Sandbox:
-    """``running``: every container that was started and whose end was not told yet. ``ended``: told ends, so that none
-    is told twice. ``process``: the shim's pidfd. ``info`` None until its pause process runs, and ``broken`` once that
-    ended. ``closing``: it is being removed, and its end is no news."""
+    """``running``: every container that was started and whose end was not told yet. ``launching``: launches without an
+    answer. ``ended``: told ends, so that none is told twice. ``process``: the shim's pidfd. ``info`` None until its
+    pause process runs, and ``broken`` once that ended. ``closing``: it is being removed, and its end is no news."""
 
     uid: str
     shim: Shim
@@ -58,13 +59,20 @@ class Sandbox:
     info: SandboxInfo | None = None
     running: dict[ContainerId, RunningContainer] = field(default_factory=dict)
     ended: set[ContainerId] = field(default_factory=set)
+    launching: dict[str, asyncio.Future[Message]] = field(default_factory=dict)
     broken: bool = False
     closing: bool = False
     died: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start_pause(self, launch: Launch, pod: str) -> SandboxInfo:
         """Raises RuntimeFailure."""
-        message = await self._launch(SANDBOX_ID, launch, f'sandbox of pod "{pod}"', abi.NS_LAUNCH_SANDBOX)
+        what = f'sandbox of pod "{pod}"'
+        started = partial(self._pause_started, launch)
+        await self._launch(SANDBOX_ID, launch, what, abi.NS_LAUNCH_SANDBOX, started)
+        assert self.info is not None
+        return self.info
+
+    def _pause_started(self, launch: Launch, message: Message) -> None:
         self.info = SandboxInfo(
             uid=self.uid,
             shim_pid=self.shim.pid,
@@ -72,21 +80,31 @@ class Sandbox:
             started_at=message.started_ns / 1e9,
             warnings=launch.warnings + launch.told(message),
         )
-        return self.info
 
     async def start_container(self, id: ContainerId, launch: Launch, what: str, hash: str) -> RunningContainer:
         """Returns after the exec. Raises RuntimeFailure."""
-        message = await self._launch(container_key(id), launch, what, 0)
-        container = RunningContainer(
+        started = partial(self._container_started, id, launch, hash)
+        message = await self._launch(container_key(id), launch, what, 0, started)
+        return self._container(id, launch, hash, message)
+
+    def _container_started(self, id: ContainerId, launch: Launch, hash: str, message: Message) -> None:
+        if id not in self.ended:
+            self.running[id] = self._container(id, launch, hash, message)
+
+    def _container(self, id: ContainerId, launch: Launch, hash: str, message: Message) -> RunningContainer:
+        return RunningContainer(
             id=id,
             hash=hash,
             pid=message.pid,
             started_at=message.started_ns / 1e9,
             warnings=launch.warnings + launch.told(message),
         )
-        if id not in self.ended:
-            self.running[id] = container
-        return container
+
+    async def settled(self, key: str) -> None:
+        """Waits for a launch that an earlier, cancelled call began."""
+        answer = self.launching.get(key)
+        if answer is not None:
+            await asyncio.wait((answer,))
 
     async def subscribe(self) -> None:
         """From now on every end is told; first those that the shim still remembers. Raises RuntimeFailure."""
@@ -118,16 +136,27 @@ class Sandbox:
             send_signal(self.process, signal.SIGKILL)
             self.process.close()
 
-    async def _launch(self, key: str, launch: Launch, what: str, flags: int) -> Message:
+    async def _launch(
+        self, key: str, launch: Launch, what: str, flags: int, started: Callable[[Message], None]
+    ) -> Message:
+        """``started`` is called also when nobody waits any more: what runs is known."""
         log = launch.log[1] if launch.log is not None else ""
         if launch.log is None:
             flags |= abi.NS_LAUNCH_NO_LOG
-        message = await self.shim.request(abi.NS_REQ_LAUNCH, flags=flags, id=key, log=log, fds=launch.numbers())
+        answer = await self.shim.begin(abi.NS_REQ_LAUNCH, flags=flags, id=key, log=log, fds=launch.numbers())
+        self.launching[key] = answer
+        answer.add_done_callback(partial(self._answered, key, started))
+        message = await asyncio.shield(answer)
         if message.kind == abi.NS_MSG_DONE:
             return message
         if message.failure is None:
             raise RuntimeFailure(f"cannot start {what}: the shim does not say why")
         raise explain_failure(what, launch.plan, message.failure)
+
+    def _answered(self, key: str, started: Callable[[Message], None], answer: asyncio.Future[Message]) -> None:
+        self.launching.pop(key, None)
+        if not answer.cancelled() and answer.exception() is None and answer.result().kind == abi.NS_MSG_DONE:
+            started(answer.result())
 
 
 def open_sandbox(uid: str, run_dir: Path, tell: Callable[[Ended | Gone], None]) -> Callable[[], Sandbox] | None:

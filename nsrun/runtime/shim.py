@@ -72,16 +72,24 @@ class Shim:
     ) -> Message:
         """Sends a request with descriptors (which stay the caller's) and returns its answer, NS_MSG_DONE or
         NS_MSG_FAILED. Raises RuntimeFailure when the shim is gone, or goes before it answers."""
+        return await (await self.begin(kind, flags=flags, value=value, id=id, log=log, fds=fds))
+
+    async def begin(
+        self, kind: int, *, flags: int = 0, value: int = 0, id: str = "", log: str = "", fds: Sequence[int] = ()
+    ) -> asyncio.Future[Message]:
+        """The same, but returns as soon as it is sent: the answer comes even if nobody waits for it."""
         self._check_open()
         self._serial += 1
         serial = self._serial
         answer: asyncio.Future[Message] = self._loop.create_future()
         self._waiting[serial] = answer
+        answer.add_done_callback(lambda _: self._waiting.pop(serial, None))
         try:
             await self._send(native.pack_request(kind, serial, flags=flags, value=value, id=id, log=log), fds)
-            return await answer
-        finally:
-            self._waiting.pop(serial, None)
+        except BaseException:
+            answer.cancel()
+            raise
+        return answer
 
     async def entries(self) -> list[Message]:
         """Everything the shim knows, running and ended. Raises RuntimeFailure."""
@@ -101,7 +109,7 @@ class Shim:
         self._loop.remove_reader(self._connection.fileno())
         self._loop.remove_writer(self._connection.fileno())
         self._connection.close()
-        for answer in self._waiting.values():
+        for answer in list(self._waiting.values()):
             if not answer.done():
                 answer.set_exception(_gone())
         for _, _, sent in self._outgoing:

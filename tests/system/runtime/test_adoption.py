@@ -143,7 +143,7 @@ async def test_a_container_that_was_prepared_but_not_launched_is_cleared(world: 
     one = pod(shell("main", "exit 3"))
     sandbox = await world.start_sandbox(one)
     request = world.request(one, "main")
-    world.engine._preparation.container(request, pause_pid=sandbox.pause_pid, now=1.0).close()
+    world.engine._preparation.container(request, sandbox.pause_pid, 1.0).close()
     (found,) = await world.restart()
     assert found.containers == ()
     assert not world.layout.container(one.uid, "main", 0).exists()
