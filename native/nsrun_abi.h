@@ -248,6 +248,9 @@ int ns_mount(const char *source, const char *target, const char *type, uint64_t 
 int ns_umount(const char *target, int flags);
 int ns_setns(int fd, int flags);
 int ns_syncfs(int fd);
+
+/* mallopt(3): one arena for all threads, and memory given back early. For a process that lives long and waits. */
+int ns_malloc_frugally(void);
 int ns_unshare(int flags);
 
 /* Is this plan well formed? Fills *failure and returns -EINVAL when it is not. The same function guards the shim. */

@@ -4,6 +4,7 @@
 #include "nsrun_abi.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <unistd.h>
 
 static int result(int value)
@@ -51,6 +52,11 @@ int ns_setns(int fd, int flags)
 int ns_syncfs(int fd)
 {
         return result(syncfs(fd));
+}
+
+int ns_malloc_frugally(void)
+{
+        return mallopt(M_ARENA_MAX, 1) && mallopt(M_TRIM_THRESHOLD, 128 * 1024) ? 0 : -EINVAL;
 }
 
 int ns_unshare(int flags)

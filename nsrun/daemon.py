@@ -33,6 +33,7 @@ from nsrun.sources.directory import DirectorySource
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.ports import Manifests
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
+from nsrun.support import native
 from nsrun.support.clock import SystemClock
 from nsrun.support.layout import Layout
 from nsrun.volumes.service import VolumeService
@@ -151,7 +152,9 @@ def _make_private(directory: Path) -> None:
 
 
 def _be_nsrun() -> None:
-    """The process's name for ``ps``; nothing of another user's may look into its memory, where secrets pass."""
+    """The process's name for ``ps``; nothing of another user's may look into its memory, where secrets pass; and little
+    of that memory: its threads wait most of the time, and need no arenas of their own."""
+    native.malloc_frugally()
     prctl.set_name("nsrun")
     prctl.set_dumpable(False)
 
@@ -194,6 +197,7 @@ async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> 
         port=settings.read_only_port,
         host_names=(settings.node_name,),
     )
+    gc.collect()
     gc.freeze()  # what start-up left will never be garbage: no later collection need look at it
     async with server, asyncio.TaskGroup() as group:
         companions = [parts.network.guard(), _go_down(asked_down, parts.supervisor)]

@@ -27,7 +27,6 @@ __all__ = [
     "CLONE_NEWPID",
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
-    "Failure",
     "MESSAGE_SIZE",
     "MNT_DETACH",
     "MOUNT_ATTR_NOATIME",
@@ -54,7 +53,6 @@ __all__ = [
     "MS_SHARED",
     "MS_SLAVE",
     "MS_STRICTATIME",
-    "Message",
     "OPEN_TREE_CLONE",
     "OP_SIZE",
     "PLAN_HEAD_SIZE",
@@ -65,7 +63,10 @@ __all__ = [
     "RESOLVE_NO_SYMLINKS",
     "RESOLVE_NO_XDEV",
     "UMOUNT_NOFOLLOW",
+    "Failure",
+    "Message",
     "abi",
+    "malloc_frugally",
     "mount",
     "mount_setattr",
     "move_mount",
@@ -206,6 +207,11 @@ def unshare(flags: int) -> None:
 def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int) -> Fd:
     """openat2(2), close-on-exec."""
     return Fd(_checked(_lib.ns_openat2(dir_fd, os.fsencode(path), flags, mode, resolve), path))
+
+
+def malloc_frugally() -> None:
+    """mallopt(3): one malloc arena for all threads of this process, and memory given back early."""
+    _checked(_lib.ns_malloc_frugally(), "malloc")
 
 
 def syncfs(fd: int) -> None:
