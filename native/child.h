@@ -19,7 +19,7 @@ struct ns_child {
         int pause_pidfd;  /* the sandbox, -1 when there is none */
         int root_fd;      /* the rootfs; -1 before NS_OP_ROOT */
         int null_fd;      /* the host's /dev/null, verified; -1 until first needed */
-        int death_signal; /* changes of identity clear it in the kernel: armed again after each */
+        int death_signal; /* a change of ids clears it in the kernel: armed again after it */
         mode_t umask;     /* of the program; while the plan runs it is 0 */
         bool gate_passed;
         uint32_t tolerated;       /* how many failures were */

@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <time.h>
 
-enum { EVENTS = 32, BACKLOG = 16 };
+enum { EVENTS = 32, BACKLOG = 128 };
 
 int64_t ns_now(int clock)
 {

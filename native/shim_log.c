@@ -160,15 +160,15 @@ static void flush(struct batch *batch)
         batch->count = 0;
 }
 
-static void add(struct batch *batch, void *start, size_t length)
+static void add(struct batch *batch, const char *start, size_t length)
 {
-        batch->parts[batch->count++] = (struct iovec){.iov_base = start, .iov_len = length};
+        batch->parts[batch->count++] = (struct iovec){.iov_base = (void *)(uintptr_t)start, .iov_len = length};
 }
 
 /* One record. `content` ends in a newline already when `ended`. */
-static void add_record(struct batch *batch, bool partial, char *content, size_t length, bool ended)
+static void add_record(struct batch *batch, bool partial, const char *content, size_t length, bool ended)
 {
-        static char newline[] = "\n";
+        static const char newline[] = "\n";
         if (batch->count + SPAN_MAX > PARTS)
                 flush(batch);
         add(batch, partial ? batch->partial : batch->full, batch->prefix_length);
@@ -232,7 +232,7 @@ static void finish_stream(struct ns_log *log, unsigned int which)
         struct ns_stream *stream = &log->streams[which];
         struct batch batch;
         if (stream->held_length > 0 || stream->open) {
-                char *content = stream->held_length > 0 ? stream->held : batch.full;
+                const char *content = stream->held_length > 0 ? stream->held : batch.full;
                 begin(&batch, log, which);
                 add_record(&batch, false, content, stream->held_length, false);
                 flush(&batch);

@@ -54,6 +54,7 @@ static void list_entries(struct ns_shim *shim, int client, uint64_t serial)
                         continue;
                 message.kind = NS_MSG_ENTRY;
                 message.serial = serial;
+                message.dropped = shim->entries[i].log.dropped; /* up to now */
                 ns_client_send(shim, client, &message);
         }
 }

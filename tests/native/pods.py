@@ -226,6 +226,10 @@ class Pod:
     def shim_fds(self) -> list[str]:
         return sorted(os.listdir(f"/proc/{self.shim_pid}/fd"), key=int)
 
+    def children(self) -> list[int]:
+        """Of the shim, zombies included."""
+        return [int(pid) for pid in Path(f"/proc/{self.shim_pid}/task/{self.shim_pid}/children").read_text().split()]
+
     # --- ending
 
     def kill_shim(self) -> None:

@@ -38,6 +38,15 @@ def test_linked_system_directory_is_refused(pod: Pod, place: str, kind: str) -> 
     assert failed_with(pod.launch("c.0", pod.finished(plan, "report"))) == (abi.NS_OP_FS, ELOOP)
 
 
+def test_link_on_the_way_to_a_system_directory_is_refused(plain_pod: Pod) -> None:
+    """Also when the directory itself is missing and had to be made first."""
+    (plain_pod.image / "elsewhere").mkdir()
+    (plain_pod.image / "way").symlink_to("/elsewhere")
+    plan = plain_pod.plan("c.0")
+    plan.fs("tmpfs", "/way/dev", real=1)
+    assert failed_with(plain_pod.launch("c.0", plain_pod.finished(plan, "report"))) == (abi.NS_OP_FS, ELOOP)
+
+
 def test_nodes_stay_inside(pod: Pod) -> None:
     """CVE-2026-41579: an image whose directories are links to the host gets its nodes inside its own root."""
     outside = pod.base / "outside"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -187,19 +188,34 @@ def test_cgroup_that_takes_no_process(plain_pod: Pod) -> None:
     assert message.failure == native.Failure(step=abi.NS_STEP_PLACE, errno=9, index=0)
 
 
-def test_gate(pod: Pod) -> None:
-    """The program runs only after its pid was written to every cgroup.procs, whether its plan has a gate or not."""
-    for id, gated in (("c.0", True), ("c.1", False)):
-        procs = pod.base / f"procs-{id}"
-        fd = os.open(procs, os.O_WRONLY | os.O_CREAT)
-        plan = pod.plan(id)
-        plan.procs_fds = [plan.fd(fd)]
-        if gated:
-            plan.add(abi.NS_OP_GATE)
-        started = pod.launch(id, pod.finished(plan, "exit", "0"))
-        os.close(fd)
-        assert procs.read_text() == str(started.pid)
-        pod.client.exit_of(id)
+@pytest.mark.parametrize("gated", [True, False])
+def test_gate(plain_pod: Pod, gated: bool) -> None:
+    """The program runs only after its pid was written to every cgroup.procs, whether its plan has a gate or not. Here
+    the write blocks: it goes to a pipe that is full."""
+    pod = plain_pod
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    size = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            size += os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    plan = pod.plan("c.0")
+    plan.procs_fds = [plan.fd(writer)]
+    if gated:
+        plan.add(abi.NS_OP_GATE)
+    serial = pod.send_launch("c.0", pod.finished(plan, "exit", "0"))
+    eventually(lambda: len(pod.children()) == 1, "the clone")
+    child = pod.children()[0]
+    read_calls = ("0 ", "63 ")  # x86-64, arm64
+    eventually(lambda: Path(f"/proc/{child}/syscall").read_text().startswith(read_calls), "the wait at the gate")
+    while size > 0:
+        size -= len(os.read(reader, min(size, 65536)))
+    assert pod.client.answer(serial).pid == child
+    assert os.read(reader, 100) == str(child).encode()
+    pod.client.exit_of("c.0")
+    os.close(reader)
+    os.close(writer)
 
 
 def test_killed_before_it_could_exec(plain_pod: Pod, cgroup_root: str) -> None:
@@ -281,6 +297,7 @@ def test_client_that_does_not_read(pod: Pod) -> None:
 
 
 def test_more_clients_than_places(plain_pod: Pod) -> None:
+    before = plain_pod.shim_fds()
     extra = [plain_pod.connect() for _ in range(20)]
     for client in extra[:15]:
         assert client.ask(abi.NS_REQ_LIST).kind == abi.NS_MSG_DONE
@@ -288,7 +305,8 @@ def test_more_clients_than_places(plain_pod: Pod) -> None:
         assert client.socket.recv(1) == b""
     for client in extra:
         client.close()
-    assert plain_pod.client.ask(abi.NS_REQ_LIST).kind == abi.NS_MSG_DONE
+    eventually(lambda: plain_pod.shim_fds() == before, "the closing of every connection")
+    assert plain_pod.connect().ask(abi.NS_REQ_LIST).kind == abi.NS_MSG_DONE
 
 
 # --- the shim itself
