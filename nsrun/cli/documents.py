@@ -122,6 +122,17 @@ def render(documents: object, output: str) -> str:
     """``-o json`` and ``-o yaml``."""
     if output == "json":
         return json.dumps(documents, indent=4)
+    return _yaml(documents)
+
+
+def _yaml(documents: object) -> str:
+    """YAML as Kubernetes reads it: its parser takes a bare ``y`` or ``n`` for a boolean, which PyYAML does not know."""
     import yaml
 
-    return yaml.safe_dump(documents, sort_keys=False, default_flow_style=False).rstrip("\n")
+    class Dumper(yaml.SafeDumper):
+        def represent_text(self, text: str) -> yaml.Node:
+            style = '"' if text.lower() in ("y", "n") else None
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, Dumper.represent_text)
+    return yaml.dump(documents, Dumper=Dumper, sort_keys=False, default_flow_style=False).rstrip("\n")

@@ -88,3 +88,4 @@ def test_paths_into_nothing_are_nothing() -> None:
 def test_documents_are_rendered() -> None:
     assert render({"a": [1]}, "json") == '{\n    "a": [\n        1\n    ]\n}'
     assert render({"a": [1]}, "yaml") == "a:\n- 1"
+    assert render(["n", "Y", "no", "yes", "name"], "yaml") == "- \"n\"\n- \"Y\"\n- 'no'\n- 'yes'\n- name"
