@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -298,3 +299,56 @@ async def test_out_of_memory_is_told(world: World) -> None:
     started = await world.start(one)
     end = await world.end(started.id)
     assert (end.code, end.reason) == (137, "OOMKilled")
+
+
+async def test_files_are_mounted_over_links_that_lead_nowhere(world: World) -> None:
+    """Images of whole distributions have /etc/resolv.conf as a link to what a daemon would write."""
+    layer = world.root / "layer"
+    (layer / "etc").mkdir(parents=True)
+    (layer / "etc" / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    (layer / "etc" / "hosts").symlink_to("/nowhere/hosts")
+    one = pod(shell("main", "cat /etc/resolv.conf /etc/hosts"))
+    world.layout.pod(one.uid).mkdir(parents=True)
+    world.layout.etc_hosts(one.uid).write_text("10.0.0.2 web\n")
+    world.layout.resolv_conf(one.uid).write_text("nameserver 10.0.0.1\n")
+    started = await world.start(one, image=world.image(layer))
+    assert (await world.end(started.id)).code == 0
+    assert world.output(one, started.id) == "nameserver 10.0.0.1\n10.0.0.2 web\n"
+
+
+async def test_containers_start_side_by_side(world: World) -> None:
+    """Many at once, over one sandbox and over many."""
+    pods = [pod(*(shell(f"c{n}", f"exit {n}") for n in range(6)), name=f"p{number}") for number in range(4)]
+    async with asyncio.TaskGroup() as tasks:
+        for one in pods:
+            tasks.create_task(world.start_sandbox(one))
+    async with asyncio.TaskGroup() as tasks:
+        for one in pods:
+            for n in range(6):
+                tasks.create_task(world.engine.start_container(world.request(one, f"c{n}")))
+    for one in pods:
+        for n in range(6):
+            assert (await world.end(world.request(one, f"c{n}").id)).code == n
+
+
+async def test_binary_names_and_values_survive(world: World) -> None:
+    one = pod(
+        shell(
+            "main",
+            'printf \'%s\\n\' "$1" "$V"; exit 0',
+            args=("zero", "grün\u00a0✓"),
+            env=(EnvVar(name="V", value='ä\n="$'),),
+        )
+    )
+    started = await world.start(one)
+    assert (await world.end(started.id)).code == 0
+    assert world.output(one, started.id) == 'grün\u00a0✓\nä\n="$\n'
+
+
+async def test_a_busy_pod_can_be_removed(world: World) -> None:
+    """A fork bomb's little sister, and a process that ignores everything."""
+    one = pod(shell("main", "trap '' TERM; while :; do sleep 100 & sleep 0.01; done"))
+    started = await world.start(one)
+    await world.engine.signal(started.id, signal.SIGTERM)
+    await world.engine.remove_sandbox(one.name, one.uid)
+    assert world.cgroups.pids(one.uid) == frozenset()
