@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import gc
 import logging
 import os
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -36,11 +36,14 @@ from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
 from nsrun.support import native
 from nsrun.support.clock import SystemClock
 from nsrun.support.layout import Layout
+from nsrun.support.removal import remove_tree
 from nsrun.volumes.service import VolumeService
 
 __all__ = ["Ending", "run", "take_down", "wait_for_end"]
 
 logger = logging.getLogger(__name__)
+
+_AS_ROOT = "run it as root: sudo nsrun …"
 
 Watcher = Callable[[StatusBoard], Coroutine[None, None, None]]
 
@@ -125,29 +128,58 @@ def wait_for_end(layout: Layout, seconds: float) -> bool:
 
 @contextlib.contextmanager
 def _sole_owner(layout: Layout, *, make: bool = True) -> Iterator[None]:
-    """Holds the run directory's lock. Raises HostError when another nsrun has it."""
+    """Holds the locks of the run directory and of the root. Raises HostError when another nsrun has one of them."""
     if make:
-        for directory in (layout.run_dir, layout.root):
+        for directory, entries in ((layout.run_dir, layout.run_entries), (layout.root, layout.root_entries)):
             _make_private(directory)
-    fd = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HostError(
-                f'cannot run here: another nsrun owns "{layout.run_dir}"',
-                hint="nsrun pods shows what it runs, nsrun down ends it; a second one needs --run-dir and --root",
-            ) from None
+            _check_content(directory, entries)
+    with contextlib.ExitStack() as held:
+        for path in (layout.lock, layout.root):
+            fd = _open_lock(path, make=make and path == layout.lock)
+            held.callback(os.close, fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _owned(path if path == layout.root else layout.run_dir) from None
         yield
-    finally:
-        os.close(fd)
+
+
+def _open_lock(path: Path, *, make: bool) -> int:
+    """Raises HostError, and FileNotFoundError when it is not there and not to be made."""
+    try:
+        if make:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        hint = _AS_ROOT if isinstance(error, PermissionError) else None
+        raise HostError(f'cannot open "{path}": {describe_errno(error.errno or 0)}', hint=hint) from error
+
+
+def _owned(directory: Path) -> HostError:
+    return HostError(
+        f'cannot run here: another nsrun owns "{directory}"',
+        hint="nsrun pods shows what it runs, nsrun down ends it; a second one needs --run-dir, --root, --bridge, "
+        "--pod-cidr, --cgroup-root and --read-only-port of its own",
+    )
+
+
+def _check_content(directory: Path, entries: frozenset[str]) -> None:
+    """What belongs to no pod is removed from these directories, so they must be ours alone."""
+    foreign = sorted(set(os.listdir(directory)) - entries - {"lost+found"})
+    if foreign:
+        raise HostError(
+            f'cannot use "{directory}": "{foreign[0]}" in it is not nsrun\'s',
+            hint="nsrun removes what it finds there and does not know: give it a directory of its own",
+        )
 
 
 def _make_private(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        hint = "run it as root: sudo nsrun …" if isinstance(error, PermissionError) else None
+        hint = _AS_ROOT if isinstance(error, PermissionError) else None
         raise HostError(f'cannot make "{directory}": {describe_errno(error.errno or 0)}', hint=hint) from error
 
 
@@ -216,6 +248,19 @@ async def _go_down(asked: asyncio.Event, supervisor: Supervisor) -> None:
 
 
 def _remove_the_rest(layout: Layout, cgroups: Cgroups) -> None:
-    """What belongs to no single pod and to no bridge: the cgroup, the run directory."""
+    """What belongs to no single pod and to no bridge: the cgroup, the run directory.
+
+    The directory itself may stay: when it is a mount point, or somebody put something there.
+    """
+    try:
+        for name in sorted(layout.run_entries - {layout.lock.name}):
+            remove_tree(layout.run_dir / name)
+        layout.lock.unlink(missing_ok=True)
+    except OSError as error:
+        raise HostError(f'cannot empty "{layout.run_dir}": {describe_errno(error.errno or 0)}') from error
+    try:
+        layout.run_dir.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise HostError(f'cannot remove "{layout.run_dir}": {describe_errno(error.errno or 0)}') from error
     cgroups.remove_root()
-    shutil.rmtree(layout.run_dir)

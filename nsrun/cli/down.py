@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from nsrun.cli.options import Context, flag, pass_context
+from nsrun.cli.options import Context, flag
 from nsrun.errors import NsrunError
 
 __all__ = ["command"]
@@ -15,21 +15,25 @@ _WAIT = 120.0
 
 
 @click.command("down")
-@flag("--bridge", default="nsrun0", show_default=True, help="Name of the pods' bridge.")
-@flag("--cgroup-root", default="nsrun", show_default=True, help="Cgroup below which pods live.")
-@pass_context
-def command(context: Context, bridge: str, cgroup_root: str) -> None:
+@flag("--bridge", help="Name of the pods' bridge.  [default: as for nsrun itself]")
+@flag("--cgroup-root", help="Cgroup below which pods live.  [default: as for nsrun itself]")
+@click.pass_context
+def command(ctx: click.Context, bridge: str | None, cgroup_root: str | None) -> None:
     """Remove every pod, and everything else that nsrun made on this machine. Images stay, and so do logs.
 
     A running nsrun is asked to do it, and ends; without one this command does it itself.
     """
+    context: Context = ctx.obj
+    given = ctx.parent.params if ctx.parent is not None else {}
     if context.api.running():
         context.api.down()
         _wait_until_gone(context)
     else:
         from nsrun.daemon import take_down
 
-        asyncio.run(take_down(context.layout, bridge=bridge, cgroup_root=cgroup_root))
+        asyncio.run(
+            take_down(context.layout, bridge=bridge or given["bridge"], cgroup_root=cgroup_root or given["cgroup_root"])
+        )
     click.echo("Every pod is removed.", err=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 
 from nsrun.errors import NetworkError, describe_errno
 from nsrun.network.netlink import (
@@ -14,6 +15,7 @@ from nsrun.network.netlink import (
     add_bridge,
     delete_address,
     delete_link,
+    set_alias,
     set_link,
 )
 from nsrun.network.sysctls import Sysctls
@@ -21,9 +23,11 @@ from nsrun.network.sysctls import Sysctls
 __all__ = ["Bridge", "find_overlap", "gateway_of", "mac_of"]
 
 _DEFAULT_MTU = 1500
+_MAC_PREFIX = "0a:58:"  # locally administered
+_ALIAS_PREFIX, _ALIAS_MAX = "nsrun in ", 255
 _SMALLEST_PREFIX = 30
 
-# Of the bridge alone. route_localnet lets the answers of pods to 127.0.0.1:<host port> in; table "ip nsrun" must be
+# Of the bridge alone. route_localnet lets the answers of pods to 127.0.0.1:<host port> in; table ``ip`` must be
 # there before it is set. rp_filter: no packet from a pod with an address that is routed elsewhere. No redirects; and no
 # IPv6 at all on the host's side, so that no router advertisement of a pod is ever believed (CVE-2020-13401).
 _OWN_SYSCTLS = (
@@ -45,7 +49,7 @@ def gateway_of(pods: IPv4Network) -> IPv4Interface:
 
 def mac_of(address: IPv4Address) -> str:
     """The MAC that goes with an address on the bridge: locally administered, and told from the address."""
-    return "0a:58:" + address.packed.hex(":")
+    return _MAC_PREFIX + address.packed.hex(":")
 
 
 def find_overlap(pods: IPv4Network, routes: tuple[Route, ...], own_link: int) -> Route | None:
@@ -56,9 +60,9 @@ def find_overlap(pods: IPv4Network, routes: tuple[Route, ...], own_link: int) ->
 
 
 class Bridge:
-    """The bridge interface. Methods block on netlink."""
+    """The bridge interface. Methods block on netlink. Its alias names the run directory whose pods hang on it."""
 
-    def __init__(self, *, name: str, pods: IPv4Network, sysctls: Sysctls) -> None:
+    def __init__(self, *, name: str, pods: IPv4Network, sysctls: Sysctls, run_dir: Path) -> None:
         self.name = name
         self.gateway = gateway_of(pods)
         self.mtu = _DEFAULT_MTU
@@ -67,6 +71,7 @@ class Bridge:
         """Whether this kernel has IPv6."""
         self._pods = pods
         self._sysctls = sysctls
+        self._alias = _alias_of(run_dir)
 
     def ensure(self, *, filters: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
         """Makes, or completes, the bridge. ``filters`` makes the packet filter, before anything can be forwarded.
@@ -79,6 +84,8 @@ class Bridge:
                 self.mtu = _uplink_mtu(rtnetlink)
                 rtnetlink.send([add_bridge(self.name, mac=mac_of(self.gateway.ip), mtu=self.mtu)])
                 self._check_kind(rtnetlink)
+                self._check_owner(rtnetlink)
+                rtnetlink.send([set_alias(self.name, self._alias)])
                 warnings = filters()
                 self._set_sysctls()
                 self._address(rtnetlink)
@@ -87,12 +94,25 @@ class Bridge:
             raise NetworkError(f'cannot set up bridge "{self.name}": {describe_errno(error.errno or 0)}') from error
         return warnings
 
+    def owns(self, mac: str) -> bool:
+        """Whether a MAC is that of an address in the pods' range."""
+        prefix, octets = mac[: len(_MAC_PREFIX)], mac[len(_MAC_PREFIX) :].replace(":", "")
+        return prefix == _MAC_PREFIX and IPv4Address(bytes.fromhex(octets)) in self._pods
+
+    def is_foreign(self) -> bool:
+        """Whether the bridge is that of another run directory, which is still there. Raises OSError."""
+        with RouteSocket.open() as rtnetlink:
+            return self._other_owner(rtnetlink) is not None
+
     def remove(self) -> None:
-        """Deletes the bridge, and puts the host's settings back. Raises NetworkError."""
+        """Deletes the bridge, and puts the host's settings back unless another nsrun needs them.
+
+        Raises NetworkError."""
         try:
             with RouteSocket.open() as rtnetlink:
                 rtnetlink.send([delete_link(self.name)])
-            self._sysctls.restore()
+                if not any(link.kind == "bridge" and _owner_in(link.alias) for link in rtnetlink.links()):
+                    self._sysctls.restore()
         except OSError as error:
             raise NetworkError(f'cannot remove bridge "{self.name}": {describe_errno(error.errno or 0)}') from error
 
@@ -110,6 +130,20 @@ class Bridge:
         link = _named(rtnetlink, self.name)
         if link is not None and link.kind != "bridge":
             raise NetworkError(f'cannot use "{self.name}" as bridge: it is an interface of another kind')
+
+    def _check_owner(self, rtnetlink: RouteSocket) -> None:
+        """Two books of leases for one range would give one address to two pods."""
+        other = self._other_owner(rtnetlink)
+        if other is not None:
+            raise NetworkError(
+                f'cannot use bridge "{self.name}": it is that of the nsrun in "{other}"',
+                hint="a second nsrun needs --bridge, --pod-cidr, --cgroup-root and --read-only-port of its own",
+            )
+
+    def _other_owner(self, rtnetlink: RouteSocket) -> str | None:
+        link = _named(rtnetlink, self.name)
+        owner = _owner_in(link.alias) if link is not None and link.alias != self._alias else ""
+        return owner if owner and Path(owner).is_dir() else None
 
     def _set_sysctls(self) -> None:
         self._sysctls.set("net/ipv4/ip_forward", "1", remember=True)
@@ -129,6 +163,15 @@ class Bridge:
 
 def _named(rtnetlink: RouteSocket, name: str) -> Link | None:
     return next((link for link in rtnetlink.links() if link.name == name), None)
+
+
+def _alias_of(run_dir: Path) -> str:
+    return f"{_ALIAS_PREFIX}{run_dir}"[:_ALIAS_MAX]
+
+
+def _owner_in(alias: str) -> str:
+    """The run directory that ``_alias_of`` wrote; "" for what anybody else did."""
+    return alias.removeprefix(_ALIAS_PREFIX) if alias.startswith(_ALIAS_PREFIX) else ""
 
 
 def _uplink_mtu(rtnetlink: RouteSocket) -> int:

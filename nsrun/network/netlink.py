@@ -63,6 +63,7 @@ __all__ = [
     "delete_address",
     "delete_link",
     "delete_neighbour",
+    "set_alias",
     "set_bridge_port",
     "set_link",
     "set_master",
@@ -316,6 +317,12 @@ def add_bridge(name: str, *, mac: str, mtu: int) -> Request:
     ]
     what = f'create bridge "{name}"'
     return Request(what=what, message=_link_request(_CREATE, attributes), fine=frozenset({errno.EEXIST}))
+
+
+def set_alias(name: str, alias: str) -> Request:
+    """What ``ip link`` shows beside the interface: at most 255 characters."""
+    attributes = [("IFLA_IFNAME", name), ("IFLA_IFALIAS", alias)]
+    return Request(what=f'name the owner of link "{name}"', message=_link_request(0, attributes))
 
 
 def add_veth(name: str, *, bridge: int, peer: str, peer_mac: str, netns: int, mtu: int) -> Request:

@@ -9,20 +9,20 @@ from ipaddress import IPv4Network
 
 from nsrun.network.nft import Nftables, RulesError
 from nsrun.network.portmap import (
-    BRIDGE_TABLE,
-    IP_TABLE,
     Member,
     add_commands,
     bridge_ruleset,
+    bridge_table,
     delete_commands,
     ip_ruleset,
+    ip_table,
 )
 
 __all__ = ["PacketFilter"]
 
 
 class PacketFilter:
-    """Tables ``ip nsrun`` and ``bridge nsrun``. Methods block; they may be called from several threads at once."""
+    """The two tables of one bridge. Methods block; they may be called from several threads at once."""
 
     def __init__(
         self, *, nft: Nftables, bridge: str, pods: IPv4Network, members: Callable[[], Sequence[Member]]
@@ -33,6 +33,7 @@ class PacketFilter:
         self._pods = pods
         self._members = members
         self._sources = True  # whether this kernel filters bridged frames, as far as we know
+        self._wanted = False  # between ``rebuild`` and ``remove``
         self._lock = threading.Lock()  # a rebuild between a pod's lease and its elements must not lose the elements
 
     def rebuild(self) -> tuple[str, ...]:
@@ -41,12 +42,24 @@ class PacketFilter:
         Raises RulesError.
         """
         with self._lock:
+            self._wanted = True
             return self._rebuild()
+
+    def repair(self) -> bool:
+        """Makes tables again that somebody flushed; whether there was need. Not once they were removed: that was us.
+
+        Raises RulesError.
+        """
+        with self._lock:
+            if not self._wanted or self._present():
+                return False
+            self._rebuild()
+            return True
 
     def admit(self, member: Member) -> None:
         """Lets a pod in; tables that somebody flushed are made again. Raises RulesError."""
         with self._lock:
-            commands = add_commands(member, sources=self._sources)
+            commands = add_commands(member, bridge=self._bridge, sources=self._sources)
             try:
                 if commands:
                     self._nft.run(commands)
@@ -56,30 +69,30 @@ class PacketFilter:
     def expel(self, member: Member) -> None:
         """Shuts a pod out; it need not be in. Flushed tables are made again. Raises RulesError."""
         with self._lock:
-            commands = delete_commands(member, sources=self._sources)
+            commands = delete_commands(member, bridge=self._bridge, sources=self._sources)
             try:
                 if commands:
                     self._nft.run(commands)
             except RulesError:
                 self._rebuild(without=member)
 
-    def missing(self) -> bool:
-        """Whether one of our tables is gone: somebody flushed the whole ruleset."""
-        with self._lock:
-            return not self._present()
-
     def remove(self) -> None:
         """Deletes the tables; they need not be there. Raises RulesError."""
         with self._lock:
-            self._nft.run(f"table {IP_TABLE} {{ }}\ndelete table {IP_TABLE}\n")
+            self._wanted = False
+            self._delete(ip_table(self._bridge))
             with suppress(RulesError):  # a kernel that knows no such tables
-                self._nft.run(f"table {BRIDGE_TABLE} {{ }}\ndelete table {BRIDGE_TABLE}\n")
+                self._delete(bridge_table(self._bridge))
+
+    def _delete(self, table: str) -> None:
+        """It is made before it is deleted, in one transaction: it need not be there."""
+        self._nft.run(f"table {table} {{ }}\ndelete table {table}\n")
 
     def _rebuild(self, *, without: Member | None = None) -> tuple[str, ...]:
         members = [member for member in self._members() if member != without]
         self._nft.run(ip_ruleset(bridge=self._bridge, pods=self._pods, members=members))
         try:
-            self._nft.run(bridge_ruleset(members=members))
+            self._nft.run(bridge_ruleset(bridge=self._bridge, members=members))
             self._sources = True
         except RulesError as error:
             self._sources = False
@@ -89,9 +102,9 @@ class PacketFilter:
 
     def _present(self) -> bool:
         try:
-            self._nft.query(f"list chain {IP_TABLE} raw")
+            self._nft.query(f"list chain {ip_table(self._bridge)} raw")
             if self._sources:
-                self._nft.query(f"list chain {BRIDGE_TABLE} forward")
+                self._nft.query(f"list chain {bridge_table(self._bridge)} forward")
         except RulesError:
             return False
         return True

@@ -38,7 +38,7 @@ from nsrun.network.netlink import (
 )
 from nsrun.network.netns import create_pin, open_pin, remove_pin
 from nsrun.network.packetfilter import PacketFilter
-from nsrun.network.portmap import HostPort, Member, find_conflict, listening_ports
+from nsrun.network.portmap import HostPort, Member, find_conflict, listening_ports, port_prefix
 from nsrun.support.atomic import write_atomic
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
@@ -46,32 +46,33 @@ from nsrun.support.layout import Layout, PodName
 __all__ = ["Plumbing", "Site", "Step", "link_name", "member_of", "parse_alias"]
 
 _INSIDE = "eth0"
-_OUR_MACS = "0a:58:"
 _DEFAULT = IPv4Network("0.0.0.0/0")
 _ALIAS_MAX = 255  # IFALIASZ, without its NUL
 _PROC_NET = Path("/proc/thread-self/net")
 
 
-def link_name(uid: str) -> str:
-    """The host-side end of a pod's link: told from the UID, and short enough for an interface (IFNAMSIZ)."""
-    return f"nsr{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+def link_name(uid: str, bridge: str) -> str:
+    """The host-side end of a pod's link: told from bridge and UID, and short enough for an interface (IFNAMSIZ)."""
+    return f"{port_prefix(bridge)}{hashlib.sha256(uid.encode()).hexdigest()[:9]}"
 
 
-def member_of(lease: Lease) -> Member:
+def member_of(lease: Lease, bridge: str) -> Member:
     """The pod as the packet filter sees it."""
-    return Member(link=link_name(lease.uid), mac=mac_of(lease.address), address=lease.address, ports=lease.ports)
+    return Member(
+        link=link_name(lease.uid, bridge), mac=mac_of(lease.address), address=lease.address, ports=lease.ports
+    )
 
 
-def alias_of(lease: Lease) -> str:
-    """What ``ip link`` shows beside the host-side end; without the name when both do not fit."""
-    alias = f"nsrun {lease.uid} {lease.name}"
-    return alias if len(alias) <= _ALIAS_MAX else f"nsrun {lease.uid}"[:_ALIAS_MAX]
+def alias_of(lease: Lease, bridge: str) -> str:
+    """What ``ip link`` shows beside the host-side end: bridge, UID, name; without the name when both do not fit."""
+    alias = f"{bridge} {lease.uid} {lease.name}"
+    return alias if len(alias) <= _ALIAS_MAX else f"{bridge} {lease.uid}"[:_ALIAS_MAX]
 
 
-def parse_alias(alias: str) -> tuple[PodName, str] | None:
-    """The pod's name and UID, from what ``alias_of`` wrote; None for anything else."""
+def parse_alias(alias: str, bridge: str) -> tuple[PodName, str] | None:
+    """The pod's name and UID, from what ``alias_of`` wrote for this bridge; None for anything else."""
     words = alias.split(" ")
-    if len(words) != 3 or words[0] != "nsrun":
+    if len(words) != 3 or words[0] != bridge:
         return None
     namespace, separator, name = words[2].partition("/")
     return (PodName(namespace=namespace, name=name), words[1]) if separator else None
@@ -105,7 +106,7 @@ class Plumbing:
         self._name = name
         self._uid = uid
         self._ports = ports
-        self._link = link_name(uid)
+        self._link = link_name(uid, site.bridge.name)
         self._path = site.layout.netns(name)
         self._lease: Lease | None = None
         self._namespace: Fd | None = None  # set by ``_pin``, with ``_inside``
@@ -190,11 +191,11 @@ class Plumbing:
         plug = _plug_in(inside)
         if plug is None or plug.mac == mac_of(self.lease.address):
             return True
-        if plug.mac.startswith(_OUR_MACS):
+        if self._site.bridge.owns(plug.mac):
             return False
         raise NetworkError(
-            f'cannot use network namespace "{self._path}" for pod "{self._name}": it is in use, and not by nsrun',
-            hint=f"ip netns delete {self._path.name}",
+            f'cannot use network namespace "{self._path}" for pod "{self._name}": it is in use, and not by this nsrun',
+            hint="a pod of this name may run on another bridge: give this one another name or namespace",
         )
 
     def _unpin(self) -> None:
@@ -238,7 +239,9 @@ class Plumbing:
                 rtnetlink.send([delete_link(self._link), creation] if _index(self._link) else [creation])
             rtnetlink.send(
                 [
-                    set_bridge_port(self._link, alias=alias_of(self.lease), ipv6=self._site.bridge.ipv6),
+                    set_bridge_port(
+                        self._link, alias=alias_of(self.lease, self._site.bridge.name), ipv6=self._site.bridge.ipv6
+                    ),
                     add_forwarding_entry(_index(self._link), mac),
                     add_neighbour(bridge, self.lease.address, mac),
                 ]
@@ -270,7 +273,7 @@ class Plumbing:
     # --- the packet filter
 
     def _admit(self) -> None:
-        self._site.filter.admit(member_of(self.lease))
+        self._site.filter.admit(member_of(self.lease, self._site.bridge.name))
         published = {port.host_port for port in self._udp_ports(self.lease)}
         if published:
             with RouteSocket.open() as rtnetlink:
@@ -281,7 +284,7 @@ class Plumbing:
     def _expel(self) -> None:
         lease = self._known_lease()
         if lease is not None:
-            self._site.filter.expel(member_of(lease))
+            self._site.filter.expel(member_of(lease, self._site.bridge.name))
             if self._udp_ports(lease):
                 forget_flows(lambda flow: flow.answered_by == lease.address)
 

@@ -3,7 +3,9 @@
 Everything a pod needs of the filter are elements of a few maps and sets; the rules themselves never change. So a pod
 costs one small transaction however many there are, and the whole table can be built again from the leases.
 
-Table ``ip nsrun``:
+The tables are called like the bridge, so that two nsruns with bridges of their own leave each other alone.
+
+Table ``ip``:
 
 * raw: nothing that claims a loopback address, or is sent to one, comes in from outside this machine. ``route_localnet``
   is set for our bridge (and only there), because the answers of pods to connections made to 127.0.0.1 need it; without
@@ -15,13 +17,14 @@ Table ``ip nsrun``:
   (a neighbour can route packets for a pod's address to this host).
 * output: no ICMP redirects to pods. They would send one pod to another directly, which the bridge does not let them.
 
-Table ``bridge nsrun``: a port sends nothing but IPv4 and ARP, with the MAC and the address its pod was given; and
+Table ``bridge``: a port sends nothing but IPv4 and ARP, with the MAC and the address its pod was given; and
 from port to port go only IPv4 frames (br_netfilter makes such ones), never ARP or router advertisements
 (CVE-2020-10749, CVE-2020-13401).
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,22 +35,19 @@ from nsrun.model.container import Protocol
 from nsrun.model.pod import Pod
 
 __all__ = [
-    "BRIDGE_TABLE",
     "HostPort",
-    "IP_TABLE",
     "Member",
     "add_commands",
     "bridge_ruleset",
+    "bridge_table",
     "delete_commands",
     "find_conflict",
     "host_ports",
     "ip_ruleset",
+    "ip_table",
     "listening_ports",
+    "port_prefix",
 ]
-
-IP_TABLE = "ip nsrun"
-BRIDGE_TABLE = "bridge nsrun"
-_PORT_PATTERN = "nsr*"  # host-side ends of pods' links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +79,25 @@ class Member:
     mac: str
     address: IPv4Address
     ports: tuple[HostPort, ...]
+
+
+def port_prefix(bridge: str) -> str:
+    """How the names of a bridge's ports begin. (Whose port one is, only some kernels can tell nft: NFT_BRIDGE_META.)"""
+    return f"nsr{hashlib.sha256(bridge.encode()).hexdigest()[:3]}"
+
+
+def ip_table(bridge: str) -> str:
+    """``nsrun0`` → ``ip nsrun0``, ``br1`` → ``ip nsrun-br1``: family and name, always one that says whose it is."""
+    return f"ip {_table_name(bridge)}"
+
+
+def bridge_table(bridge: str) -> str:
+    """The same of family ``bridge``."""
+    return f"bridge {_table_name(bridge)}"
+
+
+def _table_name(bridge: str) -> str:
+    return bridge if bridge.startswith("nsrun") else f"nsrun-{bridge}"
 
 
 def host_ports(pod: Pod) -> tuple[HostPort, ...]:
@@ -146,7 +165,7 @@ def _from_proc(digits: str) -> IPv4Address | None:
 
 
 def _port_elements(member: Member) -> dict[str, list[str]]:
-    """Elements for the maps of table ``ip nsrun``, by name of the map."""
+    """Elements for the maps of table ``ip``, by name of the map."""
     elements: dict[str, list[str]] = {"ports": [], "ports_at": [], "hairpin": []}
     for port in member.ports:
         key, value = f"{port.protocol.lower()} . {port.host_port}", f"{member.address} . {port.container_port}"
@@ -163,23 +182,26 @@ def _source(member: Member) -> str:
     return f'"{member.link}" . {member.mac} . {member.address}'
 
 
-def add_commands(member: Member, *, sources: bool) -> str:
+def add_commands(member: Member, *, bridge: str, sources: bool) -> str:
     """Lets a pod in. ``sources``: whether the bridge table is there. "" when there is nothing to do."""
-    return "".join(f"add element {place} {{ {elements} }}\n" for place, elements in _places(member, sources=sources))
-
-
-def delete_commands(member: Member, *, sources: bool) -> str:
-    """Shuts a pod out. Each element is added before it is deleted, in the same transaction: it need not be there."""
     return "".join(
-        f"add element {place} {{ {elements} }}\ndelete element {place} {{ {elements} }}\n"
-        for place, elements in _places(member, sources=sources)
+        f"add element {place} {{ {elements} }}\n" for place, elements in _places(member, bridge=bridge, sources=sources)
     )
 
 
-def _places(member: Member, *, sources: bool) -> list[tuple[str, str]]:
-    places = [(f"{IP_TABLE} {name}", ", ".join(found)) for name, found in _port_elements(member).items() if found]
+def delete_commands(member: Member, *, bridge: str, sources: bool) -> str:
+    """Shuts a pod out. Each element is added before it is deleted, in the same transaction: it need not be there."""
+    return "".join(
+        f"add element {place} {{ {elements} }}\ndelete element {place} {{ {elements} }}\n"
+        for place, elements in _places(member, bridge=bridge, sources=sources)
+    )
+
+
+def _places(member: Member, *, bridge: str, sources: bool) -> list[tuple[str, str]]:
+    table = ip_table(bridge)
+    places = [(f"{table} {name}", ", ".join(found)) for name, found in _port_elements(member).items() if found]
     if sources:
-        places.append((f"{BRIDGE_TABLE} sources", _source(member)))
+        places.append((f"{bridge_table(bridge)} sources", _source(member)))
     return places
 
 
@@ -193,7 +215,7 @@ def _table(name: str, body: str) -> str:
 
 
 def ip_ruleset(*, bridge: str, pods: IPv4Network, members: Sequence[Member]) -> str:
-    """Commands that make table ``ip nsrun`` what it should be."""
+    """Commands that make table ``ip`` what it should be."""
     elements: dict[str, list[str]] = {"ports": [], "ports_at": [], "hairpin": []}
     for member in members:
         for name, found in _port_elements(member).items():
@@ -240,17 +262,17 @@ def ip_ruleset(*, bridge: str, pods: IPv4Network, members: Sequence[Member]) -> 
         oifname "{bridge}" icmp type redirect drop
     }}
 """
-    return _table(IP_TABLE, body)
+    return _table(ip_table(bridge), body)
 
 
-def bridge_ruleset(*, members: Sequence[Member]) -> str:
-    """Commands that make table ``bridge nsrun`` what it should be."""
+def bridge_ruleset(*, bridge: str, members: Sequence[Member]) -> str:
+    """Commands that make table ``bridge`` what it should be."""
     body = f"""
     set sources {{ type ifname . ether_addr . ipv4_addr; {_elements([_source(m) for m in members])} }}
 
     chain prerouting {{
         type filter hook prerouting priority -300; policy accept;
-        iifname "{_PORT_PATTERN}" jump from_pod
+        iifname "{port_prefix(bridge)}*" jump from_pod
     }}
     chain from_pod {{
         iifname . ether saddr . ip saddr @sources accept
@@ -259,7 +281,7 @@ def bridge_ruleset(*, members: Sequence[Member]) -> str:
     }}
     chain forward {{
         type filter hook forward priority 0; policy accept;
-        iifname "{_PORT_PATTERN}" ether type != ip drop
+        iifname "{port_prefix(bridge)}*" ether type != ip drop
     }}
 """
-    return _table(BRIDGE_TABLE, body)
+    return _table(bridge_table(bridge), body)

@@ -64,7 +64,7 @@ class NetworkService:
         self._upstream_resolv_conf = upstream_resolv_conf
         nft = Nftables()
         self._sysctls = Sysctls(layout.sysctls)
-        self._bridge = Bridge(name=bridge, pods=pod_cidr, sysctls=self._sysctls)
+        self._bridge = Bridge(name=bridge, pods=pod_cidr, sysctls=self._sysctls, run_dir=layout.run_dir)
         self._leases = LeaseBook(layout.leases, pod_cidr, last=layout.last_address)
         self._filter = PacketFilter(nft=nft, bridge=bridge, pods=pod_cidr, members=self._members)
         self._forwarding = Forwarding(nft=nft, bridge=bridge)
@@ -88,8 +88,7 @@ class NetworkService:
         """Makes the packet filter's tables again whenever somebody flushes the whole ruleset. Runs until cancelled."""
         async for _ in table_deletions():
             try:
-                if await asyncio.to_thread(self._filter.missing):
-                    await asyncio.to_thread(self._filter.rebuild)
+                if await asyncio.to_thread(self._filter.repair):
                     log.warning("The packet filter was flushed by another program; its tables were made again")
             except NetworkError as error:
                 log.warning("The packet filter was flushed by another program: %s", error)
@@ -104,7 +103,7 @@ class NetworkService:
     async def detach(self, name: PodName, uid: str) -> None:
         """Removes all of it, also of a pod that was attached half or not at all. Raises NetworkError."""
         await asyncio.to_thread(self._detach, name, uid)
-        if not await _gone(link_name(uid)):
+        if not await _gone(link_name(uid, self._bridge.name)):
             await asyncio.to_thread(self._delete_link, name, uid)
         # Last: from here on the address may be another pod's.
         await asyncio.to_thread(self._release, uid)
@@ -182,17 +181,19 @@ class NetworkService:
             raise _failure(f'cannot release the address of pod "{uid}"', error) from error
 
     def _owners(self) -> frozenset[tuple[PodName, str]]:
+        leased = frozenset((lease.name, lease.uid) for lease in self._leases.all())
+        if self._bridge.is_foreign():
+            return leased
         with RouteSocket.open() as rtnetlink:
-            aliases = (parse_alias(link.alias) for link in rtnetlink.links() if link.kind == "veth")
-            linked = {owner for owner in aliases if owner is not None}
-        leased = {(lease.name, lease.uid) for lease in self._leases.all()}
-        return frozenset(linked | leased)
+            aliases = (parse_alias(link.alias, self._bridge.name) for link in rtnetlink.links() if link.kind == "veth")
+            return leased | {owner for owner in aliases if owner is not None}
 
     def _tear_down(self) -> None:
         try:
-            self._forwarding.withdraw()
-            self._bridge.remove()
-            self._filter.remove()
+            if not self._bridge.is_foreign():
+                self._forwarding.withdraw()
+                self._bridge.remove()
+                self._filter.remove()
             self._leases.remove()
         except OSError as error:
             raise _failure("cannot remove the pod network", error) from error
@@ -204,7 +205,7 @@ class NetworkService:
         return self._locks[hash(name) % _STRIPES]
 
     def _members(self) -> Sequence[Member]:
-        return tuple(member_of(lease) for lease in self._leases.all())
+        return tuple(member_of(lease, self._bridge.name) for lease in self._leases.all())
 
     def _read_resolv_conf(self) -> str:
         """The host's resolv.conf, or the one that names the servers a local resolver asks. "" when there is none."""

@@ -77,6 +77,11 @@ class Layout:
         """What is probed or compiled once per boot: feature probes, seccomp BPF."""
         return self.run_dir / "cache"
 
+    @property
+    def run_entries(self) -> frozenset[str]:
+        """Names of all that nsrun puts into the run directory."""
+        return frozenset({"nsrun.sock", "nsrun.lock", "pods", "network", "stage", "empty", "cache"})
+
     def run_pod(self, uid: str) -> Path:
         return self.run_pods / uid
 
@@ -98,6 +103,11 @@ class Layout:
     def images(self) -> Path:
         """An OCI image layout."""
         return self.root / "images"
+
+    @property
+    def root_entries(self) -> frozenset[str]:
+        """Names of all that nsrun puts into the root directory."""
+        return frozenset({"images", "layers", "pods"})
 
     @property
     def layers(self) -> Path:

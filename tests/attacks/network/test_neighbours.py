@@ -53,7 +53,7 @@ async def test_a_neighbour_cannot_route_to_pods(world: World) -> None:
     with world.listener(A, "0.0.0.0", 80) as server:
         assert world.is_cut_off("outside", (a.address, 80))
         assert world.tcp_to(HERE, ("127.0.0.1", 8080), server) == GATEWAY
-        run("nft flush chain ip nsrun forward")
+        run("nft flush chain ip nsrun0 forward")
         assert world.tcp_to("outside", (a.address, 80), server) == OUTSIDE
 
 
@@ -69,7 +69,7 @@ async def test_a_neighbour_cannot_reach_loopback(world: World) -> None:
         frame = sends_to_host(world, "outside", "out0", source=OUTSIDE, target="127.0.0.1", to_mac=to_mac)
         wire.send(frame)
         assert is_silent(private)
-        run("nft flush chain ip nsrun raw")
+        run("nft flush chain ip nsrun0 raw")
         wire.send(frame)
         assert not is_silent(private)
 
@@ -88,7 +88,7 @@ async def test_a_neighbour_cannot_pose_as_loopback(world: World) -> None:
         frame = sends_to_host(world, "outside", "out0", source="127.0.0.1", target=HOST, to_mac=to_mac)
         wire.send(frame)
         assert is_silent(trusting)
-        run("nft flush chain ip nsrun raw")
+        run("nft flush chain ip nsrun0 raw")
         wire.send(frame)
         assert not is_silent(trusting)
 
@@ -104,7 +104,7 @@ async def test_a_pod_cannot_reach_the_hosts_loopback(world: World) -> None:
         frame = sends_to_host(world, A, "eth0", source=a.address, target="127.0.0.1", to_mac=to_mac)
         wire.send(frame)
         assert is_silent(private)
-        run("nft flush chain ip nsrun raw")
+        run("nft flush chain ip nsrun0 raw")
         wire.send(frame)
         assert not is_silent(private)
 
@@ -121,14 +121,14 @@ async def test_a_pod_cannot_use_anothers_address(world: World) -> None:
         wire.send(frame)
         wire.send(frame[:6] + world.mac(B, "eth0") + frame[12:])  # nor with its MAC as well
         assert is_silent(server)
-        run("nft delete table bridge nsrun")
+        run("nft delete table bridge nsrun0")
         wire.send(frame)
         assert not is_silent(server)
 
 
 async def test_a_pod_cannot_use_an_address_of_the_world_outside(world: World) -> None:
     a = await world.attach(make_pod("a"))
-    run("nft delete table bridge nsrun")  # the last line of defence: where bridged frames cannot be filtered
+    run("nft delete table bridge nsrun0")  # the last line of defence: where bridged frames cannot be filtered
     sysctl("net/ipv4/conf/all/rp_filter", 0)
     with (
         world.listener(HERE, HOST, 7000, socket.SOCK_DGRAM) as server,
@@ -137,7 +137,7 @@ async def test_a_pod_cannot_use_an_address_of_the_world_outside(world: World) ->
         to_mac = world.mac(HERE, "nsrun0")
         wire.send(sends_to_host(world, A, "eth0", source=OUTSIDE, target=HOST, to_mac=to_mac))
         assert is_silent(server)
-        run("nft flush chain ip nsrun raw")
+        run("nft flush chain ip nsrun0 raw")
         wire.send(sends_to_host(world, A, "eth0", source=OUTSIDE, target=HOST, to_mac=to_mac))
         assert is_silent(server)  # rp_filter of the bridge
         sysctl("net/ipv4/conf/nsrun0/rp_filter", 0)
@@ -162,7 +162,7 @@ async def test_a_pod_cannot_lie_in_arp(world: World) -> None:
         wire.send(lie)
         wire.send(arp_reply(from_mac=mac_a, claims=b.address, to_mac=mac_host, to=GATEWAY))
         assert is_silent(heard)
-        run("nft delete table bridge nsrun")
+        run("nft delete table bridge nsrun0")
         wire.send(lie)
         assert not is_silent(heard)
         wire.send(arp_reply(from_mac=mac_a, claims=b.address, to_mac=mac_host, to=GATEWAY))
@@ -173,7 +173,7 @@ async def test_a_pod_cannot_lie_in_arp(world: World) -> None:
 
 async def test_a_pod_cannot_draw_anothers_traffic_by_its_mac(world: World) -> None:
     a, b = await world.attach(make_pod("a")), await world.attach(make_pod("b"))
-    run("nft delete table bridge nsrun")
+    run("nft delete table bridge nsrun0")
     mac_b, mac_host = world.mac(B, "eth0"), world.mac(HERE, "nsrun0")
     frame = udp_frame(
         to_mac=mac_host, from_mac=mac_b, source=a.address, target=GATEWAY, port=7000, payload=b"this way, please"
@@ -184,7 +184,7 @@ async def test_a_pod_cannot_draw_anothers_traffic_by_its_mac(world: World) -> No
         assert is_silent(wire, MARK)
         for name in ports():
             run(f"bridge link set dev {name} learning on")
-        run(f"bridge fdb del {mac_b.hex(':')} dev {link_name('uid-of-b')} master")
+        run(f"bridge fdb del {mac_b.hex(':')} dev {link_name('uid-of-b', 'nsrun0')} master")
         wire.send(frame)
         sender.sendto(MARK, (b.address, 7000))
         assert not is_silent(wire, MARK)
@@ -219,7 +219,7 @@ async def test_a_pod_cannot_advertise_itself_as_router(world: World) -> None:
         assert is_silent(heard, b"\x20\x01\x0d\xb8")
         assert not believed()
         # Second line: the host's side speaks no IPv6, and pods' ports are not flooded.
-        run("nft delete table bridge nsrun")
+        run("nft delete table bridge nsrun0")
         wire.send(frame)
         assert is_silent(heard, b"\x20\x01\x0d\xb8")
         assert not believed()

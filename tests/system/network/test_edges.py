@@ -113,7 +113,7 @@ def test_nft_says_what_it_refuses() -> None:
 async def test_without_a_filter_for_bridged_frames_pods_run_and_it_is_said(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("nft delete table bridge nsrun")
+    run("nft delete table bridge nsrun0")
     monkeypatch.setattr(packetfilter, "bridge_ruleset", lambda **_: "nonsense")
     service = world.another_service()
     (warning,) = await service.start()

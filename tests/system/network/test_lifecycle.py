@@ -300,7 +300,7 @@ async def test_tear_down_leaves_the_machine_as_it_was(world: World) -> None:
     await world.service.tear_down()
     assert forwarding.read_text().strip() == "0"
     assert before == (run("ip -br link"), run("nft list ruleset"), run("iptables -S"))
-    assert link_name("x") != link_name("y")
+    assert link_name("x", "b") != link_name("y", "b")
 
 
 async def test_start_again_and_again(world: World) -> None:

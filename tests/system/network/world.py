@@ -214,4 +214,4 @@ def _checksum(header: bytes) -> int:
 def _filled_sets() -> Sequence[str]:
     listing = json.loads(run("nft -j list ruleset"))["nftables"]
     found = [entry.get("map") or entry.get("set") for entry in listing]
-    return [item["name"] for item in found if item and item.get("elem") and item["table"] == "nsrun"]
+    return [item["name"] for item in found if item and item.get("elem") and item["table"] == "nsrun0"]

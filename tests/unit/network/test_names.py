@@ -25,9 +25,9 @@ LEASE = Lease(address=IPv4Address("10.88.0.2"), uid="0123", name=PodName(namespa
 
 
 def test_link_names_fit_and_differ() -> None:
-    names = {link_name(f"uid{n}") for n in range(1000)}
+    names = {link_name(f"uid{n}", "nsrun0") for n in range(1000)}
     assert len(names) == 1000
-    assert {len(name) for name in names} == {13}
+    assert {len(name) for name in names} == {15}
 
 
 def test_macs_are_local_unicast_and_tell_the_address() -> None:
@@ -37,17 +37,25 @@ def test_macs_are_local_unicast_and_tell_the_address() -> None:
 
 
 def test_aliases_tell_the_owner() -> None:
-    assert alias_of(LEASE) == "nsrun 0123 default/nginx"
-    assert parse_alias(alias_of(LEASE)) == (LEASE.name, LEASE.uid)
+    assert alias_of(LEASE, "nsrun0") == "nsrun0 0123 default/nginx"
+    assert parse_alias(alias_of(LEASE, "nsrun0"), "nsrun0") == (LEASE.name, LEASE.uid)
     long = Lease(address=LEASE.address, uid="u", name=PodName(namespace="n" * 63, name="p" * 253))
-    assert len(alias_of(long)) <= 255
-    for other in ("", "uplink", "nsrun 0123", "docker 0123 default/nginx", "nsrun 0123 nginx", alias_of(long)):
-        assert parse_alias(other) is None
+    assert len(alias_of(long, "nsrun0")) <= 255
+    for other in (
+        "",
+        "uplink",
+        "nsrun0 0123",
+        "docker 0123 default/nginx",
+        "nsrun0 0123 nginx",
+        "nsrun1 0123 default/nginx",
+        alias_of(long, "nsrun0"),
+    ):
+        assert parse_alias(other, "nsrun0") is None
 
 
 def test_a_member_is_told_from_its_lease() -> None:
-    assert member_of(LEASE).mac == "0a:58:0a:58:00:02"
-    assert member_of(LEASE).link == link_name("0123")
+    assert member_of(LEASE, "nsrun0").mac == "0a:58:0a:58:00:02"
+    assert member_of(LEASE, "nsrun0").link == link_name("0123", "nsrun0")
 
 
 def test_the_gateway_is_the_first_address() -> None:

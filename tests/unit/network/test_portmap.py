@@ -108,14 +108,18 @@ def test_listening_ports() -> None:
 
 
 def test_commands_for_one_pod() -> None:
-    assert add_commands(MEMBER, sources=True) == (
-        "add element ip nsrun ports { tcp . 8080 : 10.88.0.2 . 80 }\n"
-        "add element ip nsrun ports_at { 192.0.2.1 . udp . 53 : 10.88.0.2 . 5353 }\n"
-        "add element ip nsrun hairpin { 10.88.0.2 . 10.88.0.2 }\n"
-        'add element bridge nsrun sources { "nsr0123456789" . 0a:58:0a:58:00:02 . 10.88.0.2 }\n'
+    assert add_commands(MEMBER, bridge="nsrun0", sources=True) == (
+        "add element ip nsrun0 ports { tcp . 8080 : 10.88.0.2 . 80 }\n"
+        "add element ip nsrun0 ports_at { 192.0.2.1 . udp . 53 : 10.88.0.2 . 5353 }\n"
+        "add element ip nsrun0 hairpin { 10.88.0.2 . 10.88.0.2 }\n"
+        'add element bridge nsrun0 sources { "nsr0123456789" . 0a:58:0a:58:00:02 . 10.88.0.2 }\n'
     )
-    assert add_commands(SILENT, sources=False) == delete_commands(SILENT, sources=False) == ""
-    lines = delete_commands(MEMBER, sources=True).splitlines()
+    assert (
+        add_commands(SILENT, bridge="nsrun0", sources=False)
+        == delete_commands(SILENT, bridge="nsrun0", sources=False)
+        == ""
+    )
+    lines = delete_commands(MEMBER, bridge="nsrun0", sources=True).splitlines()
     assert [line.split()[0] for line in lines] == ["add", "delete"] * 4
 
 
@@ -123,6 +127,6 @@ def test_rulesets_hold_every_pod() -> None:
     text = ip_ruleset(bridge="nsrun0", pods=IPv4Network("10.88.0.0/16"), members=[MEMBER, SILENT])
     assert "elements = { tcp . 8080 : 10.88.0.2 . 80 }" in text
     assert "elements = { 192.0.2.1 . udp . 53 : 10.88.0.2 . 5353 }" in text
-    assert text.startswith("table ip nsrun { }\ndelete table ip nsrun\n")
-    assert bridge_ruleset(members=[MEMBER, SILENT]).count("10.88.0.") == 2
+    assert text.startswith("table ip nsrun0 { }\ndelete table ip nsrun0\n")
+    assert bridge_ruleset(bridge="nsrun0", members=[MEMBER, SILENT]).count("10.88.0.") == 2
     assert "elements" not in ip_ruleset(bridge="b", pods=IPv4Network("10.0.0.0/8"), members=[])
