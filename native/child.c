@@ -231,10 +231,10 @@ static const operation operations[NS_OP_LAST] = {
     [NS_OP_EXEC_FD] = op_exec_fd,
 };
 
-/* Nothing of the shim's, and before that of the supervisor's, is left on this process when its plan begins. */
+/* Nothing of the shim's, and before that of the supervisor's, is left on this process when its plan begins. No signal
+ * is ignored: the shim ignores none, it blocks them. */
 static int prepare(const struct ns_child *child, const int stdio[3])
 {
-        sys_reset_signals();
         if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || ns_child_arm(child) < 0)
                 return -1;
         for (int fd = 0; fd < 3; fd++)

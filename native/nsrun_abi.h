@@ -54,8 +54,7 @@ struct ns_op {
         uint32_t reserved[2]; /* 0 */
 };
 
-/* The plan: this head, op_count operations, then the data area up to `size`. It travels in a sealed memfd. 128 bytes.
- */
+/* The plan: this head, op_count operations, then data up to `size`. It travels in a sealed memfd. 128 bytes. */
 struct ns_plan {
         uint32_t magic;
         uint32_t version;
@@ -71,7 +70,8 @@ struct ns_plan {
         uint32_t spare[4];        /* 0 */
         int32_t procs_fd[16]; /* indices of open cgroup.procs files: the parent writes the child's pid into each while
                                  the child works; NS_OP_GATE waits until that is done. Used for cgroup v1, and where
-                                 CLONE_INTO_CGROUP is refused. [NS_MAX_CGROUPS] */
+                                 CLONE_INTO_CGROUP is refused: those on cgroup v2 are
+                                 skipped when it worked. [NS_MAX_CGROUPS] */
 };
 
 enum ns_op_flags {
@@ -83,61 +83,95 @@ enum ns_op_flags {
  * chose or that the manifest named. */
 enum ns_op_kind {
         NS_OP_NONE = 0,
-        /* -- inside the new mount namespace, before the root is changed */
-        NS_OP_PRIVATE = 1, /* make every mount of this namespace a slave: nothing propagates to the host */
-        NS_OP_OPEN = 2,    /* open host path text[0] O_PATH (a: more open flags) into slot c */
-        NS_OP_OVERLAY =
-            3, /* mount(2) overlay with flags a (MS_NODEV, MS_NOSUID ...) and options text[1] on host directory text[0];
-                  "%<n>" in the options stands for /proc/self/fd/<the fd of slot n> */
-        NS_OP_ROOT = 4, /* the directory mounted at host path text[0] is the rootfs from now on (or fd, if >= 0) */
-        NS_OP_FS =
-            5, /* fsopen text[0], options text[1] (list of "key" or "key=value"), fsmount with attributes a
-                  (MOUNT_ATTR_*), move_mount to text[2] in the root. A missing target directory is made; a target
-                  that is a   symlink is refused for b = 1 (proc, sysfs, /dev: the real directory must be there) */
-        NS_OP_BIND =
-            6, /* fd is a detached mount (open_tree clone, attributes already set by the supervisor); move_mount to
-                  text[0] in the root. A missing target is made: a directory, or with a = 1 an empty file */
-        NS_OP_MKDIR = 7,   /* text[0] in the root, with parents, mode a, owner b:c for what is made */
-        NS_OP_MKNOD = 8,   /* text[0] in the root, mode a (with type), device b (makedev) */
-        NS_OP_SYMLINK = 9, /* text[1] in the root points to text[0] */
-        NS_OP_MASK = 10, /* text[0] in the root: a file is covered by the host's /dev/null (verified c 1:3), a directory
-                            by the empty read-only directory at host path text[1]; missing: fine */
-        NS_OP_READONLY = 11,      /* text[0] in the root is bound over itself, recursively read-only; missing: fine */
-        NS_OP_ROOT_READONLY = 12, /* the rootfs mount itself (not what is mounted below it) becomes read-only */
-        NS_OP_PIVOT = 13,         /* pivot_root(".", "."), detach the old root, chdir "/" */
-        NS_OP_EMPTY_ROOT =
-            14, /* mount a tiny read-only tmpfs on host directory text[0] and make it the rootfs (for pause); text[1]:
-                   list, may be empty, of directories ("dev/shm") made in it, with parents, while it can be written */
-        NS_OP_SANDBOX_TREE = 15, /* a detached clone (open_tree CLONE | RECURSIVE) of text[0], a path in the mount
-                                  namespace of the sandbox's pause process, into slot c: the child joins that namespace,
-                                  opens, and comes back to its own. How containers of a pod share one /dev/shm without a
-                                  mount on the host. Needs the sandbox (NS_STEP_JOIN without one) */
-        /* -- identity and limits */
-        NS_OP_GATE = 20,     /* wait until the parent has put this process where it belongs (procs_fd) */
-        NS_OP_UNSHARE = 21,  /* unshare(a), for the cgroup namespace after the gate */
-        NS_OP_HOSTNAME = 22, /* text[0] */
-        NS_OP_SYSCTL = 23,   /* write text[1] to /proc/sys/<text[0] with slashes>; before the pivot */
-        NS_OP_RLIMIT =
-            24, /* resource a, soft b, hard c; without CAP_SYS_RESOURCE clamped to the hard limit, and reported */
-        NS_OP_OOM_SCORE = 25, /* oom_score_adj = (int64)a; before the pivot */
+
+        /* ---- inside the new mount namespace, before the root is changed */
+
+        /* Makes every mount of this namespace a slave: nothing propagates to the host. */
+        NS_OP_PRIVATE = 1,
+        /* Opens host path text[0] O_PATH (a: more open flags) into slot c. */
+        NS_OP_OPEN = 2,
+        /* mount(2) of an overlay with flags a (MS_NODEV, MS_NOSUID ...) and options text[1] on host directory text[0];
+         * "%<n>" in the options stands for /proc/self/fd/<the descriptor of slot n>. */
+        NS_OP_OVERLAY = 3,
+        /* The directory mounted at host path text[0], or fd if that is >= 0, is the rootfs from now on. */
+        NS_OP_ROOT = 4,
+        /* fsopen text[0], options text[1] (list of "key" or "key=value"), fsmount with attributes a (MOUNT_ATTR_*),
+         * move_mount to text[2] in the root. A missing directory is made. With b = 1 no symbolic link may be on the way
+         * there: for /proc, /sys and /dev the real directory must be mounted on. */
+        NS_OP_FS = 5,
+        /* fd is a detached mount (an open_tree clone, its attributes set already); move_mount to text[0] in the root. A
+         * missing target is made: a directory, or with a = 1 an empty file. */
+        NS_OP_BIND = 6,
+        /* Directory text[0] in the root, with parents: mode a, owner b:c for what is made. */
+        NS_OP_MKDIR = 7,
+        /* Node text[0] in the root: mode a (with its type), device b (makedev). */
+        NS_OP_MKNOD = 8,
+        /* text[1] in the root becomes a symbolic link to text[0]. */
+        NS_OP_SYMLINK = 9,
+        /* text[0] in the root: a file is covered by the host's /dev/null (verified: c 1:3), a directory by the empty
+         * directory at host path text[1], read-only. What is missing needs no cover. */
+        NS_OP_MASK = 10,
+        /* text[0] in the root is bound over itself, recursively read-only. What is missing needs nothing. */
+        NS_OP_READONLY = 11,
+        /* The rootfs mount itself, not what is mounted below it, becomes read-only. */
+        NS_OP_ROOT_READONLY = 12,
+        /* pivot_root(".", "."), the old root detached, chdir "/". */
+        NS_OP_PIVOT = 13,
+        /* Mounts a tiny tmpfs on host directory text[0], makes the directories of list text[1] in it ("dev/shm", with
+         * parents), makes it read-only and the rootfs: for pause. */
+        NS_OP_EMPTY_ROOT = 14,
+        /* A detached, recursive clone of text[0], a path in the mount namespace of the sandbox's pause process, into
+         * slot c: the child joins that namespace, opens, and comes back. How the containers of a pod share one /dev/shm
+         * without a mount on the host. Without a sandbox: NS_STEP_JOIN. */
+        NS_OP_SANDBOX_TREE = 15,
+
+        /* ---- identity and limits */
+
+        /* Waits until the parent has put this process where it belongs (procs_fd). A plan without it waits before the
+           exec. */
+        NS_OP_GATE = 20,
+        /* unshare(a): for the cgroup namespace, after the gate. */
+        NS_OP_UNSHARE = 21,
+        /* sethostname(text[0]). */
+        NS_OP_HOSTNAME = 22,
+        /* Writes text[1] to /proc/sys/<text[0] with slashes>; before the pivot. */
+        NS_OP_SYSCTL = 23,
+        /* Resource a, soft limit b, hard limit c; what the host withholds (EPERM) is clamped and told as tolerated. */
+        NS_OP_RLIMIT = 24,
+        /* oom_score_adj = (int64)a; before the pivot. */
+        NS_OP_OOM_SCORE = 25,
         NS_OP_SETSID = 26,
-        NS_OP_KEYRING = 27, /* a new session keyring named text[0] */
-        NS_OP_UMASK = 28,   /* a */
-        NS_OP_GROUPS = 29,  /* setgroups: text[0] holds uint32_t gids in host byte order */
-        NS_OP_IDS = 30,     /* setresgid(b), setresuid(a), keeping capabilities across */
-        NS_OP_CAPS = 31, /* bounding a; effective and permitted b; ambient (and inheritable with it) c: bit n is CAP n.
-                            Inheritable is empty otherwise. */
+        /* A new session keyring, named text[0] if that is given. */
+        NS_OP_KEYRING = 27,
+        /* The umask a of the program; 022 without this. */
+        NS_OP_UMASK = 28,
+        /* setgroups: text[0] holds uint32_t gids in host byte order. */
+        NS_OP_GROUPS = 29,
+        /* setresgid(b), setresuid(a), keeping capabilities across. */
+        NS_OP_IDS = 30,
+        /* Bit n is capability n. Bounding a; effective and permitted b; ambient, and inheritable with it, c: else
+         * inheritable is empty. Capabilities that this process does not have: EPERM, or with NS_TOLERATE they are left
+         * out and it is told. */
+        NS_OP_CAPS = 31,
         NS_OP_NO_NEW_PRIVS = 32,
-        NS_OP_SECCOMP = 33,   /* text[0] holds an array of struct sock_filter */
-        NS_OP_PDEATHSIG = 34, /* a */
-        NS_OP_CWD =
-            35, /* chdir text[0], made (0755, root) inside the root when missing; refused unless getcwd is inside */
-        NS_OP_DUMPABLE = 36, /* prctl(PR_SET_DUMPABLE, a) */
-        NS_OP_JOIN = 37,     /* setns(fd, a): pause joins the pod's pinned network namespace */
-        /* -- the end */
-        NS_OP_EXEC = 40, /* candidates text[0] (list of paths, tried in order while ENOENT, ENOTDIR or EACCES; the first
-                            other error, or EACCES over ENOENT, is the one told), argv text[1], envp text[2] (lists) */
-        NS_OP_EXEC_FD = 41, /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause */
+        /* text[0] holds an array of struct sock_filter. */
+        NS_OP_SECCOMP = 33,
+        /* prctl(PR_SET_PDEATHSIG, a); SIGKILL without this, also after NS_OP_IDS, which makes the kernel forget it. */
+        NS_OP_PDEATHSIG = 34,
+        /* chdir text[0] in the root, made (0755, root) when missing; refused unless getcwd is inside. */
+        NS_OP_CWD = 35,
+        /* prctl(PR_SET_DUMPABLE, a); 0 without this, until the exec. */
+        NS_OP_DUMPABLE = 36,
+        /* setns(fd, a): pause joins the pod's pinned network namespace. */
+        NS_OP_JOIN = 37,
+
+        /* ---- the end */
+
+        /* Candidates text[0] (list of paths, tried in order while ENOENT, ENOTDIR or EACCES; the first other error, or
+         * EACCES over ENOENT, is the one told), argv text[1], envp text[2] (lists). */
+        NS_OP_EXEC = 40,
+        /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause. */
+        NS_OP_EXEC_FD = 41,
         NS_OP_LAST = 42,
 };
 
@@ -150,13 +184,12 @@ enum ns_step {
         NS_STEP_CLONE = 104,
         NS_STEP_JOIN = 105,   /* setns into the sandbox's namespaces */
         NS_STEP_PLACE = 106,  /* cgroup.procs; index: which */
-        NS_STEP_CHILD = 107,  /* the child's own preparation: signals, stdio, close_range */
+        NS_STEP_CHILD = 107,  /* the child's own preparation; ECHILD: it was killed before its exec */
         NS_STEP_RECORD = 108, /* the exit record cannot be written */
         NS_STEP_SIGNAL = 109,
 };
 
-/* ---- the shim's socket: SOCK_SEQPACKET, one struct a message, fds by SCM_RIGHTS ------------------------------------
- */
+/* ---- the shim's socket: SOCK_SEQPACKET, one struct a message, fds by SCM_RIGHTS ---------------------------- */
 
 enum ns_request_kind {
         NS_REQ_LAUNCH = 1, /* fds: plan memfd, log directory (or absent with NS_LAUNCH_NO_LOG), then the plan's fds */
@@ -189,7 +222,8 @@ enum ns_message_kind {
         NS_MSG_DONE = 1,   /* the request was carried out; for LAUNCH: pid and start are set */
         NS_MSG_FAILED = 2, /* it was not: `failure` */
         NS_MSG_ENTRY = 3,  /* LIST */
-        NS_MSG_EXIT = 4,   /* an end; serial 0 */
+        NS_MSG_EXIT = 4,   /* an end; serial 0. `failure`: the record could not be written, or the start failed with
+                              nobody waiting */
 };
 
 enum ns_entry_state {
@@ -218,8 +252,7 @@ struct ns_message {
 /* The exit record: file exits/<id> in the pod's run directory, text, written by tmp + fsync + rename before NS_MSG_EXIT
  * is sent: "pid <n>\nstarted_ns <n>\nexited_ns <n>\nwait_status <n>\ndropped <n>\n" */
 
-/* ---- nsrun._native: what Python calls. All return 0 or a number >= 0; on failure -errno -----------------------------
- */
+/* ---- nsrun._native: what Python calls. All return 0 or a number >= 0; on failure -errno ----------------------- */
 
 /* Starts the shim: argv "nsrun-shim <title>", cwd and only inherited directory the pod's run directory, no environment,
  * new session, stdio /dev/null, reparented to init (or the nearest subreaper). Returns its pid once shim.sock listens.

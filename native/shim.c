@@ -72,10 +72,11 @@ static int open_exits(void)
         return open("exits", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* Every signal is blocked for good; of SIGCHLD the loop is told. */
+/* Every signal is blocked for good, none is ignored: children would inherit that. Of SIGCHLD the loop is told. */
 static int open_signals(void)
 {
         const uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
+        sys_reset_signals();
         if (sys_sigmask(~UINT64_C(0), NULL) < 0)
                 return -1;
         return (int)syscall(SYS_signalfd4, -1, &child, NS_SIGSET_SIZE, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -135,6 +135,18 @@ static void leave_behind(int seconds)
         _exit(0);
 }
 
+/* A grandchild that holds nothing and waits to be killed. */
+static void abandon(void)
+{
+        fflush(stdout);
+        if (fork() != 0)
+                return;
+        for (int fd = 0; fd < 3; fd++)
+                close(fd);
+        for (;;)
+                pause();
+}
+
 static void flood(long lines)
 {
         for (long line = 0; line < lines; line++)
@@ -168,6 +180,8 @@ static int run(const char *word, const char *argument)
                         pause();
         if (strcmp(word, "await") == 0)
                 return wait_for_signal(), 1;
+        if (strcmp(word, "abandon") == 0)
+                return abandon(), 1;
         if (argument == NULL)
                 exit(99);
         if (strcmp(word, "say") == 0)

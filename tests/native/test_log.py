@@ -125,11 +125,3 @@ def test_descendant_that_holds_the_pipe(pod: Pod) -> None:
     message = pod.client.exit_of("c.0")
     assert os.waitstatus_to_exitcode(message.wait_status) == 5
     assert contents(pod, "c.0")[0] == ("F", b"first")
-
-
-def test_orphans_are_reaped(plain_pod: Pod) -> None:
-    """A grandchild that outlives its container ends as the shim's child, and leaves no zombie."""
-    pod = plain_pod
-    pod.run("c.0", pod.finished(pod.plan("c.0", new_namespaces=0x00020000), "leave", "0", "leave", "1"))
-    eventually(lambda: len(pod.children()) == 1, "the adoption of the orphan")
-    eventually(lambda: pod.children() == [], "the reaping of the orphan")

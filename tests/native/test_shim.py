@@ -89,6 +89,17 @@ def test_record_that_cannot_be_written(plain_pod: Pod) -> None:
     assert os.listdir(plain_pod.run_dir / "exits") == []
 
 
+def test_orphans_are_adopted_and_reaped(plain_pod: Pod) -> None:
+    """A grandchild that outlives its container becomes the shim's child, and leaves no zombie."""
+    pod = plain_pod
+    pod.run("c.0", pod.finished(pod.plan("c.0", new_namespaces=native.CLONE_NEWNS), "abandon", "exit", "0"))
+    orphans = pod.children()
+    assert len(orphans) == 1
+    os.kill(orphans[0], signal.SIGKILL)
+    eventually(lambda: pod.children() == [], "the reaping of the orphan")
+    assert [entry.id for entry in pod.client.entries()] == ["c.0"]
+
+
 # --- entries
 
 
