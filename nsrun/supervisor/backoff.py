@@ -75,15 +75,17 @@ class Crashes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """A step that failed ``failures`` times in a row and is tried again at ``until`` (seconds since the epoch)."""
+    """A step that failed ``failures`` times in a row and is tried again at ``until`` (seconds since the epoch).
+    ``message``: how it failed last."""
 
     failures: int = 0
     until: float = 0.0
+    message: str = ""
 
-    def failed(self, now: float, schedule: Schedule) -> Retry:
+    def failed(self, now: float, schedule: Schedule, message: str = "") -> Retry:
         """After one more failure."""
         failures = self.failures + 1
-        return Retry(failures=failures, until=now + schedule.delay(failures))
+        return Retry(failures=failures, until=now + schedule.delay(failures), message=message)
 
 
 def go_duration(seconds: float) -> str:

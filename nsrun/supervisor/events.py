@@ -29,6 +29,7 @@ __all__ = [
     "image_pulling",
     "internal",
     "pod_ready",
+    "pod_removed",
     "rejected",
     "sandbox_changed",
     "sandbox_failed",
@@ -163,6 +164,10 @@ def unmaking_failed(error: NsrunError) -> Notice:
 
 def pod_ready(address: str) -> Notice:
     return Notice(reason="Ready", message=f"Pod is ready at {address}")
+
+
+def pod_removed(seconds: float) -> Notice:
+    return Notice(reason="Removed", message=f"Everything of the pod is gone, {seconds:.1f}s after its end began")
 
 
 def rejected(reason: str, message: str) -> Notice:

@@ -77,7 +77,8 @@ class PodFacts:
     """One pod, or the remains of one.
 
     ``pod`` None: an orphan, of which only the UID and perhaps the name are known; it is only ever removed.
-    ``accepted_at``: when this machine took the pod on. ``stopping_since``: when its end began.
+    ``accepted_at``: when this machine took the pod on. ``stopping_since``: when its end began; ``grace``: seconds until
+    its containers are killed then, None for what the manifest says.
     ``sandbox_died``: the sandbox that is being started died before its start was told.
     ``retries``: failed steps by key. ``unmade``: keys of the steps of removal that are done.
     """
@@ -93,6 +94,7 @@ class PodFacts:
     sandbox: SandboxInfo | None = None
     sandbox_died: bool = False
     stopping_since: float = 0.0
+    grace: float | None = None
     retries: Mapping[str, Retry] = field(default_factory=dict)
     unmade: frozenset[str] = frozenset()
 
@@ -103,8 +105,14 @@ class PodFacts:
     @property
     def kill_at(self) -> float:
         """When containers that are still running are killed, once the pod is stopping."""
-        grace = ORPHAN_GRACE if self.pod is None else float(self.pod.spec.termination_grace_period_seconds)
-        return self.stopping_since + grace
+        return self.stopping_since + self.grace_seconds
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long the pod may take to stop."""
+        if self.grace is not None:
+            return self.grace
+        return ORPHAN_GRACE if self.pod is None else float(self.pod.spec.termination_grace_period_seconds)
 
     @property
     def label(self) -> str:

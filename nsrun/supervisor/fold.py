@@ -68,11 +68,12 @@ def orphan(uid: str, name: PodName | None, now: float) -> PodFacts:
     return terminating(facts, now)
 
 
-def terminating(facts: PodFacts, now: float) -> PodFacts:
-    """The pod's end begins; a second time changes nothing."""
+def terminating(facts: PodFacts, now: float, grace: float | None = None) -> PodFacts:
+    """The pod's end begins; a second time only another ``grace`` changes anything: None keeps the one there is."""
+    grace = facts.grace if grace is None else grace
     if facts.state in (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED):
-        return facts
-    return replace(facts, state=pod_after(facts.state, PodEvent.TERMINATE), stopping_since=now, retries={})
+        return replace(facts, grace=grace)
+    return replace(facts, state=pod_after(facts.state, PodEvent.TERMINATE), stopping_since=now, grace=grace, retries={})
 
 
 def advanced(facts: PodFacts, busy: Collection[str], now: float, settings: BackoffSettings) -> PodFacts:
@@ -117,9 +118,10 @@ def _is_unmade(facts: PodFacts) -> bool:
 # --- steps in general
 
 
-def step_failed(facts: PodFacts, key: str, now: float, schedule: Schedule) -> PodFacts:
+def step_failed(facts: PodFacts, key: str, now: float, schedule: Schedule, message: str = "") -> PodFacts:
     """The step did not succeed and is tried again later."""
-    return replace(facts, retries={**facts.retries, key: facts.retries.get(key, Retry()).failed(now, schedule)})
+    retry = facts.retries.get(key, Retry()).failed(now, schedule, message)
+    return replace(facts, retries={**facts.retries, key: retry})
 
 
 def step_done(facts: PodFacts, key: str) -> PodFacts:

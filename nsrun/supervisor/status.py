@@ -24,6 +24,9 @@ from nsrun.supervisor.lifecycle import PodState
 __all__ = ["full_name", "image_id", "is_ready", "pod_status", "rejected_status"]
 
 
+_LEAVING = (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED)
+
+
 def full_name(pod: Pod) -> str:
     """How the kubelet's messages call a pod: ``<name>_<namespace>(<uid>)``."""
     return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.uid})"
@@ -50,9 +53,11 @@ def pod_status(facts: PodFacts, *, before: PodStatus | None, now: float, setting
     """
     pod = facts.pod
     assert pod is not None
-    statuses = tuple(_container_status(pod, container, settings) for container in facts.containers)
+    trouble = _trouble(facts)
+    statuses = tuple(_container_status(pod, container, settings, trouble) for container in facts.containers)
     phase = _phase(facts, pod, statuses)
     attachment = facts.attachment
+    leaving = facts.state in _LEAVING
     return PodStatus(
         phase=phase,
         qos_class=pod.qos_class,
@@ -61,6 +66,8 @@ def pod_status(facts: PodFacts, *, before: PodStatus | None, now: float, setting
         pod_ip=attachment.address if attachment is not None else "",
         conditions=_conditions(facts, phase, statuses, before.conditions if before is not None else (), now),
         container_statuses=statuses,
+        deletion_time=facts.kill_at if leaving else None,
+        deletion_grace=facts.grace_seconds if leaving else None,
     )
 
 
@@ -85,7 +92,7 @@ def _phase(facts: PodFacts, pod: Pod, statuses: Sequence[ContainerStatus]) -> Ph
     if any(isinstance(s.state, Running) for s in statuses):
         return Phase.RUNNING
     all_succeeded = all(_code(s) == 0 for s in statuses)
-    leaving = facts.state in (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED)
+    leaving = facts.state in _LEAVING
     policy = pod.spec.restart_policy
     if policy is RestartPolicy.ALWAYS and not leaving:
         return Phase.RUNNING
@@ -143,8 +150,13 @@ def _readiness(phase: Phase, statuses: Sequence[ContainerStatus]) -> tuple[bool,
 # --- containers
 
 
-def _container_status(pod: Pod, container: ContainerFacts, settings: BackoffSettings) -> ContainerStatus:
-    state = _container_state(pod, container, settings)
+def _trouble(facts: PodFacts) -> str:
+    """Why the pod's address, volumes or sandbox are not there: what all its containers wait for."""
+    return "; ".join(retry.message for retry in facts.retries.values() if retry.message)
+
+
+def _container_status(pod: Pod, container: ContainerFacts, settings: BackoffSettings, trouble: str) -> ContainerStatus:
+    state = _container_state(pod, container, settings, trouble)
     running = isinstance(state, Running)
     shown = container.run
     last = container.run if isinstance(state, Waiting) else container.previous
@@ -184,7 +196,7 @@ def _terminated(run: Run) -> Terminated:
     )
 
 
-def _container_state(pod: Pod, container: ContainerFacts, settings: BackoffSettings) -> ContainerState:
+def _container_state(pod: Pod, container: ContainerFacts, settings: BackoffSettings, trouble: str) -> ContainerState:
     match container.state:
         case lifecycle.ContainerState.RUNNING:
             assert container.run is not None
@@ -199,7 +211,7 @@ def _container_state(pod: Pod, container: ContainerFacts, settings: BackoffSetti
         case lifecycle.ContainerState.PULL_BACKOFF:
             return _pull_backoff(pod, container)
         case _:
-            return _between_runs(container)
+            return _between_runs(container, trouble)
 
 
 def _pull_backoff(pod: Pod, container: ContainerFacts) -> Waiting:
@@ -214,13 +226,13 @@ def _pull_backoff(pod: Pod, container: ContainerFacts) -> Waiting:
     )
 
 
-def _between_runs(container: ContainerFacts) -> ContainerState:
+def _between_runs(container: ContainerFacts, trouble: str) -> ContainerState:
     """Waiting to be started: the trouble there was, or how the last run ended, or just that it is being created."""
     if container.problem is not None:
         return container.problem
     run = container.run
     if run is None or run.exit is None:
-        return Waiting(reason="ContainerCreating")
+        return Waiting(reason="ContainerCreating", message=trouble)
     if run.exit.reason is ExitReason.START_ERROR:
         return Waiting(reason="RunContainerError", message=run.exit.message)
     return _terminated(run)

@@ -37,7 +37,7 @@ __all__ = ["Supervisor", "SupervisorSettings"]
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 30.0
+AGAIN = 10.0
 """Seconds until something of the supervisor's own that did not work is tried again."""
 
 
@@ -83,7 +83,8 @@ class Supervisor:
         self._retained: frozenset[PodName] = frozenset()  # whose broken manifest was talked of
         self._names: dict[str, PodName | None] = {}  # of what was found lying about
         self._collected = False
-        self._going_down = False
+        self._going_down = self._is_down = False
+        self._grace: float | None = None  # seconds for every pod, while going down
         self._chores: set[asyncio.Task[None]] = set()  # all that ``stop`` has to cut off
         self._again: asyncio.Task[None] | None = None  # waits until remains are looked for again
         self._look = asyncio.Event()
@@ -111,17 +112,27 @@ class Supervisor:
         """Ends ``run``; every pod runs on."""
         self._stopped.set()
 
-    async def down(self) -> None:
+    async def down(self, *, grace: float | None = None) -> None:
         """Terminates every pod, removes what belongs to one and what belongs to none, and ends ``run``, which must be
-        running.
+        running. ``grace``: seconds for every pod, instead of its own; asked for again, it takes the place of the first.
 
         Raises NetworkError when the bridge or the tables cannot be removed.
         """
-        self._going_down = True
+        again, self._going_down = self._going_down, True
+        self._grace = grace if grace is not None else self._grace
         self._look.set()
+        if again:
+            await self._stopped.wait()
+            return
         await self._empty.wait()
         await self._with.network.tear_down()
+        self._is_down = True
         self.stop()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether ``down`` came to its end: nothing runs, and nothing is left."""
+        return self._is_down
 
     def retry_pulls(self) -> None:
         """Tell it that the image store has something new: whoever waits for an image tries again at once."""
@@ -143,15 +154,14 @@ class Supervisor:
 
     async def _hear_exits(self) -> None:
         async for told in self._with.runtime.exits():
-            uid = told.uid if isinstance(told, SandboxExit) else told.id.uid
-            if uid in self._unread:
-                self._unrouted.append(told)
-            else:
-                self._route(uid, told)
+            self._route(told)
 
-    def _route(self, uid: str, told: ContainerExit | SandboxExit) -> None:
+    def _route(self, told: ContainerExit | SandboxExit) -> None:
+        uid = told.uid if isinstance(told, SandboxExit) else told.id.uid
         worker = self._workers.get(uid)
-        if worker is None:
+        if uid in self._unread:
+            self._unrouted.append(told)
+        elif worker is None:
             logger.debug("Nobody waits for %r", told)
         elif isinstance(told, SandboxExit):
             worker.sandbox_exited(told)
@@ -199,12 +209,13 @@ class Supervisor:
         return reconcile(update.pods, incumbents, max_pods=self._settings.max_pods, keeps=update.keeps)
 
     def _apply(self, group: asyncio.TaskGroup, update: SourceUpdate, decision: Decision) -> None:
-        for uid in decision.terminate:
-            self._workers[uid].terminate()
+        for uid in self._workers if self._going_down else decision.terminate:
+            self._workers[uid].terminate(self._grace)
         for pod in decision.refresh:
             self._workers[pod.uid].refresh(pod)
         self._reject(decision.reject)
-        for pod in decision.start:
+        # Until it is known what lies about, a new pod might move into the place of one that is not gone.
+        for pod in decision.start if self._collected else ():
             self._employ(group, fold.accepted(pod, self._with.clock.now()))
         kept = {self._workers[uid].facts.name for uid in decision.keep}
         self._say_retained(update.retained | {name for name in kept if name is not None})
@@ -251,29 +262,33 @@ class Supervisor:
     def _recognise(self, group: asyncio.TaskGroup, update: SourceUpdate) -> None:
         """Pods that could not be read are what the manifests say, or nobody's."""
         wanted = {pod.uid: pod for pod in update.pods}
-        unread, self._unread = self._unread, {}
-        for uid, adopted in unread.items():
+        for uid, adopted in tuple(self._unread.items()):
             if uid in wanted:
                 self._adopt(group, adopted, wanted[uid])
+            elif self._collected:
+                name, now = self._names.get(uid), self._with.clock.now()
+                self._employ(group, orphaned_facts(adopted, name, now=now))
             else:
-                now = self._with.clock.now()
-                self._employ(group, orphaned_facts(adopted, self._names.get(uid), now=now))
+                continue  # its name, without which it cannot be taken out of the network, is not known yet
+            del self._unread[uid]
         unrouted, self._unrouted = self._unrouted, []
         for told in unrouted:
-            self._route(told.uid if isinstance(told, SandboxExit) else told.id.uid, told)
+            self._route(told)
 
     async def _collect(self, group: asyncio.TaskGroup) -> None:
         """Once, when it is known what is wanted: remains of pods that are neither wanted nor here are removed."""
         try:
             owned = await owners(self._with.network, self._with.volumes)
         except NsrunError as error:
-            logger.error("Cannot look for remains: %s; trying again in %g s", events.with_hint(error), AGAIN)
+            logger.error("Cannot start new pods: %s; trying again in %g s", events.with_hint(error), AGAIN)
             if self._again is None or self._again.done():
                 self._again = self._keep(group.create_task(self._look_again()))
             return
         self._names, self._collected = dict(owned), True
         wanted = () if self._going_down or self._update is None else self._update.pods
-        known = {*self._workers, *self._unread, *(pod.uid for pod in wanted)}
+        # A UID that is to have another name now is taken apart under the old one first.
+        wanted_here = (pod.uid for pod in wanted if owned.get(pod.uid) in (None, pod.name))
+        known = {*self._workers, *self._unread, *wanted_here}
         for uid, name in leftovers(owned, known=known).items():
             logger.info('Remains of pod with UID "%s" are removed', uid)
             self._employ(group, fold.orphan(uid, name, self._with.clock.now()))

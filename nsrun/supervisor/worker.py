@@ -68,9 +68,10 @@ class Worker:
         """The same pod with other labels or annotations."""
         self._know(replace(self.facts, pod=pod))
 
-    def terminate(self) -> None:
-        """The pod is not wanted any more. There is no way back; a second time changes nothing."""
-        self._know(fold.terminating(self.facts, self._now()))
+    def terminate(self, grace: float | None = None) -> None:
+        """The pod is not wanted any more. There is no way back; a second time changes at most the ``grace``, seconds
+        instead of what the manifest says."""
+        self._know(fold.terminating(self.facts, self._now(), grace))
 
     def retry_pulls(self) -> None:
         """The image store has something new."""
@@ -129,6 +130,7 @@ class Worker:
                 await self._with.clock.sleep(AFTER_A_BUG)
         if self.facts.pod is not None:
             self._with.board.remove(self.facts.uid)
+            self.say(events.pod_removed(self._now() - self.facts.stopping_since))
         logger.info("Pod %s is gone", self.facts.label)
 
     async def _drive(self) -> None:
@@ -325,7 +327,8 @@ class Worker:
     # --- what goes wrong
 
     def _failed(self, step: Step, error: NsrunError) -> None:
-        logger.warning("Cannot complete step %r of pod %s: %s", step.key, self.facts.label, events.with_hint(error))
+        # Once more, and only for whoever asked for every step: the events below tell it.
+        logger.info("Cannot complete step %r of pod %s: %s", step.key, self.facts.label, events.with_hint(error))
         match step:
             case steps.EnsureImage():
                 self._pull_failed(step.container, error)
@@ -345,7 +348,7 @@ class Worker:
 
     def _try_again(self, step: Step, notice: Notice) -> None:
         self.say(notice)
-        self._know(fold.step_failed(self.facts, step.key, self._now(), self._with.backoffs.step))
+        self._know(fold.step_failed(self.facts, step.key, self._now(), self._with.backoffs.step, notice.message))
 
     def _pull_failed(self, name: str, error: NsrunError) -> None:
         failure = error if isinstance(error, ImageError) else ImageError(error.message, hint=error.hint)

@@ -582,6 +582,19 @@ async def test_remains_of_every_kind_are_removed() -> None:
     assert world.machine.violations == [], "the remains under the pod's name are gone before it starts"
 
 
+async def test_a_uid_that_took_another_name_while_nobody_looked() -> None:
+    world = World()
+    moved = pod("new-name", uid="u")
+    world.machine.attached["u"] = (pod("old-name").name, True)
+    world.machine.volumes["u"] = set()
+    world.manifests.say(moved)
+    async with world.daemon() as daemon:
+        await world.clock.settle()
+        assert daemon.status(moved).phase is Phase.RUNNING
+        assert world.machine.attached == {"u": (moved.name, True)}
+        assert world.machine.calls.index("detached") < world.machine.calls.index("attach")
+
+
 async def test_a_pod_that_cannot_be_read_is_known_by_its_manifest() -> None:
     world = World()
     web = pod("web", container("main"), container("job", "sleep 10; exit 0"), policy=ON_FAILURE)
@@ -806,18 +819,25 @@ async def test_a_source_or_a_runtime_that_stumbles_is_asked_again(monkeypatch: p
         assert daemon.status(web).phase is Phase.RUNNING
 
 
-async def test_remains_that_cannot_be_looked_for_do_not_hold_the_pods() -> None:
+async def test_remains_that_cannot_be_looked_for_hold_new_pods_but_not_those_that_run() -> None:
     world = World()
+    old = pod("old", container("main", "sleep 5; exit 1"))
+    world.manifests.say(old)
+    async with world.daemon():
+        pass
     failures: list[NsrunError | Exception] = [NetworkError("cannot list")] * 99
     world.machine.failures["network owners"] = failures
     world.machine.volumes["stranger"] = set()
     web = pod()
-    world.manifests.say(web)
+    world.manifests.say(old, web)
     async with world.daemon() as daemon:
-        assert daemon.status(web).phase is Phase.RUNNING
+        await world.clock.advance(6)
+        assert daemon.container(old).restart_count == 1
+        assert [one.uid for one, _ in daemon.board.pods()] == [old.uid]
         assert "stranger" in world.machine.volumes
         failures.clear()
-        await world.clock.advance(31)
+        await world.clock.advance(10)
+        assert daemon.status(web).phase is Phase.RUNNING
         assert "stranger" not in world.machine.volumes
 
 
