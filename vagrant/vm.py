@@ -1,0 +1,259 @@
+"""``./dev vm``: nsrun in a machine of its own, with pure cgroup v2 and systemd.
+
+    ./dev vm                          make the machine, or nothing when it is there
+    ./dev vm run [options] -- CMD     run a command in a machine that is thrown away afterwards
+    ./dev vm shell                    the same with a shell for a person
+    ./dev vm test [pytest arguments]  the whole suite, in the machine
+    ./dev vm torture                  pull the machine's plug ten times under load
+
+The first use makes the disk from packages, boots, provisions and freezes the machine. From then on every use thaws that
+one and goes on with it, in a second; what it writes goes to a file that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vagrant.channel import ChannelError, Job
+from vagrant.image import REPO, BaseImage, ImageError, build_base, make_tree_disk
+from vagrant.kernels import Kernel, KernelError, choose
+from vagrant.machine import Hardware, Machine, MachineError, find_accelerator, make_overlay
+from vagrant.terminal import attached
+
+__all__ = ["DIRECTORY", "Prepared", "boot_kept", "main", "prepare", "thawed"]
+
+DIRECTORY = REPO / "build/vm"
+
+# What the whole suite leaves out in the machine, with the reason.
+NOT_IN_THE_MACHINE = {
+    "tests/test_linters.py": "linters look at the text, which is the same everywhere",
+    "tests/vm": "no machine in the machine",
+}
+
+
+def say(text: str) -> None:
+    print(f"vm: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A frozen machine: ``disk`` and ``state`` belong together."""
+
+    kernel: Kernel
+    hardware: Hardware
+    disk: Path
+    state: Path
+
+
+def prepare(which: str) -> Prepared:
+    """The frozen machine with a kernel: ``oldest``, ``newest`` or a version; made when it is not there.
+    Raises ImageError, KernelError, MachineError, ChannelError."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    packages = subprocess.run([str(REPO / "dev"), "packages"], capture_output=True, text=True, check=True)
+    base = build_base(DIRECTORY, packages.stdout.split(), say)
+    kernel = choose(list(base.kernels), which)
+    accelerator = find_accelerator(base.vmlinuz(kernel), base.initramfs(kernel), DIRECTORY / "accelerator")
+    hardware = Hardware(
+        vmlinuz=base.vmlinuz(kernel), initramfs=base.initramfs(kernel), disk=base.disk, accelerator=accelerator
+    )
+    directory = DIRECTORY / f"frozen-{_stamp(base, hardware)}-{kernel.release}"
+    prepared = Prepared(kernel=kernel, hardware=hardware, disk=directory / "disk.qcow2", state=directory / "state")
+    if not directory.is_dir():
+        _make_frozen(directory, prepared)
+    return prepared
+
+
+def _stamp(base: BaseImage, hardware: Hardware) -> str:
+    digest = hashlib.sha256(f"{base.stamp} {hardware.accelerator} {hardware.memory_mib} {hardware.cpus}".encode())
+    for path in (REPO / "vagrant/provision.sh", REPO / "vagrant/machine.py", REPO / "build/images.stamp"):
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:12]
+
+
+def _make_frozen(directory: Path, prepared: Prepared) -> None:
+    release = prepared.kernel.release
+    say(f"booting {release} on {prepared.hardware.accelerator.name}, and provisioning it; later starts skip this")
+    started = time.monotonic()
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    make_overlay(partial / "disk.qcow2", prepared.hardware.disk, "raw")
+    make_tree_disk(partial / "tree.raw")
+    hardware = replace(prepared.hardware, disk=partial / "disk.qcow2")
+    with Machine(hardware, console=partial / "console.log") as machine:
+        machine.answer()
+        say(f"it answers after {time.monotonic() - started:.0f} s")
+        machine.plug_tree(partial / "tree.raw")
+        code = machine.run(Job(argv=("vagrant/provision.sh",)), out=_write(2), err=_write(2))
+        if code != 0:
+            raise MachineError(f"cannot provision the machine: vagrant/provision.sh: {code}")
+        machine.unplug_tree()
+        machine.freeze(partial / "state")
+    (partial / "tree.raw").unlink()
+    for old in DIRECTORY.glob(f"frozen-*-{release}"):
+        shutil.rmtree(old)
+    partial.rename(directory)
+    say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+@contextmanager
+def thawed(prepared: Prepared) -> Iterator[Machine]:
+    """The machine, up, with the tree as it is now; everything of it is gone at the end."""
+    with _scratch() as scratch:
+        make_overlay(scratch / "disk.qcow2", prepared.disk, "qcow2")
+        make_tree_disk(scratch / "tree.raw")
+        hardware = replace(prepared.hardware, disk=scratch / "disk.qcow2", state=prepared.state)
+        with Machine(hardware, console=scratch / "console.log") as machine:
+            machine.answer()
+            machine.plug_tree(scratch / "tree.raw")
+            yield machine
+
+
+def boot_kept(prepared: Prepared, directory: Path) -> Machine:
+    """The machine, booting, with disks in ``directory`` that outlive it and a QEMU that is killed: what the machine
+    was told is on its disk, is. The caller waits for its answer, and mounts the tree."""
+    disk, tree = directory / "disk.qcow2", directory / "tree.raw"
+    if not disk.exists():
+        make_overlay(disk, prepared.disk, "qcow2")
+        make_tree_disk(tree)
+    hardware = replace(prepared.hardware, disk=disk, cache="writeback")
+    return Machine(hardware, console=directory / "console.log")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="run-", dir=DIRECTORY) as path:
+        yield Path(path)
+
+
+def _write(fd: int) -> _Writer:
+    return _Writer(fd)
+
+
+class _Writer:
+    """Hands bytes on to a file descriptor, at once and whole."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __call__(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+
+def run(options: argparse.Namespace) -> int:
+    """``./dev vm run`` and ``shell``."""
+    started = time.monotonic()
+    with thawed(prepare(options.kernel)) as machine:
+        if options.timing:
+            say(f"first command after {time.monotonic() - started:.1f} s")
+        environment = dict(word.partition("=")[::2] for word in options.env)
+        stdin = b"" if options.tty or sys.stdin.isatty() or not options.stdin else sys.stdin.buffer.read()
+        job = Job(
+            argv=options.command,
+            user=options.user,
+            env=environment,
+            stdin=stdin,
+            tty=options.tty,
+            seconds=options.timeout or None,
+        )
+        with attached(machine.channel, job):
+            code = machine.run(job, out=_write(1), err=_write(2))
+        for path in options.get:
+            machine.fetch(path, Path(options.into))
+        if options.timing:
+            say(f"done after {time.monotonic() - started:.1f} s")
+        return code
+
+
+def test(options: argparse.Namespace) -> int:
+    """``./dev vm test``: as root, both processors busy, and a list of what cannot run here."""
+    ignored = [f"--ignore={path}" for path in NOT_IN_THE_MACHINE]
+    for path, reason in NOT_IN_THE_MACHINE.items():
+        say(f"not in the machine: {path}: {reason}")
+    words = options.arguments or ["-n", "2", "--dist", "loadgroup"]
+    options.command = [".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", *ignored, *words]
+    return run(options)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev vm", description="nsrun in a machine of its own.")
+    verbs = parser.add_subparsers(dest="verb")
+    for name, what in (
+        ("build", "make the machine (default)"),
+        ("run", "run a command in it"),
+        ("shell", "log in to it"),
+        ("test", "run the suite in it"),
+        ("torture", "pull its plug ten times under load"),
+    ):
+        verb = verbs.add_parser(name, help=what, description=what)
+        verb.add_argument("--kernel", default="oldest", metavar="WHICH", help="oldest (default), newest, or a version")
+        if name in ("run", "shell", "test"):
+            _add_run_options(verb, name)
+        if name == "torture":
+            verb.add_argument("--times", type=int, default=10)
+    options, rest = parser.parse_known_args(arguments)
+    options.kernel = getattr(options, "kernel", "oldest")
+    if options.verb == "test":
+        options.arguments = [word for word in rest if word != "--"]
+    elif rest:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    return options
+
+
+def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
+    verb.set_defaults(tty=name == "shell", stdin=False, command=["bash", "-l"])
+    verb.add_argument("--user", default="root", help="who runs it: root (default) or dev")
+    verb.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    verb.add_argument("--get", action="append", default=[], metavar="PATH", help="copy this out of the machine after")
+    verb.add_argument("--into", default=".", metavar="DIR", help="where to")
+    verb.add_argument("--timeout", type=float, default=0, metavar="SECONDS", help="kill it after that")
+    verb.add_argument("--timing", action="store_true", help="say how long it took")
+    if name == "run":
+        verb.add_argument("--tty", action="store_true", help="give it a terminal")
+        verb.add_argument("--stdin", action="store_true", help="hand on what is piped in")
+        verb.add_argument("command", nargs="+", metavar="CMD")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command. Exit codes: that of what was run; 1 cannot be done; 124 took too long; 130 interrupted."""
+    # A `kill` of this process ends the machine as Ctrl-C does: in good order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = parse(arguments)
+    try:
+        if options.verb in ("run", "shell"):
+            return run(options)
+        if options.verb == "test":
+            return test(options)
+        if options.verb == "torture":
+            from vagrant.torture import torture
+
+            return torture(prepare(options.kernel), options.times, say)
+        prepared = prepare(options.kernel)
+        say(f"ready: {prepared.kernel.release} on {prepared.hardware.accelerator.name}; ./dev vm run -- CMD")
+        return 0
+    except TimeoutError as error:
+        say(str(error))
+        return 124
+    except KeyboardInterrupt:
+        return 130
+    except (ImageError, KernelError, MachineError, ChannelError) as error:
+        say(str(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
