@@ -99,8 +99,9 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
     return Ending(pods_left=0 if down else pods_left, down=down)
 
 
-async def take_down(layout: Layout, *, bridge: str, cgroup_root: str) -> None:
-    """Removes every pod and everything else of nsrun's, without a daemon. Raises NsrunError."""
+async def take_down(layout: Layout, *, bridge: str, cgroup_root: str, grace: float | None = None) -> None:
+    """Removes every pod and everything else of nsrun's, without a daemon. ``grace``: seconds for every pod, instead of
+    its own. Raises NsrunError."""
     settings = Settings(
         manifests=Path("/nonexistent"), node_name="localhost", layout=layout, bridge=bridge, cgroup_root=cgroup_root
     )
@@ -108,7 +109,7 @@ async def take_down(layout: Layout, *, bridge: str, cgroup_root: str) -> None:
         parts = _build(settings, _NoManifests())
         async with parts.images, asyncio.TaskGroup() as group:
             group.create_task(parts.supervisor.run())
-            await parts.supervisor.down()
+            await parts.supervisor.down(grace=grace)
         _remove_the_rest(layout, parts.cgroups)
 
 
@@ -215,12 +216,13 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
 
 async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> bool:
     """Everything that runs at once. Returns whether all was taken down."""
-    loop, asked_down = asyncio.get_running_loop(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    asked_down: asyncio.Queue[float | None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, parts.supervisor.stop)
     for warning in await parts.network.start():
         logger.warning("%s", warning)
-    table = routes(board=parts.board, settings=settings, down=asked_down.set)
+    table = routes(board=parts.board, settings=settings, down=asked_down.put_nowait)
     layout = settings.layout
     server = serve(
         table,
@@ -239,12 +241,14 @@ async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> 
         await parts.supervisor.run()
         for task in tasks:
             task.cancel()
-    return asked_down.is_set()
+    return parts.supervisor.is_down
 
 
-async def _go_down(asked: asyncio.Event, supervisor: Supervisor) -> None:
-    await asked.wait()
-    await supervisor.down()
+async def _go_down(asked: asyncio.Queue[float | None], supervisor: Supervisor) -> None:
+    """As often as it is asked for: whoever asks again may be less patient."""
+    async with asyncio.TaskGroup() as group:
+        while True:
+            group.create_task(supervisor.down(grace=await asked.get()))
 
 
 def _remove_the_rest(layout: Layout, cgroups: Cgroups) -> None:

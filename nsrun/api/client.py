@@ -39,9 +39,12 @@ class ApiClient:
         document = self._request("GET", "/nsrun/info")
         return document if isinstance(document, dict) else {}
 
-    def down(self) -> None:
-        """Asks for every pod to be removed, and for the daemon's end. Returns when that has begun. Raises ApiError."""
-        self._request("POST", "/nsrun/down")
+    def down(self, grace: float | None = None) -> None:
+        """Asks for every pod to be removed, and for the daemon's end. Returns when that has begun. Raises ApiError.
+
+        ``grace``: seconds for every pod, instead of its own.
+        """
+        self._request("POST", "/nsrun/down" if grace is None else f"/nsrun/down?grace={grace:g}")
 
     def _request(self, method: str, path: str) -> object:
         connection = _UnixConnection(self._path)

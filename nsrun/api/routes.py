@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from nsrun import __version__
@@ -14,7 +14,8 @@ from nsrun.supervisor.board import StatusBoard
 
 __all__ = ["Handler", "Route", "routes"]
 
-Handler = Callable[[], Awaitable[Response]]
+Handler = Callable[[Mapping[str, str]], Awaitable[Response]]
+"""From the parameters of the query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +28,25 @@ class Route:
     handler: Handler
 
 
-def routes(*, board: StatusBoard, settings: Settings, down: Callable[[], None]) -> tuple[Route, ...]:
-    """Everything that is served. ``down`` asks the daemon to remove every pod and to end."""
+def routes(*, board: StatusBoard, settings: Settings, down: Callable[[float | None], None]) -> tuple[Route, ...]:
+    """Everything that is served. ``down`` asks the daemon to remove every pod and to end; it is given the seconds that
+    the pods may take, None for what each says itself."""
 
-    async def healthz() -> Response:
+    async def healthz(_query: Mapping[str, str]) -> Response:
         return text("ok")
 
-    async def pods() -> Response:
+    async def pods(_query: Mapping[str, str]) -> Response:
         return json_response(_pod_list(board, settings.node_name))
 
-    async def info() -> Response:
+    async def info(_query: Mapping[str, str]) -> Response:
         return json_response(_info(board, settings))
 
-    async def take_down() -> Response:
-        down()
+    async def take_down(query: Mapping[str, str]) -> Response:
+        try:
+            grace = _seconds(query.get("grace"))
+        except ValueError as error:
+            return text(f"{error}\n", status=400)
+        down(grace)
         return json_response({"status": "stopping"}, status=202)
 
     return (
@@ -49,6 +55,16 @@ def routes(*, board: StatusBoard, settings: Settings, down: Callable[[], None]) 
         Route(method="GET", path="/nsrun/info", access=Access.CONTROL, handler=info),
         Route(method="POST", path="/nsrun/down", access=Access.CONTROL, handler=take_down),
     )
+
+
+def _seconds(given: str | None) -> float | None:
+    """Raises ValueError."""
+    if given is None:
+        return None
+    seconds = float(given)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"grace must not be {given}")
+    return seconds
 
 
 def _pod_list(board: StatusBoard, node_name: str) -> dict[str, object]:

@@ -60,7 +60,7 @@ def _adapter(route: Route, listener: Listener, host_names: Collection[str]):  # 
             listener=listener, host=request.host, origin=request.headers.get("Origin"), uid=_peer_uid(request, listener)
         )
         why = refusal(caller, route.access, owner=os.geteuid(), host_names=host_names)
-        return _written(forbidden(why) if why is not None else await route.handler())
+        return _written(forbidden(why) if why is not None else await route.handler(request.query))
 
     return handle
 

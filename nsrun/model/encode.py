@@ -28,6 +28,7 @@ def encode_pod(pod: Pod, status: PodStatus | None = None, *, node_name: str = ""
         spec["nodeName"] = node_name
     document: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     if status is not None:
+        metadata.update(_deletion(status))
         document["status"] = encode_status(status)
     return document
 
@@ -43,6 +44,15 @@ def encode_status(status: PodStatus) -> Json:
         **_addresses(status.pod_ip, "podIP", "podIPs"),
         "containerStatuses": [_container_status(container) for container in status.container_statuses],
         "qosClass": str(status.qos_class),
+    }
+
+
+def _deletion(status: PodStatus) -> Json:
+    if status.deletion_time is None or status.deletion_grace is None:
+        return {}
+    return {
+        "deletionTimestamp": rfc3339(status.deletion_time),
+        "deletionGracePeriodSeconds": int(status.deletion_grace),
     }
 
 

@@ -89,7 +89,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodStatus:
-    """The whole status. ``message`` and ``reason`` are empty when there is nothing to say."""
+    """The whole status. ``message`` and ``reason`` are empty when there is nothing to say. ``deletion_time``: when what
+    still runs of a pod on its way out is killed (seconds since the epoch), ``deletion_grace`` seconds after its end
+    began."""
 
     phase: Phase
     qos_class: QosClass
@@ -100,6 +102,8 @@ class PodStatus:
     container_statuses: tuple[ContainerStatus, ...] = ()
     reason: str = ""
     message: str = ""
+    deletion_time: float | None = None
+    deletion_grace: float | None = None
 
 
 class EventType(StrEnum):

@@ -48,7 +48,7 @@ async def test_a_pod_is_started_and_removed() -> None:
         assert daemon.reasons(web) == [
             *("Pulling", "Pulling", "Pulled", "Pulled"),
             *("Created", "Started", "Created", "Started", "Ready"),
-            *("Killing", "Killing"),
+            *("Killing", "Killing", "Removed"),
         ]
     assert world.machine.owners() == set()
     assert world.machine.violations == []
@@ -292,6 +292,7 @@ async def test_steps_that_fail_are_tried_again(point: str, error: NsrunError, re
     world.manifests.say(web)
     async with world.daemon() as daemon:
         assert waiting(daemon, web).reason == "ContainerCreating"
+        assert str(error) in waiting(daemon, web).message
         await world.clock.advance(1 + 2 + 4)
         assert isinstance(daemon.container(web).state, Running)
         assert daemon.reasons(web).count(reason) == 3
@@ -329,7 +330,7 @@ async def test_no_grace_is_no_grace() -> None:
         await world.clock.settle()
         assert world.machine.ended[-1][1] == 137
         assert "signal" not in world.machine.calls
-        assert daemon.reasons(web)[-1] == "Killing"
+        assert daemon.reasons(web)[-2:] == ["Killing", "Removed"]
 
 
 async def test_containers_are_stopped_side_by_side() -> None:
@@ -757,6 +758,37 @@ async def test_down_removes_everything() -> None:
         assert daemon.ended
         assert world.machine.owners() == set()
         assert not world.machine.bridge
+
+
+async def test_down_with_a_grace_of_its_own_and_a_shorter_one_later() -> None:
+    world = World()
+    world.manifests.say(pod("a", container("main", "trap '' TERM; sleep 9999"), grace=300))
+    async with world.daemon() as daemon, asyncio.TaskGroup() as group:
+        downs = [group.create_task(daemon.supervisor.down(grace=100))]
+        await world.clock.advance(50)
+        ((_, status),) = daemon.board.pods()
+        assert (status.deletion_time, status.deletion_grace) == (world.clock.now() + 50, 100)
+        downs.append(group.create_task(daemon.supervisor.down(grace=60)))
+        await world.clock.advance(9)
+        assert not any(down.done() for down in downs)
+        await world.clock.advance(1)
+        assert all(down.done() for down in downs)
+        assert daemon.supervisor.is_down
+        assert world.machine.owners() == set()
+
+
+async def test_a_down_that_is_interrupted_is_none() -> None:
+    world = World()
+    world.manifests.say(pod("a", container("main", "trap '' TERM; sleep 9999"), grace=300))
+    async with world.daemon() as daemon, asyncio.TaskGroup() as group:
+        down = group.create_task(daemon.supervisor.down())
+        await world.clock.advance(1)
+        daemon.supervisor.stop()
+        await world.clock.settle()
+        assert daemon.ended
+        assert not daemon.supervisor.is_down
+        assert world.machine.bridge
+        down.cancel()
 
 
 async def test_down_does_not_wait_for_the_manifests() -> None:
