@@ -19,6 +19,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
 from typing import Any
 
+import nsrun.network.faceless  # noqa: F401  # isort: skip  # before pyroute2
 from pyroute2.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
