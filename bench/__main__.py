@@ -26,38 +26,60 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="measure nsrun alone")
     options = parser.parse_args()
     world.enter()
-    found: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="nsrun-bench-") as directory:
-        base = Path(directory)
         try:
-            found += _containers(base, options.runs, peers=not options.no_peers)
-            found += _pods(base, options.runs, options.pods, peers=not options.no_peers)
+            found = _measure(Path(directory), options.runs, options.pods, peers=not options.no_peers)
         finally:
             world.remove_cgroups(CGROUP, containers.CGROUP, *Podman.CGROUPS)
     print(table(found))
     save(found, REPO / "build" / "bench.json")
 
 
-def _containers(base: Path, runs: int, *, peers: bool) -> list[Figure]:
+def _measure(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
+    """nsrun first: for the peers the machine must look different afterwards."""
     _say("one container")
     launch = _launch(max(runs, 40))
-    ours = launch["shim_us"] / 1000
-    others = {"bare C": launch["bare_us"] / 1000}
-    for name in ("crun", "runc") if peers else ():
-        took = containers.measure_peer(name, base, Path("/usr/bin/busybox"), runs=runs)
-        if took is not None:
-            others[name] = took
-    return [
-        Figure(
-            name="one container in a ready sandbox: plan sent → exec",
-            unit="ms",
-            ours=ours,
-            peers=others,
-            bar="≤ 2 × bare C",
-            within=ours <= 2 * others["bare C"],
-            runs=runs,
-        )
-    ]
+    _say(f"pods with nsrun ({crowd} at once)")
+    with running(base / "nsrun", REPO / "build" / "images") as program:
+        ours = pods.measure_nsrun(program, runs=runs, crowd=crowd)
+    started: dict[str, float] = {}
+    theirs: dict[str, float] = {}
+    if peers:
+        world.hide_unified()
+        started = _peers_start(base, runs)
+        theirs = _podman(base, runs, crowd)
+    return [_one_container(launch, started, runs), *pods.figures(ours, theirs, runs=runs, crowd=crowd)]
+
+
+def _peers_start(base: Path, runs: int) -> dict[str, float]:
+    _say("one container with crun and runc")
+    measured = {
+        name: containers.measure_peer(name, base, Path("/usr/bin/busybox"), runs=runs) for name in ("crun", "runc")
+    }
+    return {name: took for name, took in measured.items() if took is not None}
+
+
+def _podman(base: Path, runs: int, crowd: int) -> dict[str, float]:
+    if not Podman.installed():
+        return {}
+    _say(f"pods with podman ({crowd} at once; minutes)")
+    podman = Podman(base / "podman")
+    for image in ("nginx", "busybox"):
+        podman.load(REPO / "build" / "images", f"docker.io/library/{image}:latest")
+    return pods.measure_podman(podman, base, runs=min(runs, 5), crowd=crowd)
+
+
+def _one_container(launch: dict[str, float], peers: dict[str, float], runs: int) -> Figure:
+    ours, bare = launch["shim_us"] / 1000, launch["bare_us"] / 1000
+    return Figure(
+        name="one container in a ready sandbox: plan sent → exec",
+        unit="ms",
+        ours=ours,
+        peers={"bare C": bare, **peers},
+        bar="≤ 2 × bare C",
+        within=ours <= 2 * bare,
+        runs=runs,
+    )
 
 
 def _launch(count: int) -> dict[str, float]:
@@ -67,21 +89,6 @@ def _launch(count: int) -> dict[str, float]:
     argv = [sys.executable, str(script), "--json", "--count", str(count)]
     found: dict[str, float] = json.loads(subprocess.check_output(argv, env=environment))
     return found
-
-
-def _pods(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
-    _say(f"pods with nsrun ({crowd} at once)")
-    with running(base / "nsrun", REPO / "build" / "images") as program:
-        ours = pods.measure_nsrun(program, runs=runs, crowd=crowd)
-    theirs: dict[str, float] = {}
-    if peers and Podman.installed():
-        _say(f"pods with podman ({crowd} at once; minutes)")
-        world.hide_unified()
-        podman = Podman(base / "podman")
-        for image in ("nginx", "busybox"):
-            podman.load(REPO / "build" / "images", f"docker.io/library/{image}:latest")
-        theirs = pods.measure_podman(podman, base, runs=min(runs, 5), crowd=crowd)
-    return pods.figures(ours, theirs, runs=runs, crowd=crowd)
 
 
 def _say(what: str) -> None:

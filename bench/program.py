@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nsrun.api.client import ApiClient
 
-__all__ = ["CGROUP", "Program", "pss_kib", "running"]
+__all__ = ["CGROUP", "Program", "pss_kib", "reachable", "running", "wait"]
 
 CGROUP = "nsrun-bench"
 
@@ -36,6 +36,7 @@ class Program:
         self._api = ApiClient(self.run_dir / "nsrun.sock")
         self._output = base / "nsrun.out"
         self._process: subprocess.Popen[bytes] | None = None
+        self._mark = 0  # how long the log was when a manifest was applied last
 
     @property
     def pid(self) -> int:
@@ -56,6 +57,7 @@ class Program:
         """Writes the manifest in one step; returns when (monotonic seconds)."""
         temporary = self.manifests / f".{name}"
         temporary.write_text(text)
+        self._mark = self._output.stat().st_size
         before = time.monotonic()
         temporary.rename(self.manifests / f"{name}.yaml")
         return before
@@ -64,16 +66,25 @@ class Program:
         for name in names:
             (self.manifests / f"{name}.yaml").unlink()
 
+    def told_ready(self, name: str) -> str:
+        """The address of the pod, once the log says that it is ready since it was applied last; else nothing."""
+        with self._output.open() as log:
+            log.seek(self._mark)
+            for line in log:
+                if f"/{name}" in line and ": Ready: " in line:
+                    return line.split()[-1]
+        return ""
+
     def ready(self) -> dict[str, str]:
         """Name → address of the pods whose containers all run."""
         return {name: address for name, address, ready in map(_summary, self._api.pods()) if ready}
 
     def wait_ready(self, count: int, seconds: float = 300) -> dict[str, str]:
-        wait(lambda: len(self.ready()) >= count, seconds)
+        wait(lambda: len(self.ready()) >= count, seconds, every=0.05)
         return self.ready()
 
     def wait_gone(self, seconds: float = 300) -> None:
-        wait(lambda: not self._api.pods(), seconds)
+        wait(lambda: not self._api.pods(), seconds, every=0.05)
 
     def stop(self) -> None:
         self.cli("down")
