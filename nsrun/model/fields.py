@@ -17,8 +17,8 @@ from nsrun.model.tree import Entry, ListNode, MapNode, Node, Problem, ScalarNode
 from nsrun.model.wording import Path, listed, quoted, render_path, suggestion
 
 __all__ = [
-    "Decoder",
     "MISSING",
+    "Decoder",
     "Missing",
     "Place",
     "Report",

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from nsrun.model.wording import Path, quoted, render_path
 
 __all__ = [
-    "Document",
-    "Entry",
-    "ListNode",
     "MAX_DEPTH",
     "MAX_DOCUMENTS",
     "MAX_VALUES",
+    "Document",
+    "Entry",
+    "ListNode",
     "MapNode",
     "Node",
     "Problem",

@@ -11,9 +11,9 @@ from nsrun.errors import describe_errno
 from nsrun.model.document import MAX_BYTES
 
 __all__ = [
+    "SUFFIXES",
     "Found",
     "Listing",
-    "SUFFIXES",
     "Signature",
     "Unreadable",
     "list_manifests",
