@@ -123,6 +123,15 @@ class Machine:
         self._line, self._monitor = line, monitor
         self.channel = Channel(line)
         self._command("qmp_capabilities")
+        if hardware.state is not None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """A frozen machine comes back as it was frozen: standing still."""
+        deadline = time.monotonic() + _QMP_SECONDS
+        while self._command("query-status").get("status") == "inmigrate" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._command("cont")
 
     def _words(self, hardware: Hardware, line: int, monitor: int) -> list[str]:
         words = ["setpriv", "--pdeathsig", "KILL", "--"]

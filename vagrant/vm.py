@@ -77,7 +77,7 @@ def prepare(which: str) -> Prepared:
 
 def _stamp(base: BaseImage, hardware: Hardware) -> str:
     digest = hashlib.sha256(f"{base.stamp} {hardware.accelerator} {hardware.memory_mib} {hardware.cpus}".encode())
-    for path in (REPO / "vagrant/provision.sh", REPO / "vagrant/machine.py", REPO / "build/images.stamp"):
+    for path in (REPO / "vagrant/provision.sh", REPO / "build/images.stamp"):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]
 
