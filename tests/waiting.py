@@ -1,8 +1,12 @@
-"""Waiting for a condition, with a deadline: the one place in the tests that sleeps."""
+"""Waiting for a condition, with a deadline: the one place in the tests that sleeps.
+
+``NSRUN_TEST_PATIENCE`` stretches every deadline: an emulated processor is ten times slower.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,16 +15,18 @@ __all__ = ["eventually", "eventually_async"]
 
 T = TypeVar("T")
 
+PATIENCE = float(os.environ.get("NSRUN_TEST_PATIENCE", "1"))
+
 
 def eventually(condition: Callable[[], T], *, seconds: float = 20.0, every: float = 0.02, what: str = "") -> T:
     """The first true value of ``condition``. Fails when there is none within ``seconds``."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"never true within {seconds:g} s: {what or condition}; last: {value!r}")
+            raise AssertionError(f"never true within {seconds * PATIENCE:g} s: {what or condition}; last: {value!r}")
         time.sleep(every)
 
 
@@ -28,11 +34,11 @@ async def eventually_async(
     condition: Callable[[], T], *, seconds: float = 20.0, every: float = 0.005, what: str = ""
 ) -> T:
     """The same on an event loop."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"never true within {seconds:g} s: {what or condition}; last: {value!r}")
+            raise AssertionError(f"never true within {seconds * PATIENCE:g} s: {what or condition}; last: {value!r}")
         await asyncio.sleep(every)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["Nsrun", "container_status", "pod_named"]
 
@@ -50,7 +50,7 @@ class Nsrun:
         """What every daemon wrote."""
         return self.base / "nsrun.out"
 
-    def _environment(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """Every flag as a variable: so the CLI and the daemon agree, as they do for a user who exports them."""
         return {
             **os.environ,
@@ -61,13 +61,17 @@ class Nsrun:
             **self.environment,
         }
 
+    def command(self, *arguments: str) -> list[str]:
+        """What runs nsrun with these arguments."""
+        return [*PROGRAM, *arguments]
+
     def start(self) -> None:
         """Starts the daemon; returns when it answers."""
         self.manifests.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*PROGRAM, "--manifests", str(self.manifests), *self.flags],
-                env=self._environment(),
+                env=self.environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -98,11 +102,11 @@ class Nsrun:
         """Asks it to end; returns the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(30 * PATIENCE)
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*PROGRAM, *arguments], env=self._environment(), capture_output=True, text=True, check=False, timeout=300
+            [*PROGRAM, *arguments], env=self.environ(), capture_output=True, text=True, check=False, timeout=300
         )
         if check and done.returncode != 0:
             raise AssertionError(f"nsrun {' '.join(arguments)}: {done.returncode}: {done.stdout}{done.stderr}")
