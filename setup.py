@@ -36,7 +36,6 @@ setup(
     name="nsrun",
     version="0.1.0",
     description="Runs Kubernetes pods with nothing but Linux",
-    license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["nsrun", "nsrun.*"]),
     package_data={"nsrun": ["_bin/*", "runtime/schema/*.json", "images/schema/*.json", "py.typed"]},

@@ -27,7 +27,7 @@ def needs(program: str) -> str:
 
 
 def python_sources() -> list[str]:
-    return ["nsrun", "native", "rootfs", "tests", "bench", "setup.py"]
+    return ["nsrun", "native", "rootfs", "tests", "bench", "vagrant", "docs", "setup.py"]
 
 
 def test_ruff_finds_nothing() -> None:
@@ -48,4 +48,5 @@ def test_clang_format_would_change_nothing() -> None:
 
 
 def test_shell_scripts_are_clean() -> None:
-    run(needs("shellcheck"), "dev", ".ci/run")
+    scripts = sorted(str(path) for path in (REPO / "vagrant").glob("*.sh"))
+    run(needs("shellcheck"), "dev", ".ci/run", *scripts)
