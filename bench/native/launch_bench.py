@@ -1,10 +1,10 @@
 """How long a container takes from the plan being sent to its program being executed, against the floor.
 
 ``bare.c`` makes the same system calls and nothing else. Starts are spaced out (``--idle``, ms): in a tight loop the
-kernel's RCU stays in a fast mode that a real machine is not in. Both take turns, so that the machine's moods hit both.
+kernel's RCU stays in a fast mode that a real machine is not in. Both take short turns, so that the machine's moods hit both.
 Run as root; it works in namespaces of its own.
 
-    .venv/bin/python bench/native/launch_bench.py [--count 40] [--idle 50] [--json]
+    .venv/bin/python bench/native/launch_bench.py [--count 60] [--idle 50] [--json]
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.native.plans import NULL_DEVICE, Plan, sealed  # noqa: E402
 
 BASE = Path("/run/launch-bench")
 BUDGET = 2.0
+BATCH = 5
 NODES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
 LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 MASKED = ("acpi", "kcore", "keys", "latency_stats", "timer_list", "interrupts", "scsi")
@@ -148,9 +149,9 @@ def measure(count: int, idle: int) -> dict[str, float]:
     shim = Shim(programs)
     floor: list[float] = []
     ours: list[float] = []
-    for turn in range(4):
-        floor += bare(programs, count // 4, idle)
-        for number in range(count // 4):
+    for turn in range(max(1, count // BATCH)):
+        floor += bare(programs, BATCH, idle)
+        for number in range(BATCH):
             time.sleep(idle / 1000)
             ours.append(shim.run(turn * count + number))
     result = {"bare_us": statistics.median(floor), "shim_us": statistics.median(ours)}
@@ -172,7 +173,7 @@ def enter_own_world() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--idle", type=int, default=50)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
