@@ -1,0 +1,105 @@
+"""What is true now, for whoever looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+import pytest
+
+from nsrun.model.status import Event, EventType
+from nsrun.supervisor.board import EVENTS_KEPT, StatusBoard
+from nsrun.supervisor.status import rejected_status
+from tests.unit.supervisor.world import pod
+
+
+def event(number: int, *, name: str = "web", namespace: str = "default") -> Event:
+    return Event(
+        time=float(number), type=EventType.NORMAL, reason="R", message=f"{number}", namespace=namespace, pod=name
+    )
+
+
+def test_pods_are_found_by_name_and_uid() -> None:
+    board = StatusBoard()
+    b, a = pod("b"), pod("a")
+    for one in (b, a):
+        board.put(one, rejected_status(one, reason="R", message="m", now=1.0))
+    assert [shown.name.name for shown, _ in board.pods()] == ["a", "b"]
+    found = board.pod("default", "b")
+    assert found is not None
+    assert found[0] == b
+    assert board.pod("elsewhere", "b") is None
+    assert board.status("uid-a") is not None
+    board.remove("uid-a")
+    board.remove("uid-a")
+    assert board.status("uid-a") is None
+    assert [shown.uid for shown, _ in board.pods()] == ["uid-b"]
+
+
+def test_while_one_takes_anothers_place_the_first_is_shown() -> None:
+    board = StatusBoard()
+    old, new = pod("web", uid="old"), pod("web", uid="new")
+    for one in (old, new):
+        board.put(one, rejected_status(one, reason="R", message="m", now=1.0))
+    found = board.pod("default", "web")
+    assert found is not None
+    assert found[0] == old
+
+
+def test_the_last_events_are_kept() -> None:
+    board = StatusBoard(events_kept=3)
+    for number in range(5):
+        board.record(event(number))
+    assert [e.message for e in board.events()] == ["2", "3", "4"]
+
+
+def test_events_of_one_pod() -> None:
+    board = StatusBoard()
+    board.record(event(1))
+    board.record(event(2, name="other"))
+    board.record(event(3, namespace="elsewhere"))
+    assert [e.message for e in board.events(namespace="default")] == ["1", "2"]
+    assert [e.message for e in board.events(namespace="default", pod="web")] == ["1"]
+    assert [e.message for e in board.events(pod="web")] == ["1", "3"]
+
+
+async def test_a_listener_that_lags_misses_the_oldest_and_holds_nobody_up() -> None:
+    board = StatusBoard()
+    events = board.subscribe()
+
+    async def follow() -> Event:
+        return await anext(events)
+
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(follow())
+        await asyncio.sleep(0)
+        for number in range(EVENTS_KEPT + 5):
+            board.record(event(number))
+    assert isinstance(first.result(), Event)
+    rest = [(await anext(events)).message for _ in range(EVENTS_KEPT - 1)]
+    assert rest[-1] == str(EVENTS_KEPT + 4)
+    await events.aclose()  # type: ignore[attr-defined]
+    board.record(event(0))
+
+
+def test_each_event_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    board = StatusBoard()
+    with caplog.at_level(logging.INFO):
+        board.record(event(7))
+        board.record(replace(event(8), type=EventType.WARNING))
+        board.record(Event(time=9.0, type=EventType.WARNING, reason="FailedValidation", message="a.yaml:1:1: bad"))
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("INFO", 'Pod "default/web": R: 7'),
+        ("WARNING", 'Pod "default/web": R: 8'),
+        ("WARNING", "a.yaml:1:1: bad"),
+    ]
+
+
+def test_what_is_wrong_is_new_once() -> None:
+    board = StatusBoard()
+    assert board.report(problems=["a", "b", "a"], warnings=["w"]) == (("a", "b"), ("w",))
+    assert board.report(problems=["b", "c"], warnings=["w"]) == (("c",), ())
+    assert board.report(problems=[], warnings=[]) == ((), ())
+    assert board.report(problems=["a"], warnings=[]) == (("a",), ()), "and again when it is back"
+    assert (board.problems, board.warnings) == (("a",), ())
