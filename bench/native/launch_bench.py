@@ -1,8 +1,8 @@
 """How long a container takes from the plan being sent to its program being executed, against the floor.
 
 ``bare.c`` makes the same system calls and nothing else. Starts are spaced out (``--idle``, ms): in a tight loop the
-kernel's RCU stays in a fast mode that a real machine is not in. Both take short turns, so that the machine's moods hit both.
-Run as root; it works in namespaces of its own.
+kernel's RCU stays in a fast mode that a real machine is not in. Both take short turns, so that the machine's moods hit
+both. Run as root; it works in namespaces of its own.
 
     .venv/bin/python bench/native/launch_bench.py [--count 60] [--idle 50] [--json]
 """
