@@ -267,14 +267,8 @@ def started(
 
 
 def _with_run(container: ContainerFacts, run: Run) -> ContainerFacts:
-    """The newest run becomes the previous one. One ended run is kept on the machine, and no more."""
-    previous, expired = container.run, container.expired
-    if previous is None:
-        return replace(container, run=run, attempt=run.id.attempt)
-    older = container.previous
-    if older is not None and older.hash and not older.removed and older.id not in expired:
-        expired = (*expired, older.id)
-    return replace(container, run=run, attempt=run.id.attempt, previous=previous, expired=expired)
+    """The newest run becomes the previous one."""
+    return replace(container, run=run, attempt=run.id.attempt, previous=container.run)
 
 
 def refused(facts: PodFacts, name: str, problem: Waiting, now: float, settings: BackoffSettings) -> PodFacts:
@@ -339,6 +333,7 @@ def _ended(facts: PodFacts, container: ContainerFacts, exit: Exit, settings: Bac
     policy = facts.pod.spec.restart_policy if facts.pod is not None else RestartPolicy.NEVER
     again = facts.state in _LIVING and runs_again(policy, exit)
     event = ContainerEvent.ENDED if again else ContainerEvent.FINISHED
+    # One ended run is kept on the machine besides a live one, and no more.
     older, expired = container.previous, container.expired
     if older is not None and older.hash and not older.removed and older.id not in expired:
         expired = (*expired, older.id)

@@ -13,6 +13,7 @@ import pytest
 from nsrun.errors import ImageError, NetworkError, NsrunError, RuntimeFailure, VolumeError
 from nsrun.model.container import PullPolicy
 from nsrun.model.pod import Pod, RestartPolicy
+from nsrun.model.running import SandboxExit
 from nsrun.model.status import Event, Phase, PodStatus, Running, Terminated, Waiting
 from nsrun.model.update import MANIFEST_ANNOTATION, SourceUpdate
 from nsrun.supervisor import worker
@@ -363,6 +364,18 @@ async def test_removal_goes_on_where_it_fails() -> None:
         assert daemon.reasons(web).count("FailedKillPod") == 4
 
 
+async def test_records_that_cannot_be_removed_are_tried_again() -> None:
+    world = World()
+    world.machine.failures["remove container"] = [RuntimeFailure("cannot remove: busy")] * 2
+    job = pod("job")
+    world.machine.scripts["job", "main"] = [Program(seconds=1, code=1)] * 2 + [Program()]
+    world.manifests.say(job)
+    async with world.daemon() as daemon:
+        await world.clock.advance(30)
+        assert daemon.reasons(job).count("FailedRemoveContainer") == 2
+        assert [id.attempt for id in world.machine.runs(job.uid)] == [1, 2]
+
+
 async def test_a_container_that_survives_its_kill_is_taken_down_with_its_sandbox() -> None:
     world = World()
     world.machine.failures["kill"] = [RuntimeFailure("cannot kill")] * 99
@@ -504,6 +517,24 @@ async def test_a_sandbox_that_dies_while_it_starts() -> None:
     async with world.daemon() as daemon:
         await world.clock.advance(5)
         assert daemon.status(web).phase is Phase.RUNNING
+    assert world.machine.violations == []
+
+
+async def test_a_sandbox_whose_death_is_told_before_its_start() -> None:
+    world = World()
+    web = pod()
+    world.manifests.say(web)
+
+    def tell() -> None:
+        del world.machine.reached["sandbox document"]
+        world.machine.lives[0].told.put_nowait(SandboxExit(uid=web.uid, message="gone already"))
+
+    world.machine.reached["sandbox document"] = tell
+    async with world.daemon() as daemon:
+        await world.clock.advance(5)
+        assert daemon.reasons(web).count("SandboxChanged") == 1
+        assert daemon.status(web).phase is Phase.RUNNING
+        assert world.machine.calls.count("removed sandbox") == 1
     assert world.machine.violations == []
 
 
