@@ -21,7 +21,8 @@ from nsrun.api.routes import routes
 from nsrun.api.server import serve
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
-from nsrun.host.facts import probe
+from nsrun.host.doctor import Level, examine
+from nsrun.host.facts import HostFacts, probe
 from nsrun.images.service import ImageService
 from nsrun.model.update import SourceUpdate
 from nsrun.network.service import NetworkService
@@ -209,9 +210,17 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
         clock=clock,
         settings=SupervisorSettings(max_pods=settings.max_pods),
     )
+    _say_withheld(facts, cgroups)
+    return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)
+
+
+def _say_withheld(facts: HostFacts, cgroups: Cgroups) -> None:
+    """What this machine withholds from every pod, said once; ``nsrun doctor`` says the rest."""
+    for finding in examine(facts):
+        if finding.subject == "capabilities" and finding.level is not Level.OK:
+            logger.warning("%s (%s)", finding.text, finding.hint)
     for warning in cgroups.warnings:
         logger.warning("%s", warning)
-    return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)
 
 
 async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> bool:

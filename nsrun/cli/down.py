@@ -55,3 +55,7 @@ def _wait_until_gone(context: Context, seconds: float) -> None:
         raise NsrunError(
             f"cannot take nsrun down: it has not ended within {seconds:g} s", hint="nsrun pods shows what is left"
         )
+    if context.layout.lock.exists():
+        raise NsrunError(
+            "cannot take nsrun down: it was stopped before everything was removed", hint="nsrun down goes on with it"
+        )

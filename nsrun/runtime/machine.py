@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import resource
+from pathlib import Path
 
 from nsrun.host.facts import HostFacts
 from nsrun.runtime.ocispec import Machine
@@ -15,15 +16,24 @@ _THERMAL = "/sys/devices/system/cpu/cpu*/thermal_throttle"
 
 
 def read_machine(facts: HostFacts) -> Machine:
-    """Limits count only where we lack CAP_SYS_RESOURCE, which lets a process raise its own."""
-    limits = {}
+    """Limits count only where we lack CAP_SYS_RESOURCE, which lets a process exceed its own."""
+    limits, floor = {}, -1000
     if "CAP_SYS_RESOURCE" not in facts.capabilities:
         names = ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE")
         hard = {name: resource.getrlimit(getattr(resource, name))[1] for name in names}
         limits = {name: value for name, value in hard.items() if value != resource.RLIM_INFINITY}
+        floor = _own_oom_score()
     return Machine(
         memory=facts.memory_total,
         capabilities=facts.capabilities,
         hard_limits=limits,
+        oom_floor=floor,
         masked=tuple(sorted(glob.glob(_THERMAL))),
     )
+
+
+def _own_oom_score() -> int:
+    try:
+        return int(Path("/proc/self/oom_score_adj").read_text())
+    except (OSError, ValueError):
+        return 0

@@ -7,7 +7,7 @@ Where the specification leaves a choice, the kubelet's and containerd's is taken
 * the root file system is nodev, so no device node of an image or of a layer opens.
 * an image's VOLUMES are not made into volumes: the directory lives in the container's own layer and goes with it.
 * limits of open files, processes and core dumps are set, so that nothing depends on who started nsrun.
-* oom_score_adj follows the QoS class by the kubelet's formula.
+* oom_score_adj follows the QoS class by the kubelet's formula, as far down as this machine lets us go.
 """
 
 from __future__ import annotations
@@ -111,12 +111,13 @@ _UNLIMITED = 2**64 - 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """What of this machine goes into configurations. ``capabilities``: those we have, and so can hand on. ``memory``:
-    bytes. ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``masked``: more
-    paths to mask that exist here."""
+    bytes. ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``oom_floor``: the
+    lowest oom_score_adj that we can set. ``masked``: more paths to mask that exist here."""
 
     memory: int
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
     hard_limits: Mapping[str, int] = field(default_factory=dict)
+    oom_floor: int = -1000
     masked: tuple[str, ...] = ()
 
 
@@ -179,7 +180,7 @@ def sandbox_config(pod: Pod, *, netns: str, rootfs: str, cgroup_path: str, machi
             capabilities=_capability_sets((), root=False),
             rlimits=[],
             noNewPrivileges=True,
-            oomScoreAdj=-998,
+            oomScoreAdj=max(-998, machine.oom_floor),
         ),
         mounts=[shm],
         hostname=hostname(pod),
@@ -231,7 +232,7 @@ def _process(request: ContainerRequest, machine: Machine) -> Process:
         capabilities=_capability_sets(names, root=account.uid == 0),
         rlimits=_rlimits(machine.hard_limits),
         noNewPrivileges=context.allow_privilege_escalation is False,
-        oomScoreAdj=oom_score(pod, container, machine.memory),
+        oomScoreAdj=max(oom_score(pod, container, machine.memory), machine.oom_floor),
     )
 
 

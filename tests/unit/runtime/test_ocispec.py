@@ -247,6 +247,14 @@ def test_hostname(name: str, expected: str) -> None:
     assert hostname(pod_of(request().container, name=name)) == expected
 
 
+def test_oom_scores_go_no_lower_than_the_machine_lets_them() -> None:
+    withholding = Machine(memory=8 << 30, oom_floor=-5)
+    asked = request()
+    sandbox = sandbox_config(asked.pod, netns="/n", rootfs="/r", cgroup_path="/c", machine=withholding)
+    assert sandbox["process"]["oomScoreAdj"] == -5
+    assert config(asked, withholding)["process"]["oomScoreAdj"] == 1000
+
+
 def test_oom_scores() -> None:
     both = {"cpu": 1000, "memory": 1000 << 30}
     guaranteed, best = sized(limits=both), sized()
