@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,11 +150,27 @@ class Nsrun:
                 if target.startswith((f"{self.root}/pods", f"{self.run_dir}/pods"))
             ),
             *(f"cgroup {path}" for path in cgroups(self.cgroup_root) if "/pod" in path),
-            *(f"process {line}" for line in processes("nsrun-shim", "pause")),
+            *(f"process {pid} {name}" for pid, name in self.processes("nsrun-shim", "pause")),
             *(f"lease {path.name}" for path in _listed(self.run_dir / "network" / "leases") if path.name[:1].isdigit()),
             *(f"run directory {path.name}" for path in _listed(self.run_dir / "pods")),
             *(f"pod directory {path.name}" for path in _listed(self.root / "pods")),
         ]
+
+    def processes(self, *names: str) -> list[tuple[int, str]]:
+        """Live processes of this nsrun's pods whose program's name begins with one of the names.
+
+        Those in its cgroup, and those that stand in its run directory, as shims do: other nsruns may run beside it."""
+        return [
+            (pid, name) for pid, name in _programs() if name.startswith(names) and self._is_ours(Path(f"/proc/{pid}"))
+        ]
+
+    def _is_ours(self, process: Path) -> bool:
+        try:
+            cgroups_of_it = (process / "cgroup").read_text()
+            directory = str((process / "cwd").readlink())
+        except OSError:
+            return False
+        return f"/{self.cgroup_root}/" in cgroups_of_it or directory.startswith(str(self.run_dir))
 
     def remains_of_all(self) -> list[str]:
         """The same, and what belongs to no single pod: for after ``nsrun down``."""
@@ -217,9 +233,8 @@ def cgroups(root: str) -> list[str]:
     return sorted({str(p) for top in tops for p in [top / root, *(top / root).rglob("*")] if p.is_dir()})
 
 
-def processes(*names: str) -> list[str]:
-    """Live processes (no zombies) whose first argument begins with one of the names."""
-    found = []
+def _programs() -> Iterator[tuple[int, str]]:
+    """Every live process with the name of its program; zombies have none."""
     for directory in Path("/proc").iterdir():
         if not directory.name.isdigit():
             continue
@@ -227,6 +242,5 @@ def processes(*names: str) -> list[str]:
             command = (directory / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
         except OSError:
             continue
-        if command.rpartition("/")[2].startswith(names):
-            found.append(f"{directory.name} {command}")
-    return found
+        if command:
+            yield int(directory.name), command.rpartition("/")[2]

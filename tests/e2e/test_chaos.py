@@ -12,7 +12,7 @@ import pytest
 
 from nsrun.support.crilog import parse_line
 from tests.e2e.manifests import shell_pod
-from tests.e2e.nsrunner import Document, Nsrun, container_status, pod_named, processes
+from tests.e2e.nsrunner import Document, Nsrun, container_status, pod_named
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -93,8 +93,8 @@ def test_a_killed_shim_takes_its_pod_along_and_the_pod_starts_again(loaded: Nsru
     loaded.start()
     loaded.apply("counter.yaml", shell_pod("counter", COUNTING, restart="Always"))
     before = container_status(loaded.ready("counter"), "main")["containerID"]
-    (shim,) = processes("nsrun-shim")
-    os.kill(int(shim.split()[0]), signal.SIGKILL)
+    ((shim, _),) = loaded.processes("nsrun-shim")
+    os.kill(shim, signal.SIGKILL)
 
     def again() -> bool:
         pod = pod_named(loaded.pods(), "counter")
@@ -102,25 +102,14 @@ def test_a_killed_shim_takes_its_pod_along_and_the_pod_starts_again(loaded: Nsru
 
     eventually(again, what="another container")
     loaded.ready("counter")
-    assert len(processes("nsrun-shim")) == 1
+    assert len(loaded.processes("nsrun-shim")) == 1
     assert "SandboxChanged" in loaded.said()
-    assert len(counters()) == 1
+    assert len(counters(loaded)) == 1
 
 
-def counters() -> list[str]:
+def counters(nsrun: Nsrun) -> list[int]:
     """Live processes that run the counting script."""
-    return [
-        entry.name
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and COUNTING.encode() in _command_line(entry)
-    ]
-
-
-def _command_line(entry: Path) -> bytes:
-    try:
-        return (entry / "cmdline").read_bytes()
-    except OSError:
-        return b""
+    return [pid for pid, _ in nsrun.processes("sh") if COUNTING.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -130,7 +119,7 @@ def test_a_stopped_daemon_leaves_the_pods_running_and_says_so(loaded: Nsrun, num
     before = container_status(loaded.ready("counter"), "main")["containerID"]
     assert loaded.terminate(number) == 0
     assert "1 pod keeps running" in loaded.said()
-    assert len(counters()) == 1
+    assert len(counters(loaded)) == 1
     loaded.start()
     assert container_status(loaded.ready("counter"), "main")["containerID"] == before
     assert_no_gap(loaded)
@@ -150,15 +139,15 @@ def test_after_a_reboot_pods_start_afresh(loaded: Nsrun) -> None:
     assert second["restartCount"] == 1
     addresses = {str(pod["status"]["podIP"]) for pod in loaded.pods()}  # type: ignore[index]
     assert len(addresses) == 2
-    assert len(processes("nsrun-shim")) == 2
+    assert len(loaded.processes("nsrun-shim")) == 2
 
 
 def reboot(nsrun: Nsrun) -> None:
     """What a reboot does to nsrun: every process gone, every namespace and link with them, the run directory empty."""
     nsrun.kill()
-    for line in processes("nsrun-shim", "pause"):
-        os.kill(int(line.split()[0]), signal.SIGKILL)
-    eventually(lambda: counters() == [], what="the containers died with their shims")
+    for pid, _ in nsrun.processes("nsrun-shim", "pause"):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: counters(nsrun) == [], what="the containers died with their shims")
     for pin in Path("/run/netns").iterdir():
         subprocess.run(["ip", "netns", "delete", pin.name], check=True)
     subprocess.run(["ip", "link", "delete", "nsrun0"], check=True)
@@ -173,4 +162,4 @@ def test_down_removes_everything_also_without_a_daemon(loaded: Nsrun) -> None:
     loaded.kill()
     loaded.cli("down")
     assert loaded.remains_of_all() == []
-    assert counters() == []
+    assert counters(loaded) == []
