@@ -132,6 +132,8 @@ class Life:
         reached = self.machine.reached.get(what)
         if reached is not None:
             reached()
+        if what in self.machine.slow:
+            await self.machine.clock.sleep(self.machine.slow[what])
         failure = self.machine.failures.get(what)
         if failure:
             raise failure.pop(0)
@@ -146,6 +148,7 @@ class FakeMachine:
         self.calls: list[str] = []
         self.failures: dict[str, list[NsrunError | Exception]] = {}  # by point, in order
         self.reached: dict[str, Callable[[], object]] = {}  # what else happens at a point
+        self.slow: dict[str, float] = {}  # how long a point takes
         self.withheld: tuple[str, ...] = ()
         self.violations: list[str] = []
         self.images: dict[str, Image] = {}  # what the store holds
@@ -156,7 +159,8 @@ class FakeMachine:
         self.bridge = False
         self.volumes: dict[str, set[str]] = {}  # by UID
         self.pods: dict[str, FakePod] = {}  # by UID
-        self.logs: dict[tuple[str, str], int] = {}  # the highest attempt that left a log
+        self.logs: dict[tuple[str, str], set[int]] = {}  # the attempts that left a log
+        self.being_started: list[str] = []  # UIDs, one for each start under way
         self.scripts: dict[tuple[str, str], list[Program]] = {}  # by pod and container: its processes, in order
         self.processes: dict[tuple[str, str], int] = {}  # how many were ever started, by UID and container
         self.ended: list[tuple[ContainerId, int]] = []  # every end there ever was
@@ -399,12 +403,17 @@ class FakeRuntime:
         missing = {mount.name for mount in request.container.volume_mounts} - machine.volumes.get(id.uid, set())
         if missing:
             machine.violations.append(f"{id.name} without its volumes {missing}")
-        machine.logs[id.uid, id.name] = max(id.attempt, machine.logs.get((id.uid, id.name), -1))
-        await self._life.at("container rootfs")
-        if pod.sandbox is None:
-            raise RuntimeFailure(f'cannot start container "{id.name}": the shim does not answer')
-        run = machine.start(request)
-        await self._life.at("container started")
+        machine.logs.setdefault((id.uid, id.name), set()).add(id.attempt)
+        machine.being_started.append(id.uid)
+        try:
+            await self._life.at("container rootfs")
+            if pod.sandbox is None:
+                raise RuntimeFailure(f'cannot start container "{id.name}": the shim does not answer')
+            run = machine.start(request)
+            await self._life.at("container started")
+            await self._life.at("container is told")
+        finally:
+            machine.being_started.remove(id.uid)
         return replace(run.running, warnings=machine.withheld)
 
     async def signal(self, id: ContainerId, signal: int) -> None:
@@ -443,6 +452,8 @@ class FakeRuntime:
 
     async def remove_sandbox(self, name: PodName | None, uid: str) -> None:
         await self._life.at("remove sandbox")
+        if uid in self._machine.being_started:
+            self._machine.violations.append(f"the sandbox of {uid} removed under a container that is being started")
         pod = self._machine.pods.get(uid)
         if pod is not None:
             for run in pod.runs.values():
@@ -459,7 +470,7 @@ class FakeRuntime:
 
     async def next_attempt(self, pod: Pod, container: str) -> int:
         await self._life.at("next attempt")
-        return self._machine.logs.get((pod.uid, container), -1) + 1
+        return max(self._machine.logs.get((pod.uid, container), ()), default=-1) + 1
 
     async def exits(self) -> AsyncIterator[ContainerExit | SandboxExit]:
         while True:

@@ -412,6 +412,23 @@ async def test_removal_during_the_start(point: str) -> None:
     assert world.machine.violations == []
 
 
+SLOW = ("attaching", "prepare volume", "sandbox document", "sandbox started", "container rootfs", "container started")
+
+
+@pytest.mark.parametrize("point", SLOW)
+async def test_removal_waits_for_what_is_being_made(point: str) -> None:
+    """Else it would be made after its removal, and stay."""
+    world = World()
+    world.machine.slow[point] = 5
+    world.manifests.say(pod("web", container("main", volumes=["v"]), volumes=["v"]))
+    async with world.daemon():
+        await world.clock.advance(1)
+        world.manifests.say()
+        await world.clock.advance(60)
+        assert world.machine.owners() == set()
+    assert world.machine.violations == []
+
+
 # --- changes
 
 
@@ -486,6 +503,8 @@ async def test_a_dead_sandbox_is_replaced() -> None:
         world.machine.kill_shim(web.uid)
         await world.clock.advance(15)
         assert "SandboxChanged" in daemon.reasons(web)
+        assert world.machine.calls.count("attach") == 2, "its address may have gone with it"
+        assert world.machine.logs == {(web.uid, "main"): {0, 1}}, "the log of the first run is still there"
         status = daemon.container(web)
         assert isinstance(status.state, Running)
         assert status.restart_count == 1
@@ -547,6 +566,24 @@ async def test_a_sandbox_that_dies_while_a_container_starts() -> None:
         await world.clock.advance(15)
         assert daemon.status(web).phase is Phase.RUNNING
         assert daemon.container(web).restart_count == 1
+    assert world.machine.violations == []
+
+
+@pytest.mark.parametrize("point", ["next attempt", "container rootfs", "container started"])
+async def test_a_sandbox_that_dies_while_a_container_starts_slowly(point: str) -> None:
+    """The reset waits for the start, whatever comes of it."""
+    world = World()
+    world.machine.slow[point] = 5
+    web = pod()
+    world.manifests.say(web)
+    async with world.daemon() as daemon:
+        await world.clock.advance(1)
+        world.machine.kill_shim(web.uid)
+        await world.clock.advance(60)
+        assert daemon.status(web).phase is Phase.RUNNING
+        run = world.machine.run_of(web, "main")
+        assert run is not None
+        assert daemon.container(web).container_id == f"nsrun://{run.running.hash}"
     assert world.machine.violations == []
 
 
@@ -658,6 +695,24 @@ async def test_or_is_ended_gently_when_there_is_none() -> None:
         assert len(world.machine.live()) == 1, "an unknown pod has the default grace"
         await world.clock.advance(1)
         assert world.machine.owners() == set()
+    assert world.machine.violations == []
+
+
+async def test_a_pod_that_nobody_knows_is_taken_out_of_the_network_too() -> None:
+    """Its name is known to the network alone, which does not answer at first."""
+    world = World()
+    web = pod()
+    world.manifests.say(web)
+    async with world.daemon():
+        pass
+    world.machine.pods[web.uid].document = None
+    world.machine.failures["network owners"] = [NetworkError("cannot list")]
+    successor = pod("web", uid="successor")
+    world.manifests.say(successor)
+    async with world.daemon() as daemon:
+        await world.clock.advance(60)
+        assert world.machine.owners() == {"successor"}
+        assert daemon.status(successor).phase is Phase.RUNNING
     assert world.machine.violations == []
 
 
@@ -820,6 +875,17 @@ async def test_a_down_that_is_interrupted_is_none() -> None:
         assert not daemon.supervisor.is_down
         assert world.machine.bridge
         down.cancel()
+
+
+async def test_down_looks_for_remains_until_it_has_seen_them() -> None:
+    world = World()
+    world.machine.failures["network owners"] = [NetworkError("cannot list")]
+    world.machine.volumes["stranger"] = set()
+    async with world.daemon() as daemon, asyncio.TaskGroup() as group:
+        group.create_task(daemon.supervisor.down())
+        await world.clock.advance(60)
+        assert daemon.ended
+    assert world.machine.owners() == set()
 
 
 async def test_down_does_not_wait_for_the_manifests() -> None:
