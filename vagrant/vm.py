@@ -241,7 +241,8 @@ def main(arguments: Sequence[str]) -> int:
         if options.verb == "torture":
             from vagrant.torture import torture
 
-            return torture(prepare(options.kernel), options.times, say)
+            prepared = prepare(options.kernel)
+            return torture(lambda directory: boot_kept(prepared, directory), options.times, say)
         prepared = prepare(options.kernel)
         say(f"ready: {prepared.kernel.release} on {prepared.hardware.accelerator.name}; ./dev vm run -- CMD")
         return 0
@@ -250,7 +251,7 @@ def main(arguments: Sequence[str]) -> int:
         return 124
     except KeyboardInterrupt:
         return 130
-    except (ImageError, KernelError, MachineError, ChannelError) as error:
+    except (ImageError, KernelError, MachineError, ChannelError, AssertionError) as error:
         say(str(error))
         return 1
 

@@ -229,6 +229,7 @@ LOOK = """
 exec 2> "$1/errors"
 set -e
 mount --make-rprivate /
+mount -t tmpfs none /sys/fs/cgroup  # a container's /sys is new; the kernel refuses cgroup2 upon the host's cgroup2
 {mounts}
 cat /proc/self/cgroup > "$1/cgroup"
 for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do
