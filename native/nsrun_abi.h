@@ -284,6 +284,10 @@ int ns_syncfs(int fd);
 
 /* mallopt(3): one arena for all threads, and memory given back early. For a process that lives long and waits. */
 int ns_malloc_frugally(void);
+
+/* Loads `count` eBPF instructions as a BPF_PROG_TYPE_CGROUP_DEVICE and attaches it to the cgroup v2 directory: it
+ * decides about every mknod and open of a device below it, in place of one attached before. 0 or -errno. */
+int ns_attach_device_program(int cgroup_fd, const uint64_t *instructions, uint32_t count);
 int ns_unshare(int flags);
 
 /* Is this plan well formed? Fills *failure and returns -EINVAL when it is not. The same function guards the shim. */

@@ -4,6 +4,7 @@
 #include "nsrun_abi.h"
 
 #include <errno.h>
+#include <linux/bpf.h>
 #include <malloc.h>
 #include <unistd.h>
 
@@ -62,4 +63,27 @@ int ns_malloc_frugally(void)
 int ns_unshare(int flags)
 {
         return result(sys_unshare(flags));
+}
+
+int ns_attach_device_program(int cgroup_fd, const uint64_t *instructions, uint32_t count)
+{
+        union bpf_attr load = {
+            .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
+            .insns = (uint64_t)(uintptr_t)instructions,
+            .insn_cnt = count,
+            .license = (uint64_t)(uintptr_t) "MIT",
+            .prog_name = "nsrun_devices",
+        };
+        int program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof(load));
+        if (program < 0)
+                return -errno;
+        union bpf_attr attach = {
+            .target_fd = (uint32_t)cgroup_fd,
+            .attach_bpf_fd = (uint32_t)program,
+            .attach_type = BPF_CGROUP_DEVICE,
+            .attach_flags = BPF_F_ALLOW_OVERRIDE,
+        };
+        int answer = result((int)syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof(attach)));
+        close(program); /* the cgroup holds it from now on */
+        return answer;
 }

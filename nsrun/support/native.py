@@ -66,6 +66,7 @@ __all__ = [
     "Failure",
     "Message",
     "abi",
+    "attach_device_program",
     "malloc_frugally",
     "mount",
     "mount_setattr",
@@ -212,6 +213,13 @@ def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int) 
 def malloc_frugally() -> None:
     """mallopt(3): one malloc arena for all threads of this process, and memory given back early."""
     _checked(_lib.ns_malloc_frugally(), "malloc")
+
+
+def attach_device_program(cgroup_fd: int, program: bytes) -> None:
+    """bpf(2): the eBPF instructions decide about devices in the cgroup v2 directory and all below it, in place of those
+    attached before."""
+    instructions = _ffi.from_buffer("uint64_t[]", program)
+    _checked(_lib.ns_attach_device_program(cgroup_fd, instructions, len(instructions)), "devices")
 
 
 def syncfs(fd: int) -> None:

@@ -18,6 +18,7 @@ from nsrun.runtime.cgroup_open import choose_hierarchies
 from nsrun.runtime.cgroup_tree import CgroupTree
 from nsrun.runtime.cgroup_view import CgroupMount
 from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.support import native
 from tests.unit.host import machines
 from tests.unit.runtime.pods import container, pod
 
@@ -34,6 +35,12 @@ FILES = (
     "memory.events",
     "pids.max",
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain directory takes no program for devices; ``tests/system/cgroups/test_devices.py`` has real ones."""
+    monkeypatch.setattr(native, "attach_device_program", lambda fd, program: None)
 
 
 class Fake:
@@ -218,7 +225,7 @@ def test_which_hierarchies_are_used() -> None:
         return [h.directory.rpartition("/")[2] for h in choose_hierarchies(facts, tracked=tracked)]
 
     assert chosen(machines.HYBRID, tracked=True, systemd=False) == ["cpu", "memory", "pids"]
-    assert chosen(machines.HYBRID, tracked=False, systemd=False) == ["cpu", "memory", "freezer", "pids"]
+    assert chosen(machines.HYBRID, tracked=False, systemd=False) == ["cpu", "memory", "devices", "freezer", "pids"]
     assert chosen(machines.V1, tracked=False) == ["systemd", "cpu,cpuacct", "memory", "freezer"]
     assert chosen(machines.DEBIAN_12, tracked=True) == []
 
