@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from nsrun.errors import ImageError, InternalError, LaunchError, NsrunError, RuntimeFailure
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerExit, ContainerId, ContainerRequest, SandboxExit
-from nsrun.model.status import Event, Waiting
+from nsrun.model.status import Event, PodStatus, Waiting
 from nsrun.supervisor import events, fold, steps
 from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.board import StatusBoard
@@ -195,7 +195,7 @@ class Worker:
         before = self._with.board.status(facts.uid)
         status = pod_status(facts, before=before, now=now, settings=self._with.backoffs)
         self._with.board.put(facts.pod, status)
-        if is_ready(status) and not (before is not None and is_ready(before)):
+        if _is_reachable(status) and not (before is not None and _is_reachable(before)):
             self.say(events.pod_ready(status.pod_ip))
 
     # --- steps
@@ -401,3 +401,8 @@ class Worker:
         known = self.facts.container(name)
         if known is not None and known.state is ContainerState.CRASH_BACKOFF and known.until > self._now():
             self.say(events.crash_loop(self._pod, name))
+
+
+def _is_reachable(status: PodStatus) -> bool:
+    """Ready, and it is known where: a pod that was adopted is ready before its address is looked up again."""
+    return is_ready(status) and status.pod_ip != ""

@@ -770,7 +770,19 @@ async def test_also_when_it_broke_while_nobody_looked() -> None:
     async with world.daemon() as daemon:
         await world.clock.advance(60)
         assert daemon.status(web).phase is Phase.RUNNING
-        assert daemon.reasons(web) == ["Ready", "BrokenManifest"]
+        assert daemon.reasons(web) == ["BrokenManifest", "Ready"]
+
+
+async def test_an_adopted_pod_is_told_ready_with_its_address() -> None:
+    world = World()
+    web = pod()
+    world.manifests.say(web)
+    async with world.daemon():
+        pass
+    async with world.daemon() as daemon:
+        told = [event.message for event in daemon.board.events() if event.reason == "Ready"]
+        assert told == [f"Pod is ready at {daemon.status(web).pod_ip}"]
+        assert daemon.status(web).pod_ip
 
 
 async def test_pods_beyond_the_limit_are_turned_away_until_there_is_room() -> None:
