@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import containers, pods, world
+from bench import containers, images, pods, world
 from bench.figures import Figure, save, table
 from bench.podman import Podman
 from bench.program import CGROUP, running
@@ -42,13 +42,44 @@ def _measure(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
     _say(f"pods with nsrun ({crowd} at once)")
     with running(base / "nsrun", REPO / "build" / "images") as program:
         ours = pods.measure_nsrun(program, runs=runs, crowd=crowd)
+    registry = images.serve_image(base / "images")
+    pulled: dict[str, float] = {}
+    if registry is not None:
+        _say("pull of 186 MB in 6 layers with nsrun")
+        pulled["nsrun"] = images.measure_nsrun(registry, runs=min(runs, 3))
     started: dict[str, float] = {}
     theirs: dict[str, float] = {}
     if peers:
         world.hide_unified()
         started = _peers_start(base, runs)
         theirs = _podman(base, runs, crowd)
-    return [_one_container(launch, started, runs), *pods.figures(ours, theirs, runs=runs, crowd=crowd)]
+        if registry is not None and Podman.installed():
+            _say("the same pull with podman")
+            pulled["podman"] = images.measure_podman(registry, runs=min(runs, 3))
+    if registry is not None:
+        registry.stop()
+    return [
+        _one_container(launch, started, runs),
+        *pods.figures(ours, theirs, runs=runs, crowd=crowd),
+        *_pull(pulled, min(runs, 3)),
+    ]
+
+
+def _pull(pulled: dict[str, float], runs: int) -> list[Figure]:
+    if "nsrun" not in pulled:
+        return []
+    ours, peers = pulled["nsrun"], {name: took for name, took in pulled.items() if name != "nsrun"}
+    return [
+        Figure(
+            name="pull and unpack 186 MB in 6 layers, stores on tmpfs",
+            unit="ms",
+            ours=ours,
+            peers=peers,
+            bar="≤ 0.25 × podman",
+            within=ours <= 0.25 * peers["podman"] if peers else None,
+            runs=runs,
+        )
+    ]
 
 
 def _peers_start(base: Path, runs: int) -> dict[str, float]:
