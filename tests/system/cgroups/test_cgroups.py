@@ -233,6 +233,7 @@ mount -t tmpfs none /sys/fs/cgroup  # a container's /sys is new; the kernel refu
 {mounts}
 cat /proc/self/cgroup > "$1/cgroup"
 for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do
+    [ -d "$d" ] || continue  # v2 has nothing below, and the pattern stays as it is
     if [ -f "$d/cgroup.procs" ]; then cat "$d/cgroup.procs" >> "$1/pids"; fi
     if mkdir "$d/x" 2>> "$1/refused"; then echo "$d" >> "$1/escaped"; fi
 done
