@@ -214,6 +214,12 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
     return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)
 
 
+def _ending_signals() -> list[signal.Signals]:
+    """The terminal's end is ours too, unless whoever started us wants otherwise (nohup)."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hang_up]
+
+
 def _say_withheld(facts: HostFacts, cgroups: Cgroups) -> None:
     """What this machine withholds from every pod, said once; ``nsrun doctor`` says the rest."""
     for finding in examine(facts):
@@ -227,7 +233,7 @@ async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> 
     """Everything that runs at once. Returns whether all was taken down."""
     loop = asyncio.get_running_loop()
     asked_down: asyncio.Queue[float | None] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ending_signals():
         loop.add_signal_handler(number, parts.supervisor.stop)
     for warning in await parts.network.start():
         logger.warning("%s", warning)

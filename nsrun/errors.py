@@ -35,6 +35,7 @@ __all__ = [
     "SettingsError",
     "VolumeError",
     "describe_errno",
+    "remedy_for_errno",
 ]
 
 
@@ -43,6 +44,21 @@ def describe_errno(number: int) -> str:
     name = errno_module.errorcode.get(number, str(number))
     text = os.strerror(number)
     return f"{text[:1].lower()}{text[1:]} ({name})"
+
+
+_REMEDIES = {
+    errno_module.ENOSPC: "no space is left there, or no inode: make room",
+    errno_module.EDQUOT: "the disk quota is used up",
+    errno_module.ENOMEM: "the machine, or the cgroup, is out of memory",
+    errno_module.EMFILE: "too many open files: raise ulimit -n",
+    errno_module.ENFILE: "too many open files on this machine: raise fs.file-max",
+    errno_module.EROFS: "the file system is read-only",
+}
+
+
+def remedy_for_errno(number: int) -> str | None:
+    """A hint for what can go wrong with any call: the machine is full, or read-only. None for everything else."""
+    return _REMEDIES.get(number)
 
 
 class NsrunError(Exception):

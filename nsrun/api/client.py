@@ -97,4 +97,9 @@ def _unreachable(path: Path, error: Exception) -> ApiError:
             f'cannot reach nsrun at "{path}": no nsrun is running here',
             hint="start it with: sudo nsrun --manifests DIR; or name its run directory with --run-dir",
         )
+    if isinstance(error, TimeoutError):
+        return ApiError(
+            f'cannot reach nsrun at "{path}": no answer within {_TIMEOUT:g} s',
+            hint="it is there, but stopped (kill -CONT), or the machine is overloaded",
+        )
     return ApiError(f'cannot reach nsrun at "{path}": {error}')

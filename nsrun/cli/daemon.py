@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import platform
+import re
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -50,7 +52,7 @@ def run_daemon(
         layout=layout,
         file_check_seconds=_seconds("--file-check-frequency", file_check_frequency),
         pod_cidr=_network("--pod-cidr", pod_cidr),
-        bridge=bridge,
+        bridge=_bridge_name(bridge),
         registries_conf=registries_conf,
         cgroup_root=cgroup_root.strip("/"),
         address=address,
@@ -61,9 +63,9 @@ def run_daemon(
     _log_to_stderr(verbose=verbose)
     from nsrun import daemon
 
-    click.echo(f"nsrun {__version__}: running the pods of {settings.manifests}", err=True)
-    ending = asyncio.run(daemon.run(settings, watcher=_Tips(settings).watch if tips else None))
-    click.echo(_farewell(ending), err=True)
+    ending = asyncio.run(daemon.run(settings, watcher=_Greeter(settings, tips=tips).watch))
+    with contextlib.suppress(OSError):  # the terminal may be what ended us
+        click.echo(_farewell(ending), err=True)
     return 0
 
 
@@ -78,9 +80,22 @@ def _farewell(ending: Ending) -> str:
 
 def _seconds(flag: str, text: str) -> float:
     try:
-        return seconds_of(text)
+        seconds = seconds_of(text)
     except ValueError as error:
         raise SettingsError(f"cannot use {flag}: {error}") from None
+    if not 0 < seconds < float("inf"):
+        raise SettingsError(f'cannot use {flag}: must be more than nothing, not "{text}"')
+    return seconds
+
+
+def _bridge_name(text: str) -> str:
+    """An interface's name (IFNAMSIZ) that nft takes as a table's, too."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", text) is None:
+        raise SettingsError(
+            f'cannot use --bridge: "{text}" is no name for a bridge',
+            hint="a letter, then at most 14 letters, digits, dots, dashes and underscores",
+        )
+    return text
 
 
 def _network(flag: str, text: str) -> IPv4Network:
@@ -101,13 +116,17 @@ def _log_to_stderr(*, verbose: bool) -> None:
     logging.getLogger("nsrun.supervisor.board").setLevel(logging.INFO)
 
 
-class _Tips:
-    """Says, once, what to type next when the first pod is ready."""
+class _Greeter:
+    """Says that nsrun runs, and, with ``tips``, what to type next when the first pod is ready."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, tips: bool) -> None:
         self._manifests = settings.manifests
+        self._tips = tips
 
     async def watch(self, board: StatusBoard) -> None:
+        click.echo(f"nsrun {__version__}: running the pods of {self._manifests}", err=True)
+        if not self._tips:
+            return
         async for _ in board.subscribe():
             ready = [(pod.name, status.pod_ip) for pod, status in board.pods() if _is_ready(status)]
             if ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from nsrun.cli.options import Context, default_layout, flag
-from nsrun.errors import NsrunError
+from nsrun.errors import NsrunError, describe_errno
 
 __all__ = ["main"]
 
@@ -131,6 +132,12 @@ def main() -> None:
         # The reader of our output has gone (`nsrun logs | head`); Python would complain again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        # Output that cannot be written: a full disk, a terminal that is gone.
+        what = f'use "{error.filename}"' if error.filename else "write the output"
+        with contextlib.suppress(OSError):
+            complain(NsrunError(f"cannot {what}: {describe_errno(error.errno or 0)}"))
+        code = EXIT_ERROR
     sys.exit(code if isinstance(code, int) else 0)
 
 

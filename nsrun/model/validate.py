@@ -96,7 +96,7 @@ def _metadata(meta: ObjectMeta) -> Iterator[Violation]:
     if meta.uid:
         yield from _said((*top, "uid"), names.pod_uid(meta.uid))
     # The pod's log directory is <namespace>_<name>_<uid>, and no file name is longer than 255.
-    room = LONGEST_FILE_NAME - len(meta.namespace) - (len(meta.uid) or DERIVED_UID) - 2
+    room = LONGEST_FILE_NAME - min(len(meta.namespace), 63) - min(len(meta.uid) or DERIVED_UID, 63) - 2
     if room < len(meta.name) <= 253:
         text = f"must be at most {room} characters in namespace {quoted(meta.namespace)}, not {len(meta.name)}"
         yield Violation(path=(*top, "name"), text=text)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from nsrun.errors import NetworkError, describe_errno
+from nsrun.errors import NetworkError, describe_errno, remedy_for_errno
 from nsrun.model.container import Protocol
 from nsrun.network.portmap import HostPort, find_conflict
 from nsrun.support.atomic import write_atomic
@@ -115,7 +115,8 @@ class LeaseBook:
                 return self._acquire(uid, name, ports)
         except OSError as error:
             raise NetworkError(
-                f'cannot lease an address for pod "{name}": {describe_errno(error.errno or 0)}'
+                f'cannot lease an address for pod "{name}": {describe_errno(error.errno or 0)}',
+                hint=remedy_for_errno(error.errno or 0),
             ) from error
 
     def release(self, uid: str) -> None:

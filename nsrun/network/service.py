@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from threading import Lock
 
-from nsrun.errors import NetworkError, describe_errno
+from nsrun.errors import NetworkError, describe_errno, remedy_for_errno
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment
 from nsrun.network.bridge import Bridge
@@ -249,4 +249,5 @@ def _read_if_present(path: Path) -> str:
 
 
 def _failure(what: str, error: OSError) -> NetworkError:
-    return NetworkError(f"{what}: {describe_errno(error.errno or 0)}")
+    number = error.errno or 0
+    return NetworkError(f"{what}: {describe_errno(number)}", hint=remedy_for_errno(number))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.errors import RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.host.facts import HostFacts
 from nsrun.model.pod import Pod
 from nsrun.model.running import (
@@ -284,4 +284,6 @@ class Engine:
             return await finish_in_thread(function, *arguments)
         except OSError as error:
             place = f' "{error.filename}"' if error.filename else ""
-            raise RuntimeFailure(f"cannot use{place or ' a file'}: {describe_errno(error.errno or 0)}") from error
+            cause = describe_errno(error.errno or 0)
+            hint = remedy_for_errno(error.errno or 0)
+            raise RuntimeFailure(f"cannot use{place or ' a file'}: {cause}", hint=hint) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 
-from nsrun.errors import LaunchError, RuntimeFailure, describe_errno
+from nsrun.errors import LaunchError, RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.runtime import operations as do
 from nsrun.runtime.plan import LaunchPlan
 from nsrun.support.native import Failure, abi, step_name
@@ -63,14 +63,6 @@ _HINTS = {
     (abi.NS_STEP_CLONE, errno.EINVAL): "this kernel lacks a kind of namespace",
     (abi.NS_STEP_JOIN, errno.ESRCH): "the sandbox has ended",
 }
-_HINTS_FOR_ANY_STEP = {
-    errno.ENOSPC: "no space is left, or no inode",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.ENOMEM: "the machine, or the cgroup, is out of memory",
-    errno.EMFILE: "too many open files: raise ulimit -n",
-    errno.ENFILE: "too many open files on this machine: raise fs.file-max",
-    errno.EROFS: "the file system is read-only",
-}
 
 
 def explain_failure(subject: str, plan: LaunchPlan, failure: Failure) -> LaunchError:
@@ -114,7 +106,7 @@ def _step(step: int) -> str:
 
 
 def _hint(failure: Failure, operation: do.Operation | None, plan: LaunchPlan) -> str | None:
-    hint = _HINTS.get((failure.step, failure.errno)) or _HINTS_FOR_ANY_STEP.get(failure.errno)
+    hint = _HINTS.get((failure.step, failure.errno)) or remedy_for_errno(failure.errno)
     if hint is None or not isinstance(operation, do.Execute):
         return hint
     user = next((step.uid for step in plan.operations if isinstance(step, do.Ids)), 0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.errors import RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerId, ContainerRequest
 from nsrun.runtime.cgroups import Cgroups, ContainerCgroup
@@ -305,4 +305,5 @@ def _cannot(what: str, error: OSError) -> RuntimeFailure:
     return RuntimeFailure(
         f"cannot start {what}: cannot use{place or ' a file'}: {describe_errno(error.errno or 0)}",
         reason="CreateContainerError",
+        hint=remedy_for_errno(error.errno or 0),
     )

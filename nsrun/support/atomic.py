@@ -27,8 +27,10 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
         finally:
             os.close(fd)
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # write(2) knows only a number; whoever tells the error wants the name
         raise
     if durable:
         sync_directory(path.parent)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from nsrun.errors import VolumeError, describe_errno
+from nsrun.errors import VolumeError, describe_errno, remedy_for_errno
 from nsrun.host.mountinfo import parse_mountinfo
 from nsrun.model.pod import Pod
 from nsrun.model.running import PreparedVolume
@@ -62,7 +62,8 @@ class VolumeService:
         except OSError as error:
             what = f'"{error.filename}": ' if error.filename else ""
             raise VolumeError(
-                f'cannot mount volume "{volume.name}": {what}{describe_errno(error.errno or 0)}'
+                f'cannot mount volume "{volume.name}": {what}{describe_errno(error.errno or 0)}',
+                hint=remedy_for_errno(error.errno or 0),
             ) from error
 
     def _remove(self, uid: str) -> None:
@@ -74,7 +75,8 @@ class VolumeService:
         except OSError as error:
             what = f'"{error.filename}": ' if error.filename else ""
             raise VolumeError(
-                f'cannot remove volumes of pod "{uid}": {what}{describe_errno(error.errno or 0)}'
+                f'cannot remove volumes of pod "{uid}": {what}{describe_errno(error.errno or 0)}',
+                hint=remedy_for_errno(error.errno or 0),
             ) from error
 
     def _owners(self) -> frozenset[str]:
