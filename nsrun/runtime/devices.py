@@ -1,10 +1,10 @@
 """Which devices a container may use: the OCI's default ones (config-linux.md), whatever device files it makes or finds.
 
-CAP_MKNOD is among the default capabilities, so without this a container could make itself the host's disk. Making any
-device file stays allowed, as runc has it: image builders do, and a file that cannot be opened is harmless.
+A manifest may ask for CAP_MKNOD; without this a container could then make itself the host's disk. Making any device
+file stays allowed, as runc has it: image builders do, and a file that cannot be opened is harmless.
 
-cgroup v2 asks an eBPF program (BPF_PROG_TYPE_CGROUP_DEVICE), v1 has
-files that take lines. Both hold for all below a cgroup, so our top cgroup alone has them.
+cgroup v2 asks an eBPF program (BPF_PROG_TYPE_CGROUP_DEVICE), v1 has files that take lines. Both hold for all below a
+cgroup, so our top cgroup alone has them.
 """
 
 from __future__ import annotations
