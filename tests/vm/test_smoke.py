@@ -30,7 +30,12 @@ pytestmark = [
 ]
 
 REPO = Path(__file__).resolve().parent.parent.parent
-FILES = ("tests/vm/guest/test_on_v2.py", "tests/system/cgroups/test_figures.py", "tests/system/cgroups/test_cgroups.py")
+FILES = (
+    "tests/vm/guest/test_on_v2.py",
+    "tests/system/cgroups/test_figures.py",
+    "tests/system/cgroups/test_cgroups.py",
+    "tests/system/cgroups/test_devices.py",
+)
 SECONDS = 840.0
 
 
