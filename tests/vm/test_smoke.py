@@ -17,7 +17,8 @@ import pytest
 
 from vagrant.channel import Job
 from vagrant.machine import Machine
-from vagrant.vm import Prepared, prepare, thawed
+from vagrant.torture import torture
+from vagrant.vm import Prepared, boot_kept, prepare, thawed
 
 pytestmark = [
     pytest.mark.root,
@@ -124,3 +125,8 @@ def test_pods_come_back_after_a_reboot_of_the_machine(machine: Machine) -> None:
     leases = machine.check("ls", "/run/nsrun/network/leases").split()
     assert [name for name in leases if name[:1].isdigit()] == [status["podIP"]]
     assert machine.check("sh", "-c", "ip netns list").split()[0] == "default_nginx"
+
+
+def test_nothing_is_lost_when_the_plug_is_pulled(prepared: Prepared) -> None:
+    """Twice here; ``./dev vm torture`` does it ten times."""
+    assert torture(lambda directory: boot_kept(prepared, directory), 2, print) == 0
