@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ pytestmark = [
     pytest.mark.vm,
     pytest.mark.timeout(900),
     pytest.mark.xdist_group("vm"),
+    pytest.mark.skipif(os.environ.get("NSRUN_TEST_VM") == "no", reason="./dev test could not make the machine"),
     pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed: ./dev vm does that"),
     pytest.mark.skipif(shutil.which("mmdebstrap") is None, reason="mmdebstrap is not installed: ./dev vm does that"),
 ]
