@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/mount.h>
@@ -75,10 +76,18 @@ static inline long sys_clone3(struct clone_args *args)
         return syscall(SYS_clone3, args, sizeof(*args));
 }
 
+/* EAGAIN: something was renamed on this machine while ".." was being resolved, so that the kernel cannot vouch for the
+ * answer; openat2(2) asks the caller to try again. */
 static inline int sys_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
         struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
-        return (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+        int fd = -1;
+        for (int attempt = 0; attempt < 128; attempt++) {
+                fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+                if (fd >= 0 || errno != EAGAIN)
+                        break;
+        }
+        return fd;
 }
 
 static inline int sys_open_tree(int dir_fd, const char *path, unsigned int flags)

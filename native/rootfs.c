@@ -12,19 +12,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_LINKS = 8, MAX_RETRIES = 128 };
+enum { MAX_LINKS = 8 };
 
 static const struct ns_make plain = {.mode = 0755, .uid = 0, .gid = 0};
 
 static int resolve(int root_fd, const char *path, uint64_t flags, uint64_t how)
 {
-        int fd = -1;
-        int tries = 0;
-        /* EAGAIN: something was renamed or mounted meanwhile, and the kernel cannot tell whether ".." stayed inside. */
-        do
-                fd = sys_openat2(root_fd, path, flags | O_CLOEXEC, 0, how | RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-        while (fd < 0 && errno == EAGAIN && ++tries < MAX_RETRIES);
-        return fd;
+        return sys_openat2(root_fd, path, flags | O_CLOEXEC, 0, how | RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 int ns_open_in_root(int root_fd, const char *path, uint64_t flags)

@@ -41,6 +41,8 @@ def command(context: Context, pod: str, container: str | None, namespace: str | 
     except OSError as error:
         raise NsrunError(f'cannot read "{path}": {error.strerror}') from error
     with file:
+        if file.seek(0, 2) == 0 and (why := _why_silent(row)):
+            click.echo(f"nsrun: it never ran: {why}", err=True)
         file.seek(tail_offset(file, tail) if tail >= 0 else 0)
         alive = _liveness(context, row) if follow else lambda: False
         for chunk in content(_lines(file, alive)):
@@ -73,6 +75,14 @@ def _path(context: Context, row: ContainerRow) -> Path:
 def _why_waiting(row: ContainerRow) -> str | None:
     reason, message = (text_at(row.status, "state", "waiting", key) for key in ("reason", "message"))
     return f"{reason}: {message}" if message else reason or None
+
+
+def _why_silent(row: ContainerRow) -> str:
+    """Why the last run of the container wrote nothing, when it could not even be started."""
+    for state in ("state", "lastState"):
+        if text_at(row.status, state, "terminated", "reason") == "StartError":
+            return text_at(row.status, state, "terminated", "message")
+    return ""
 
 
 def _liveness(context: Context, row: ContainerRow) -> Callable[[], bool]:

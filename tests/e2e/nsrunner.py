@@ -76,6 +76,7 @@ class Nsrun:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hear_hangups,
             )
         eventually(self._answers, what=f"nsrun answers; it wrote: {self.said()[-2000:]}")
 
@@ -244,3 +245,8 @@ def _programs() -> Iterator[tuple[int, str]]:
             continue
         if command:
             yield int(directory.name), command.rpartition("/")[2]
+
+
+def _hear_hangups() -> None:
+    """Whoever runs the tests under nohup ignores SIGHUP, and children inherit that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -139,7 +139,7 @@ spec:
     command: [/bin/sh, -c]
     args:
     - |
-      echo "$TWICE"; pwd; hostname; cat /given/file; echo x > /given/no 2>/dev/null || echo read-only
+      echo "$TWICE"; pwd; hostname; cat /given/file; (echo x > /given/no) 2>/dev/null || echo read-only
       df /memory | tail -n 1; stat -c %a /scratch; cat /etc/hosts; ulimit -n; id; grep ^Cap /proc/self/status
     volumeMounts:
     - {{name: given, mountPath: /given, readOnly: true}}
@@ -197,3 +197,4 @@ def test_a_container_that_cannot_start_says_why_in_one_sentence(loaded: Nsrun) -
     eventually(lambda: "/no/such/program" in message(), what="the sentence is there")
     assert "ENOENT" in message()
     assert "\n" not in message()
+    assert "/no/such/program" in loaded.cli("logs", "wrong").stderr

@@ -89,7 +89,7 @@ def test_a_container_is_where_it_belongs_from_its_first_moment(facts: HostFacts,
         assert len(inside) == len(made.procs) + (made.into is not None)
         assert opened.pids("uid-1") == {pid}
         opened.kill_container(WEB)
-        assert is_gone(pid)
+        eventually(lambda: is_gone(pid), what="its parent hears of it")
 
 
 def test_nothing_outlives_a_kill(opened: Cgroups) -> None:
