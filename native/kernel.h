@@ -82,7 +82,7 @@ static inline int sys_openat2(int dir_fd, const char *path, uint64_t flags, uint
 {
         struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
         int fd = -1;
-        for (int attempt = 0; attempt < 128; attempt++) {
+        for (int attempt = 0; attempt < 1000; attempt++) {
                 fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
                 if (fd >= 0 || errno != EAGAIN)
                         break;

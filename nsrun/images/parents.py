@@ -7,7 +7,6 @@ What is then done with the last component is done with the descriptor and the ba
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections import OrderedDict
@@ -19,8 +18,6 @@ __all__ = ["EntryError", "Parents", "is_whiteout", "split_path"]
 
 _RESOLVE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS | native.RESOLVE_NO_XDEV
 _OPEN = os.O_RDONLY | os.O_DIRECTORY
-# openat2(2) answers EAGAIN when something was renamed, anywhere on the machine, while it walked through a "..".
-_RACES = 1000
 
 
 class EntryError(ValueError):
@@ -102,12 +99,7 @@ class Parents:
         os.setxattr(directory, self._opaque, b"y")
 
     def _resolve(self, path: bytes) -> Fd:
-        for _ in range(_RACES):
-            try:
-                return native.openat2(self._root, os.fsdecode(path), _OPEN, resolve=_RESOLVE)
-            except BlockingIOError:
-                continue
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+        return native.openat2(self._root, os.fsdecode(path), _OPEN, resolve=_RESOLVE)
 
     def _lookup(self, path: bytes) -> int | None:
         if not path:
