@@ -5,10 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from nsrun.model.environment import EnvFrom, EnvVar
+from nsrun.model.probe import Lifecycle, Probe
 from nsrun.model.resources import ResourceRequirements
+from nsrun.model.security import SecurityContext
 from nsrun.model.volume import VolumeMount
 
-__all__ = ["Container", "ContainerPort", "EnvVar", "Protocol", "PullPolicy", "SecurityContext"]
+__all__ = [
+    "Container",
+    "ContainerPort",
+    "EnvVar",
+    "MessagePolicy",
+    "Protocol",
+    "PullPolicy",
+    "RestartAction",
+    "RestartPolicy",
+    "RestartRule",
+    "SecurityContext",
+]
 
 
 class PullPolicy(StrEnum):
@@ -19,19 +33,33 @@ class PullPolicy(StrEnum):
     NEVER = "Never"
 
 
+class RestartPolicy(StrEnum):
+    """When an exited container is started again."""
+
+    ALWAYS = "Always"
+    ON_FAILURE = "OnFailure"
+    NEVER = "Never"
+
+
+class RestartAction(StrEnum):
+    """What a rule does when it matches."""
+
+    RESTART = "Restart"
+    RESTART_ALL_CONTAINERS = "RestartAllContainers"
+
+
+class MessagePolicy(StrEnum):
+    """Where a termination message comes from."""
+
+    FILE = "File"
+    FALLBACK_TO_LOGS_ON_ERROR = "FallbackToLogsOnError"
+
+
 class Protocol(StrEnum):
     """A port's transport protocol."""
 
     TCP = "TCP"
     UDP = "UDP"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvVar:
-    """One variable, its value as written."""
-
-    name: str
-    value: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +74,20 @@ class ContainerPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SecurityContext:
-    """What the manifest allows or withholds. None: not said."""
+class RestartRule:
+    """Matches an exit code that is (``within``) or is not among ``exit_codes``. The first rule that matches decides."""
 
-    run_as_user: int | None = None
-    run_as_group: int | None = None
-    run_as_non_root: bool | None = None
-    read_only_root_filesystem: bool = False
-    allow_privilege_escalation: bool | None = None
-    capabilities_add: tuple[str, ...] = ()
-    capabilities_drop: tuple[str, ...] = ()
+    action: RestartAction
+    exit_codes: tuple[int, ...]
+    within: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """One container. ``command`` and ``args`` None: the image's own (ENTRYPOINT and CMD)."""
+    """One container. ``command`` and ``args`` None: the image's own (ENTRYPOINT and CMD).
+
+    ``restart_policy`` None: the pod's; ALWAYS on an init container makes it a sidecar.
+    """
 
     name: str
     image: str
@@ -69,7 +96,19 @@ class Container:
     args: tuple[str, ...] | None = None
     working_dir: str = ""
     env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFrom, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     volume_mounts: tuple[VolumeMount, ...] = ()
     resources: ResourceRequirements = field(default_factory=ResourceRequirements)
     security_context: SecurityContext = field(default_factory=SecurityContext)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    startup_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    restart_policy: RestartPolicy | None = None
+    restart_policy_rules: tuple[RestartRule, ...] = ()
+    termination_message_path: str = "/dev/termination-log"
+    termination_message_policy: MessagePolicy = MessagePolicy.FILE
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nsrun.model.container import PullPolicy, SecurityContext
 from nsrun.model.resources import Quantity
@@ -33,12 +34,12 @@ def volume_source() -> VolumeSource:
 
 def security_context(own: SecurityContext, pod: SecurityContext) -> SecurityContext:
     """A container's user, group and runAsNonRoot where it names none: the pod's."""
-    return SecurityContext(
+    return replace(
+        own,
         run_as_user=pod.run_as_user if own.run_as_user is None else own.run_as_user,
         run_as_group=pod.run_as_group if own.run_as_group is None else own.run_as_group,
         run_as_non_root=pod.run_as_non_root if own.run_as_non_root is None else own.run_as_non_root,
-        read_only_root_filesystem=own.read_only_root_filesystem,
-        allow_privilege_escalation=own.allow_privilege_escalation,
-        capabilities_add=own.capabilities_add,
-        capabilities_drop=own.capabilities_drop,
+        seccomp_profile=own.seccomp_profile or pod.seccomp_profile,
+        app_armor_profile=own.app_armor_profile or pod.app_armor_profile,
+        se_linux_options=own.se_linux_options or pod.se_linux_options,
     )

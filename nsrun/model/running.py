@@ -18,6 +18,9 @@ __all__ = [
     "AdoptedContainer",
     "AdoptedPod",
     "Attachment",
+    "CheckResult",
+    "Command",
+    "CommandResult",
     "ContainerExit",
     "ContainerId",
     "ContainerRequest",
@@ -33,21 +36,26 @@ __all__ = [
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedVolume:
     """A volume that is ready to be bound into containers. ``path``: on the host, chosen by nsrun or by the manifest.
-    ``warnings``: what was asked for and will not be enforced."""
+    ``layers``: instead of a path, the unpacked layers of an image, topmost first, to be shown together read-only.
+    ``read_only``: whatever a mount says. ``warnings``: what was asked for and will not be enforced."""
 
     name: str
-    path: str
+    path: str = ""
+    layers: tuple[str, ...] = ()
+    read_only: bool = False
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A pod's place in the network. ``netns``: path of the pinned namespace. ``address`` without prefix length."""
+    """A pod's place in the network. ``netns``: path of the pinned namespace, "" for a pod in the host's network.
+    ``address`` without prefix length. ``warnings``: what was asked for and cannot be had, one sentence each."""
 
     netns: str
     address: str
     gateway: str
     host_ip: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -151,7 +159,8 @@ class AdoptedPod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRequest:
-    """All that is needed to start a container."""
+    """All that is needed to start a container. ``container`` is resolved: its variables have values, its command and
+    arguments and its ``sub_path``s are expanded, and none of it is expanded again."""
 
     id: ContainerId
     pod: Pod
@@ -159,3 +168,32 @@ class ContainerRequest:
     image: Image
     attachment: Attachment
     volumes: Mapping[str, PreparedVolume] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command to run in a container that runs. ``timeout``: seconds until it is killed with all it started, None for
+    never. ``output_limit``: bytes of output that are kept, standard output and error together; the rest is dropped."""
+
+    arguments: tuple[str, ...]
+    timeout: float | None = None
+    output_limit: int = 10240
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """How it ended. ``code`` is 128 + signal for a killed one; ``timed_out``: it was killed for its time."""
+
+    code: int
+    output: bytes = b""
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What came of one probe over the network. ``warning``: it succeeded, and not as was meant (a redirect to another
+    host). ``message``: the kubelet's words."""
+
+    success: bool
+    message: str = ""
+    warning: bool = False

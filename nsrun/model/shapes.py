@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from nsrun.model import defaults
-from nsrun.model.container import Container, ContainerPort, EnvVar, Protocol, PullPolicy, SecurityContext
+from nsrun.model.container import Container, ContainerPort, Protocol, PullPolicy
+from nsrun.model.environment import EnvVar
 from nsrun.model.fields import (
     MISSING,
     Missing,
@@ -27,6 +28,7 @@ from nsrun.model.fields import (
 )
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec, RestartPolicy
 from nsrun.model.resources import Quantity, ResourceRequirements
+from nsrun.model.security import PodSecurityContext, SecurityContext
 from nsrun.model.tree import MapNode
 from nsrun.model.volume import (
     EmptyDir,
@@ -237,7 +239,7 @@ def _spec(*, security_context: SecurityContext | None = None, **values: object) 
         replace(container, security_context=defaults.security_context(container.security_context, security_context))
         for container in spec.containers
     )
-    return replace(spec, containers=containers)
+    return replace(spec, containers=containers, security_context=PodSecurityContext(shared=security_context))
 
 
 SPEC = Shape(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.support.layout import PodName
 
@@ -21,11 +22,14 @@ class SourceUpdate:
 
     ``pods`` is in order of file name and document. ``problems`` and ``warnings`` are lines ``file:line:column: text``
     (``file: text`` where a line means nothing); each update's lines are all that is true now.
+    ``objects``: ConfigMaps, Secrets, PersistentVolumeClaims and PersistentVolumes; those of a file that is broken now
+    are the last good ones.
     ``retained``: full names of pods kept from the last good version of a file that is broken now.
     ``broken``: absolute paths of the files (or of the directory) that cannot be read as a whole now.
     """
 
     pods: tuple[Pod, ...]
+    objects: Objects = field(default_factory=Objects)
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     retained: frozenset[PodName] = frozenset()

@@ -7,16 +7,21 @@ not finish or remove.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from nsrun.model.container import PullPolicy
 from nsrun.model.image import Image
+from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
+from nsrun.model.probe import HttpGet, NetworkCheck, TcpSocket
 from nsrun.model.running import (
     AdoptedContainer,
     AdoptedPod,
     Attachment,
+    CheckResult,
+    Command,
+    CommandResult,
     ContainerExit,
     ContainerId,
     ContainerRequest,
@@ -34,6 +39,9 @@ __all__ = [
     "AdoptedContainer",
     "AdoptedPod",
     "Attachment",
+    "CheckResult",
+    "Command",
+    "CommandResult",
     "ContainerExit",
     "ContainerId",
     "ContainerRequest",
@@ -43,6 +51,7 @@ __all__ = [
     "Manifests",
     "Network",
     "PreparedVolume",
+    "Probes",
     "RunningContainer",
     "Runtime",
     "SandboxExit",
@@ -75,8 +84,25 @@ class Images(Protocol):
 class Volumes(Protocol):
     """The volumes of pods."""
 
-    async def prepare(self, pod: Pod) -> Mapping[str, PreparedVolume]:
-        """Every volume of the pod, by name. Raises VolumeError."""
+    async def prepare(
+        self, pod: Pod, objects: Objects, images: Mapping[str, Image], attachment: Attachment | None
+    ) -> Mapping[str, PreparedVolume]:
+        """Every volume of the pod, by name. ``images``: of its image volumes, by the volume's name. ``attachment``:
+        what ``status.podIP`` is, None while nobody knows. Raises VolumeError, also for an object that is missing."""
+        ...
+
+    async def refresh(self, pod: Pod, objects: Objects, attachment: Attachment | None) -> None:
+        """Files made from ConfigMaps, Secrets and the pod's own fields are what those say now; nothing else changes.
+        An object that is missing now leaves its files as they are. Raises VolumeError."""
+        ...
+
+    async def usage(self, pod: Pod) -> Mapping[str, int]:
+        """Bytes on disk of each emptyDir that is not in memory, by volume name. Raises VolumeError."""
+        ...
+
+    async def keep_claims(self, claims: Collection[tuple[str, str]]) -> None:
+        """Deletes the directories of persistent volume claims, except those of ``claims`` (namespace, name) and those
+        that a pod still has. Raises VolumeError."""
         ...
 
     async def remove(self, uid: str) -> None:
@@ -109,6 +135,19 @@ class Network(Protocol):
         ...
 
 
+class Probes(Protocol):
+    """Questions to a pod over its network, from the host."""
+
+    async def check(self, action: NetworkCheck, address: str, timeout: float) -> CheckResult:
+        """One probe; ports are numbers by now. ``address``: where to go when the action names no host. ``timeout`` in
+        seconds. A failure is an answer; only NsrunError is raised, for what cannot be tried at all."""
+        ...
+
+    async def call(self, action: HttpGet | TcpSocket, address: str, timeout: float | None) -> None:
+        """A hook: any answer is a success. Raises NsrunError when there is none."""
+        ...
+
+
 class Runtime(Protocol):
     """Sandboxes and containers."""
 
@@ -132,12 +171,23 @@ class Runtime(Protocol):
         """Signals the container's first process; nothing happens when it has ended. Raises RuntimeFailure."""
         ...
 
+    async def run(self, id: ContainerId, command: Command) -> CommandResult:
+        """Runs a command in a container as its own process would run: same namespaces, cgroup, user, environment,
+        capabilities and filter. What it started is killed with it at its timeout, and when this call is cancelled.
+        Raises RuntimeFailure when it cannot be started: also when the container has ended."""
+        ...
+
+    async def usage(self, uid: str) -> Mapping[str, int]:
+        """Bytes on disk of each container of the pod, by name: what it wrote into its root file system, and its logs.
+        Raises RuntimeFailure."""
+        ...
+
     async def kill(self, id: ContainerId) -> None:
         """SIGKILL for everything in the container. The exit arrives through ``exits``. Raises RuntimeFailure."""
         ...
 
     def stop_signal(self, id: ContainerId) -> int:
-        """The signal that asks this container to stop: the image's STOPSIGNAL, or SIGTERM."""
+        """The signal that asks this container to stop: the manifest's, the image's STOPSIGNAL, or SIGTERM."""
         ...
 
     async def remove_container(self, id: ContainerId) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from nsrun.errors import ImageError, InternalError, LaunchError, NsrunError, RuntimeFailure
+from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerExit, ContainerId, ContainerRequest, SandboxExit
 from nsrun.model.status import Event, PodStatus, Waiting
@@ -221,7 +222,7 @@ class Worker:
                 attachment = await self._with.network.attach(self._pod)
                 self._know(fold.attached(self.facts, attachment))
             case steps.PrepareVolumes():
-                volumes = await self._with.volumes.prepare(self._pod)
+                volumes = await self._with.volumes.prepare(self._pod, Objects(), {}, self.facts.attachment)
                 self._say_withheld([text for volume in volumes.values() for text in volume.warnings])
                 self._know(fold.prepared(self.facts, volumes))
             case steps.StartSandbox():

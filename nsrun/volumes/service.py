@@ -11,8 +11,10 @@ from pathlib import Path
 
 from nsrun.errors import VolumeError, describe_errno, remedy_for_errno
 from nsrun.host.mountinfo import parse_mountinfo
+from nsrun.model.image import Image
+from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
-from nsrun.model.running import PreparedVolume
+from nsrun.model.running import Attachment, PreparedVolume
 from nsrun.model.volume import EmptyDir, HostPath, Volume
 from nsrun.support import native
 from nsrun.support.fds import Fd
@@ -33,7 +35,9 @@ class VolumeService:
         self._layout = layout
         self._memory_total = memory_total
 
-    async def prepare(self, pod: Pod) -> Mapping[str, PreparedVolume]:
+    async def prepare(
+        self, pod: Pod, objects: Objects, images: Mapping[str, Image], attachment: Attachment | None
+    ) -> Mapping[str, PreparedVolume]:
         """Every volume of the pod, by name; what is there already is kept. Raises VolumeError."""
         return await asyncio.to_thread(self._prepare_all, pod)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from nsrun.errors import ImageError, LaunchError, NetworkError, NsrunError, RuntimeFailure, VolumeError
 from nsrun.model.container import Container, PullPolicy
 from nsrun.model.image import Image, ImageConfig
+from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.supervisor.ports import (
     AdoptedContainer,
@@ -288,7 +289,9 @@ class FakeVolumes:
         self._machine = machine
         self._life = life
 
-    async def prepare(self, pod: Pod) -> Mapping[str, PreparedVolume]:
+    async def prepare(
+        self, pod: Pod, objects: Objects, images: Mapping[str, Image], attachment: Attachment | None
+    ) -> Mapping[str, PreparedVolume]:
         await self._life.at("prepare")
         made = self._machine.volumes.setdefault(pod.uid, set())
         for volume in pod.spec.volumes:
