@@ -76,7 +76,9 @@ def prepare(which: str) -> Prepared:
 
 
 def _stamp(base: BaseImage, hardware: Hardware) -> str:
-    digest = hashlib.sha256(f"{base.stamp} {hardware.accelerator} {hardware.memory_mib} {hardware.cpus}".encode())
+    digest = hashlib.sha256(
+        f"{base.stamp} {REPO} {hardware.accelerator} {hardware.memory_mib} {hardware.cpus}".encode()
+    )
     for path in (REPO / "vagrant/provision.sh", REPO / "build/images.stamp"):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]

@@ -12,7 +12,7 @@ from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree, hand_on
 from nsrun.runtime.devices import DEFAULT_DEVICES, device_program, v1_lines
-from nsrun.runtime.resources import CONTROLLERS
+from nsrun.runtime.resources import ALL_CONTROLLERS, CONTROLLERS
 from nsrun.support import native
 from nsrun.support.fds import Fd
 
@@ -37,10 +37,10 @@ def open_trees(facts: HostFacts, root: str) -> tuple[list[V1Tree | V2Tree], tupl
 
 
 def choose_hierarchies(facts: HostFacts, *, tracked: bool) -> tuple[Hierarchy, ...]:
-    """The v1 hierarchies a pod is put into: those that limit what pods ask for; the freezer and devices, unless v2
-    keeps track of processes and has a program for devices (``tracked``); systemd's own where systemd runs, or else
-    stopping our service would take the pods along."""
-    useful = {*CONTROLLERS} if tracked else {*CONTROLLERS, "devices", "freezer"}
+    """The v1 hierarchies a pod is put into: those that limit what pods ask for and count what they use; the freezer and
+    devices, unless v2 keeps track of processes and has a program for devices (``tracked``); systemd's own where systemd
+    runs, or else stopping our service would take the pods along."""
+    useful = ALL_CONTROLLERS if tracked else {*ALL_CONTROLLERS, "devices", "freezer"}
     return tuple(
         hierarchy
         for hierarchy in facts.cgroups.hierarchies
@@ -70,7 +70,7 @@ def _open_v1(hierarchy: Hierarchy, root: str, warnings: list[str]) -> list[V1Tre
 
 def _open_v2(unified: Unified, root: str, warnings: list[str]) -> list[V2Tree]:
     """The v2 tree, with the controllers that every level down to our top cgroup hands on."""
-    wanted = sorted(unified.controllers & set(CONTROLLERS))
+    wanted = sorted(unified.controllers & ALL_CONTROLLERS)
     top = _make_root(unified.directory, root, wanted, warnings)
     if top is None:
         return []
@@ -108,7 +108,9 @@ def _hand_on(level: Fd, wanted: Sequence[str], path: str, warnings: list[str]) -
         return []
     refused, enabled = hand_on(level, wanted)
     warnings += [
-        f'cannot use the "{name}" controller: "{path}" does not hand it on: {why}' for name, why in refused.items()
+        f'cannot use the "{name}" controller: "{path}" does not hand it on: {why}'
+        for name, why in refused.items()
+        if name in CONTROLLERS
     ]
     return list(enabled)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.runtime.hugetlb import CONTROLLER, offered_sizes
 from nsrun.runtime.resources import Setting
 from nsrun.support.fds import Fd
 
@@ -25,13 +26,15 @@ _REMOVE_SECONDS = 2.0
 
 class CgroupTree:
     """One hierarchy's part of our cgroups. ``directory``: where the hierarchy is mounted; ``root``: our top cgroup in
-    it, open; ``controllers``: those that limit something there."""
+    it, open; ``controllers``: those that limit or count something there; ``page_sizes``: the sizes of huge pages that
+    can be limited, in bytes."""
 
     def __init__(self, *, directory: str, name: str, controllers: frozenset[str], root: Fd) -> None:
         self.directory = directory
         self.controllers = controllers
         self._name = name
         self._root = root
+        self.page_sizes = offered_sizes(os.listdir(root.fileno())) if CONTROLLER in controllers else frozenset()
 
     @classmethod
     def make_root(cls, directory: str, name: str) -> Fd:

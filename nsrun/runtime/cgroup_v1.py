@@ -10,6 +10,7 @@ from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_one_by_one, parse_flat
 from nsrun.runtime.cgroup_tree import CgroupTree, write_file
+from nsrun.runtime.hugetlb import V1, container_pages, pod_pages
 from nsrun.runtime.resources import Setting, container_v1, pod_v1, qos_v1
 from nsrun.support.fds import Fd
 
@@ -27,10 +28,10 @@ class V1Tree(CgroupTree):
         self.mount_options = mount_options
 
     def pod_settings(self, pod: Pod, pids_limit: int) -> tuple[Setting, ...]:
-        return pod_v1(pod, pids_limit)
+        return (*pod_v1(pod, pids_limit), *pod_pages(pod, self.page_sizes, V1))
 
     def container_settings(self, container: Container) -> tuple[Setting, ...]:
-        return container_v1(container)
+        return (*container_v1(container), *container_pages(container, self.page_sizes, V1))
 
     def qos_settings(self, shares: int) -> tuple[Setting, ...]:
         return qos_v1(shares)

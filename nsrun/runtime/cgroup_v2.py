@@ -14,6 +14,7 @@ from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_by_file, parse_flat
 from nsrun.runtime.cgroup_tree import CgroupTree, write_file
+from nsrun.runtime.hugetlb import V2, container_pages, pod_pages
 from nsrun.runtime.resources import Setting, container_v2, pod_v2, qos_v2, shares_of_weight
 from nsrun.support.fds import Fd
 
@@ -24,10 +25,10 @@ class V2Tree(CgroupTree):
     """On a hybrid host ``controllers`` is empty: the tree then only holds processes together."""
 
     def pod_settings(self, pod: Pod, pids_limit: int) -> tuple[Setting, ...]:
-        return pod_v2(pod, pids_limit)
+        return (*pod_v2(pod, pids_limit), *pod_pages(pod, self.page_sizes, V2))
 
     def container_settings(self, container: Container) -> tuple[Setting, ...]:
-        return container_v2(container)
+        return (*container_v2(container), *container_pages(container, self.page_sizes, V2))
 
     def qos_settings(self, shares: int) -> tuple[Setting, ...]:
         return qos_v2(shares)

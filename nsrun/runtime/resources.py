@@ -20,6 +20,7 @@ from nsrun.model.resources import QosClass
 from nsrun.model.totals import pod_limit, pod_request, request
 
 __all__ = [
+    "ALL_CONTROLLERS",
     "CONTROLLERS",
     "QOS_DIRECTORY",
     "Setting",
@@ -36,8 +37,12 @@ __all__ = [
     "shares_of_weight",
 ]
 
-# The controllers that carry a pod's resources. cpuset, devices, hugetlb … are left to the host.
+# The controllers that carry every pod's resources: one that is missing is told once, at the start.
 CONTROLLERS = ("cpu", "memory", "pids")
+
+# Those that are used where they are, and missed by nobody who does not ask for them: limits for huge pages, and what
+# counts use (``io``, on v1 ``blkio`` and ``cpuacct``). cpuset, rdma, misc … are left to the host.
+ALL_CONTROLLERS = frozenset({*CONTROLLERS, "hugetlb", "io", "blkio", "cpuacct"})
 
 # Where pods of a class live below the root; guaranteed pods live in the root itself, as the kubelet has it.
 QOS_DIRECTORY = {QosClass.GUARANTEED: "", QosClass.BURSTABLE: "burstable", QosClass.BEST_EFFORT: "besteffort"}

@@ -25,11 +25,12 @@ PIDS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Asked for, in thousandths; then what each set-up must hold. ``None``: no limit."""
+    """Asked for, in thousandths; then what each set-up must hold. ``None``: no limit. ``pages``: MiB of huge pages."""
 
     cpu: int
     cpu_limit: int | None = None
     mib: int | None = None
+    pages: int = 0
     shares: int
     pod_weight: int
     weight: int
@@ -43,6 +44,7 @@ TABLE = [
     Row(cpu=250, cpu_limit=500, mib=64, shares=256, pod_weight=10, weight=35, quota=50_000),
     Row(cpu=1000, cpu_limit=1000, mib=128, shares=1024, pod_weight=39, weight=100, quota=100_000),
     Row(cpu=4000, shares=4096, pod_weight=157, weight=303),
+    Row(cpu=250, mib=64, pages=128, shares=256, pod_weight=10, weight=35),
     Row(cpu=5, cpu_limit=5, shares=5, pod_weight=1, weight=2, quota=1_000),
     Row(cpu=300_000, shares=262_144, pod_weight=10_000, weight=10_000),
 ]
@@ -72,6 +74,30 @@ def read(facts: HostFacts, path: str, controller: str, v1: str, v2: str) -> str:
     return Path(directory, path, v2 if facts.cgroups.mode is CgroupMode.V2 else v1).read_text().strip()
 
 
+def held_pages(facts: HostFacts, path: str) -> dict[str, str]:
+    """Every limit of huge pages that the kernel holds; a hybrid machine may have the controller in its v2 tree."""
+    directory = Path(facts.cgroups.directory("hugetlb") or "/nowhere", path)
+    files = [*directory.glob("hugetlb.*.max"), *directory.glob("hugetlb.*.limit_in_bytes")]
+    return {file.name: file.read_text().strip() for file in files}
+
+
+def expected_pages(facts: HostFacts, row: Row) -> dict[str, str]:
+    """Of pages of 2 MiB what is declared, of all others none; nothing where there is no controller."""
+    setup = facts.cgroups
+    if (directory := setup.directory("hugetlb")) is None:
+        return {}
+    v2 = setup.unified is not None and directory == setup.unified.directory
+    sizes = [p.name.removeprefix("hugepages-").removesuffix("kB") for p in Path("/sys/kernel/mm/hugepages").iterdir()]
+    names = {"2048": "2MB", "1048576": "1GB"}
+    return {
+        f"hugetlb.{names[size]}.{kind}{'max' if v2 else 'limit_in_bytes'}": str(
+            row.pages << 20 if size == "2048" else 0
+        )
+        for size in sizes
+        for kind in ("", "rsvd.")
+    }
+
+
 def expected(row: Row, mode: CgroupMode, *, whole_pod: bool) -> dict[str, str]:
     if mode is CgroupMode.V2:
         return {
@@ -94,9 +120,13 @@ def held(facts: HostFacts, path: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.cpu}m-{row.cpu_limit}m-{row.mib}Mi")
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.cpu}m-{row.cpu_limit}m-{row.mib}Mi-{row.pages}Mi")
 def test_the_kernel_holds_the_figures_of_the_formulas(row: Row, facts: HostFacts, cgroups: Cgroups) -> None:
-    limits = {"cpu": row.cpu_limit, "memory": None if row.mib is None else (row.mib << 20) * 1000}
+    limits = {
+        "cpu": row.cpu_limit,
+        "memory": None if row.mib is None else (row.mib << 20) * 1000,
+        "hugepages-2Mi": (row.pages << 20) * 1000 if row.pages and facts.cgroups.directory("hugetlb") else None,
+    }
     web = container(
         requests={"cpu": row.cpu} if row.cpu else {},
         limits={name: value for name, value in limits.items() if value is not None},
@@ -108,6 +138,7 @@ def test_the_kernel_holds_the_figures_of_the_formulas(row: Row, facts: HostFacts
         assert held(facts, made.path) == expected(row, mode, whole_pod=False)
         assert held(facts, path) == expected(row, mode, whole_pod=True)
         assert read(facts, path, "pids", "pids.max", "pids.max") == str(PIDS)
+        assert held_pages(facts, made.path) == held_pages(facts, path) == expected_pages(facts, row)
 
 
 def test_all_of_a_container_dies_when_its_memory_runs_out(facts: HostFacts, cgroups: Cgroups) -> None:

@@ -80,7 +80,7 @@ def opened(fake: Fake) -> Iterator[Cgroups]:
 
 def test_controllers_are_handed_on_at_every_level(fake: Fake, opened: Cgroups) -> None:
     for level in ("", "nsrun", "nsrun/burstable", "nsrun/besteffort"):
-        assert fake.read(level)["cgroup.subtree_control"] == "+cpu +memory +pids"
+        assert fake.read(level)["cgroup.subtree_control"] == "+cpu +io +memory +pids"
     assert opened.warnings == ()
 
 
@@ -89,7 +89,7 @@ def test_a_guaranteed_pod_lives_in_the_root(fake: Fake, opened: Cgroups) -> None
     web = container(limits={"cpu": 500, "memory": 64 * MIB * 1000})
     assert opened.create_pod(pod(web)) == "nsrun/poduid-1"
     assert fake.read("nsrun/poduid-1") == {
-        "cgroup.subtree_control": "+cpu +memory +pids",
+        "cgroup.subtree_control": "+cpu +io +memory +pids",
         "cpu.weight": "20",
         "cpu.max": "50000 100000",
         "memory.max": str(64 * MIB),
@@ -166,6 +166,49 @@ def test_a_missing_controller_is_told_not_fatal(fake: Fake) -> None:
     opened.close()
 
 
+def test_huge_pages_are_limited_on_every_level_below_the_classes(fake: Fake) -> None:
+    """Sizes are those that the top cgroup has files for."""
+    for path in ("nsrun", "nsrun/besteffort", "nsrun/besteffort/poduid-1", "nsrun/besteffort/poduid-1/web-3"):
+        fake.make(path)
+        for name in ("hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "hugetlb.1GB.max"):
+            (fake.top / path / name).touch()
+    opened = open_cgroups(fake.facts(controllers=frozenset({"cpu", "memory", "pids", "hugetlb"})), "nsrun")
+    web = container(limits={"hugepages-2Mi": 64 * MIB * 1000})
+    opened.create_pod(pod(web))
+    with opened.create_container(pod(web), WEB, web) as made:
+        assert made.warnings == ()
+    for path in (made.path, "nsrun/besteffort/poduid-1"):
+        held = {file.name: file.read_text() for file in (fake.top / path).glob("hugetlb.*")}
+        assert held == {
+            "hugetlb.2MB.max": str(64 * MIB),
+            "hugetlb.2MB.rsvd.max": str(64 * MIB),
+            "hugetlb.1GB.max": "0",
+        }
+    assert (fake.top / "nsrun/besteffort/hugetlb.2MB.max").read_text() == ""
+    odd = container(limits={"hugepages-4Mi": 8 * MIB * 1000})
+    with opened.create_container(pod(odd), WEB, odd) as made:
+        assert made.warnings == (
+            'cannot apply the limit of huge pages of 4MB of container "web": writing "8388608" to hugetlb.4MB.max: '
+            "this kernel has no such file",
+        )
+    opened.close()
+
+
+def test_huge_pages_without_their_controller_are_told_to_those_who_declare_them(fake: Fake) -> None:
+    opened = open_cgroups(fake.facts(), "nsrun")
+    fake.make("nsrun/besteffort/poduid-1", "nsrun/besteffort/poduid-1/web-3")
+    assert opened.warnings == ()
+    web = container(limits={"hugepages-2Mi": 64 * MIB * 1000})
+    with opened.create_container(pod(web), WEB, web) as made:
+        assert made.warnings == (
+            'cannot enforce the limit of huge pages of 2MB of container "web": this machine offers no "hugetlb" '
+            "controller",
+        )
+    with opened.create_container(pod(), WEB, container()) as unsaid:
+        assert unsaid.warnings == ()
+    opened.close()
+
+
 def test_a_level_that_hands_nothing_on_names_the_controller(fake: Fake) -> None:
     (fake.top / "cgroup.subtree_control").unlink()
     opened = open_cgroups(fake.facts(), "nsrun")
@@ -224,8 +267,9 @@ def test_which_hierarchies_are_used() -> None:
         facts = replace(machines.machine(machines.setup(text)), systemd=systemd)
         return [h.directory.rpartition("/")[2] for h in choose_hierarchies(facts, tracked=tracked)]
 
-    assert chosen(machines.HYBRID, tracked=True, systemd=False) == ["cpu", "memory", "pids"]
-    assert chosen(machines.HYBRID, tracked=False, systemd=False) == ["cpu", "memory", "devices", "freezer", "pids"]
+    counted = ["cpu", "cpuacct", "memory", "blkio", "pids"]
+    assert chosen(machines.HYBRID, tracked=True, systemd=False) == counted
+    assert chosen(machines.HYBRID, tracked=False, systemd=False) == [*counted[:3], "devices", "freezer", *counted[3:]]
     assert chosen(machines.V1, tracked=False) == ["systemd", "cpu,cpuacct", "memory", "freezer"]
     assert chosen(machines.DEBIAN_12, tracked=True) == []
 
