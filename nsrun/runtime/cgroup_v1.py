@@ -9,6 +9,7 @@ from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_one_by_one, parse_flat
+from nsrun.runtime.cgroup_strain import Strain, parse_blkio
 from nsrun.runtime.cgroup_tree import CgroupTree, write_file
 from nsrun.runtime.hugetlb import V1, container_pages, pod_pages
 from nsrun.runtime.resources import Setting, container_v1, pod_v1, qos_v1
@@ -53,6 +54,14 @@ class V1Tree(CgroupTree):
     def oom_kills(self, path: str) -> int:
         """How many processes of the cgroup the kernel killed because its memory ran out."""
         return parse_flat(self.read(path, "memory.oom_control")).get("oom_kill", 0)
+
+    def strain(self, path: str) -> Strain:
+        """What a cgroup, with all below it, moved to and from devices. From Linux 6.10 on, v1 counts that for devices
+        that have a limit only."""
+        if "blkio" not in self.controllers:
+            return Strain()
+        texts = [self.read(path, f"blkio.throttle.{name}_recursive") for name in ("io_service_bytes", "io_serviced")]
+        return Strain(devices=parse_blkio(*texts))
 
     def kill(self, path: str, deadline: float) -> bool:
         """Kills everything in the cgroup and below; True once it is empty, False at ``deadline`` (monotonic)."""

@@ -28,6 +28,7 @@ from nsrun.model.resources import QosClass
 from nsrun.model.running import ContainerId
 from nsrun.model.totals import pod_request
 from nsrun.runtime.cgroup_open import open_trees
+from nsrun.runtime.cgroup_strain import Strain
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree
 from nsrun.runtime.cgroup_view import CgroupView, container_view
@@ -172,6 +173,14 @@ class Cgroups:
         """Whether the kernel killed anything in the container because memory ran out; ask before it is removed."""
         return any(tree.oom_kills(f"{path}/{_leaf_name(id)}") > 0 for tree, path in self._places(id.uid))
 
+    def container_strain(self, id: ContainerId) -> Strain:
+        """What the container moved to and from devices, and waited for; nothing when it is not there."""
+        return _together(tree.strain(f"{path}/{_leaf_name(id)}") for tree, path in self._places(id.uid))
+
+    def pod_strain(self, uid: str) -> Strain:
+        """The same of the whole pod."""
+        return _together(tree.strain(path) for tree, path in self._places(uid))
+
     def container_mounts(self) -> CgroupView:
         """What a container is shown at /sys/fs/cgroup, as data."""
         return container_view(self._trees)
@@ -295,6 +304,19 @@ def _fill(tree: V1Tree | V2Tree, path: str, settings: Iterable[Setting]) -> list
         if isinstance(tree, V2Tree):
             tree.enable_children(cgroup)
         return list(tree.apply(cgroup, tuple(settings), fresh=fresh))
+
+
+def _together(parts: Iterable[Strain]) -> Strain:
+    """Each hierarchy tells its part: devices by whichever counts them, pressure by v2."""
+    whole = Strain()
+    for part in parts:
+        whole = Strain(
+            devices=whole.devices or part.devices,
+            cpu=whole.cpu or part.cpu,
+            memory=whole.memory or part.memory,
+            io=whole.io or part.io,
+        )
+    return whole
 
 
 def _pod_path(pod: Pod) -> str:
