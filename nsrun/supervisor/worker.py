@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from nsrun.errors import ImageError, InternalError, LaunchError, NsrunError, RuntimeFailure
+from nsrun.model.node import Node
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerExit, ContainerId, ContainerRequest, SandboxExit
@@ -25,10 +27,13 @@ from nsrun.supervisor.events import Notice
 from nsrun.supervisor.facts import PodFacts
 from nsrun.supervisor.lifecycle import ContainerState, PodState
 from nsrun.supervisor.podjson import pod_document
-from nsrun.supervisor.ports import Images, Network, Runtime, Volumes
+from nsrun.supervisor.ports import Images, Network, Probes, Runtime, Volumes
 from nsrun.supervisor.status import is_ready, pod_status
 from nsrun.supervisor.steps import Step
 from nsrun.support.clock import Clock
+
+if TYPE_CHECKING:
+    from nsrun.supervisor.probing import Probing
 
 __all__ = ["Mechanisms", "Worker"]
 
@@ -40,7 +45,8 @@ AFTER_A_BUG = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mechanisms:
-    """What the workers work with."""
+    """What the workers work with. ``node``: what fields that speak of the machine say; ``probing``: every pod's probes,
+    ``probes`` and ``clock`` beside it for hooks."""
 
     images: Images
     volumes: Volumes
@@ -49,14 +55,21 @@ class Mechanisms:
     board: StatusBoard
     clock: Clock
     backoffs: BackoffSettings
+    node: Node = field(default_factory=lambda: Node(name="localhost"))
+    probes: Probes | None = None
+    probing: Probing | None = None
 
 
 class Worker:
     """Takes one pod from what it is to what it should be, and in the end to nothing. Belongs to one event loop."""
 
-    def __init__(self, facts: PodFacts, mechanisms: Mechanisms, *, changed: Callable[[], None]) -> None:
-        """``changed`` is called whenever the pod's state is another one."""
+    def __init__(
+        self, facts: PodFacts, mechanisms: Mechanisms, *, changed: Callable[[], None], objects: Objects | None = None
+    ) -> None:
+        """``changed`` is called whenever the pod's state is another one. ``objects``: what pods can refer to, None
+        while nobody said: then what refers to any of them waits."""
         self.facts = facts
+        self._objects = objects
         self._with = mechanisms
         self._changed = changed
         self._wake = asyncio.Event()
@@ -73,6 +86,15 @@ class Worker:
         """The pod is not wanted any more. There is no way back; a second time changes at most the ``grace``, seconds
         instead of what the manifest says."""
         self._know(fold.terminating(self.facts, self._now(), grace))
+
+    def update_objects(self, objects: Objects) -> None:
+        """What pods can refer to now: the pod's volumes follow, and what waited for any of it tries again at once."""
+        self._objects = objects
+
+    def fail(self, reason: str, message: str, *, grace: float | None = None) -> None:
+        """The pod ends as Failed for this reason (``Evicted``, ``DeadlineExceeded`` …): its containers are stopped,
+        within ``grace`` seconds instead of what the manifest says, and never run again, also after a restart of nsrun.
+        It stays on the board and keeps its records until it is terminated. A pod that ended already stays as it is."""
 
     def retry_pulls(self) -> None:
         """The image store has something new."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nsrun.errors import ImageError, LaunchError, NetworkError, NsrunError, RuntimeFailure, VolumeError
@@ -21,10 +21,15 @@ from nsrun.model.container import Container, PullPolicy
 from nsrun.model.image import Image, ImageConfig
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
+from nsrun.model.probe import HttpGet, NetworkCheck, TcpSocket
+from nsrun.model.volume import ConfigMapVolume, EmptyDir, ImageVolume, SecretVolume, Volume
 from nsrun.supervisor.ports import (
     AdoptedContainer,
     AdoptedPod,
     Attachment,
+    CheckResult,
+    Command,
+    CommandResult,
     ContainerExit,
     ContainerId,
     ContainerRequest,
@@ -44,6 +49,7 @@ __all__ = [
     "FakeMachine",
     "FakeManifests",
     "FakeNetwork",
+    "FakeProbes",
     "FakeRuntime",
     "FakeVolumes",
     "Life",
@@ -67,7 +73,11 @@ class Program:
 
 def program_of(container: Container) -> Program:
     """Reads the shell lines of the tests: ``exit 3``, ``sleep 5; exit 3``, ``trap '' TERM; …``, ``trap 'exit 7' …``."""
-    words = [*(container.command or ()), *(container.args or ())]
+    return program_of_words([*(container.command or ()), *(container.args or ())])
+
+
+def program_of_words(words: Sequence[str]) -> Program:
+    """The same of a command line."""
     text = words[-1] if words else ""
     trapped = re.search(r"trap '(?:exit (\d+))?' TERM; ", text)
     text = text.removeprefix(trapped[0]) if trapped else text
@@ -145,6 +155,12 @@ class FakeMachine:
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
+        self.answers: dict[int | str, CheckResult | NsrunError] = {}  # by port: what is said there; absent: refused
+        self.asked: list[NetworkCheck] = []  # everything that probes and hooks asked over the network
+        self.commands: list[tuple[ContainerId, tuple[str, ...]]] = []  # everything that was run in containers
+        self.written: dict[str, dict[str, int]] = {}  # bytes, by UID and volume or container
+        self.refreshed: list[str] = []  # UIDs, one for each refresh of volumes
+        self.claims: set[tuple[str, str]] = set()  # persistent claims that have a directory
         self.lives: list[Life] = []
         self.calls: list[str] = []
         self.failures: dict[str, list[NsrunError | Exception]] = {}  # by point, in order
@@ -296,9 +312,37 @@ class FakeVolumes:
         made = self._machine.volumes.setdefault(pod.uid, set())
         for volume in pod.spec.volumes:
             await self._life.at("prepare volume")
+            self._check(pod, volume, objects, images)
             made.add(volume.name)
         await self._life.at("prepared")
         return {v.name: PreparedVolume(name=v.name, path=f"/{pod.uid}/{v.name}") for v in pod.spec.volumes}
+
+    def _check(self, pod: Pod, volume: Volume, objects: Objects, images: Mapping[str, Image]) -> None:
+        source, namespace = volume.source, pod.metadata.namespace
+        if isinstance(source, ImageVolume) and volume.name not in images:
+            self._machine.violations.append(f"volume {volume.name} prepared without its image")
+        missing = ""
+        if isinstance(source, ConfigMapVolume) and not source.optional:
+            missing = "" if (namespace, source.name) in objects.config_maps else f'ConfigMap "{source.name}"'
+        elif isinstance(source, SecretVolume) and not source.optional:
+            missing = "" if (namespace, source.name) in objects.secrets else f'Secret "{source.name}"'
+        if missing:
+            raise VolumeError(f'cannot prepare volume "{volume.name}": {missing} is missing')
+
+    async def refresh(self, pod: Pod, objects: Objects, attachment: Attachment | None) -> None:
+        await self._life.at("refresh")
+        self._machine.refreshed.append(pod.uid)
+        await self._life.at("refreshed")
+
+    async def usage(self, pod: Pod) -> Mapping[str, int]:
+        await self._life.at("volume usage")
+        written = self._machine.written.get(pod.uid, {})
+        disks = (v.name for v in pod.spec.volumes if isinstance(v.source, EmptyDir) and not v.source.medium)
+        return {name: written.get(name, 0) for name in disks}
+
+    async def keep_claims(self, claims: Collection[tuple[str, str]]) -> None:
+        await self._life.at("keep claims")
+        self._machine.claims &= set(claims)
 
     async def remove(self, uid: str) -> None:
         await self._life.at("remove volumes")
@@ -427,6 +471,33 @@ class FakeRuntime:
             self._machine.end(run, code=asked, signal=signal if asked == 128 + signal else 0)
         await self._life.at("signalled")
 
+    async def run(self, id: ContainerId, command: Command) -> CommandResult:
+        """A command says how it ends in the words that ``program_of`` reads."""
+        await self._life.at(f"run in {id.name}")
+        machine, run = self._machine, self._find(id)
+        if run is None or run.exit is not None:
+            raise RuntimeFailure(f'cannot run a command in container "{id.name}": it has ended')
+        machine.commands.append((id, command.arguments))
+        program = program_of_words(command.arguments)
+        if program.broken:
+            raise RuntimeFailure(f'cannot run a command in container "{id.name}": no such file')
+        seconds = program.seconds or 0.0
+        timed_out = command.timeout is not None and seconds > command.timeout
+        if seconds:
+            await machine.clock.sleep(command.timeout if timed_out and command.timeout is not None else seconds)
+        await self._life.at(f"ran in {id.name}")
+        if timed_out or run.exit is not None:
+            return CommandResult(code=137, timed_out=timed_out)
+        said = re.search(r"echo (\S+)", command.arguments[-1])
+        output = f"{said[1]}\n".encode() if said else b""
+        return CommandResult(code=program.code, output=output[: command.output_limit])
+
+    async def usage(self, uid: str) -> Mapping[str, int]:
+        await self._life.at("usage")
+        pod, written = self._machine.pods.get(uid), self._machine.written.get(uid, {})
+        names = {run.name for run in pod.runs} if pod is not None else set()
+        return {name: written.get(name, 0) for name in sorted(names)}
+
     async def kill(self, id: ContainerId) -> None:
         await self._life.at("kill")
         run = self._find(id)
@@ -485,6 +556,31 @@ class FakeRuntime:
                 if run is not None:
                     run.told = True
             yield told
+
+
+class FakeProbes:
+    """Questions to pods."""
+
+    def __init__(self, machine: FakeMachine, life: Life) -> None:
+        self._machine = machine
+        self._life = life
+
+    async def check(self, action: NetworkCheck, address: str, timeout: float) -> CheckResult:
+        await self._life.at(f"check {action.port}")
+        self._machine.asked.append(action)
+        answer = self._machine.answers.get(action.port, CheckResult(success=False, message="connection refused"))
+        if isinstance(answer, NsrunError):
+            raise answer
+        return answer
+
+    async def call(self, action: HttpGet | TcpSocket, address: str, timeout: float | None) -> None:
+        await self._life.at(f"call {action.port}")
+        self._machine.asked.append(action)
+        answer = self._machine.answers.get(action.port)
+        if answer is None:
+            raise NetworkError(f"cannot reach port {action.port}: connection refused")
+        if isinstance(answer, NsrunError):
+            raise answer
 
 
 class FakeManifests:
