@@ -49,12 +49,15 @@ class PreparedVolume:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
     """A pod's place in the network. ``netns``: path of the pinned namespace, "" for a pod in the host's network.
-    ``address`` without prefix length. ``warnings``: what was asked for and cannot be had, one sentence each."""
+    ``address`` without prefix length. ``hostname``: what uname(2) is to say in the pod, "" for the pod's own short
+    name; of a pod in the host's network it is the host's, and nothing is to be set.
+    ``warnings``: what was asked for and cannot be had, one sentence each."""
 
     netns: str
     address: str
     gateway: str
     host_ip: str
+    hostname: str = ""
     warnings: tuple[str, ...] = ()
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from nsrun.errors import RuntimeFailure
 from nsrun.host.facts import CAPABILITIES
 from nsrun.model.container import Container
+from nsrun.model.hostname import hostname
 from nsrun.model.pod import Pod
 from nsrun.model.resources import QosClass
 from nsrun.model.running import ContainerRequest
@@ -132,11 +133,6 @@ class Surroundings:
     cgroup_path: str
     cgroup_mounts: tuple[Mount, ...] = ()
     etc: Mapping[str, str] = field(default_factory=dict)
-
-
-def hostname(pod: Pod) -> str:
-    """The pod's name, cut to what the kernel and DNS take (the kubelet's rule)."""
-    return pod.metadata.name[:63].rstrip("-.")
 
 
 def container_config(request: ContainerRequest, machine: Machine, surroundings: Surroundings) -> OciConfig:
