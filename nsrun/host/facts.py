@@ -20,6 +20,7 @@ __all__ = [
     "HostFacts",
     "Kernel",
     "has_module",
+    "huge_pages",
     "parse_capabilities",
     "parse_kernel",
     "parse_meminfo",
@@ -107,7 +108,8 @@ class Features:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """This machine. Memory in bytes; ``withheld``: capabilities the kernel knows and this process does not have;
-    ``sysctls``: only those that exist; ``lsms``: active security modules."""
+    ``sysctls``: only those that exist; ``lsms``: active security modules; ``huge_pages``: how many are set aside, by
+    their size in bytes."""
 
     kernel: Kernel
     machine: str
@@ -122,6 +124,7 @@ class HostFacts:
     features: Features
     systemd: bool
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    huge_pages: Mapping[int, int] = field(default_factory=dict)
 
 
 def parse_kernel(release: str) -> Kernel:
@@ -175,7 +178,18 @@ def probe() -> HostFacts:
         features=_probe_features(kernel, sysctls),
         systemd=Path("/run/systemd/system").is_dir(),
         sysctls={name: value for name, value in sysctls.items() if value},
+        huge_pages=huge_pages(Path("/sys/kernel/mm/hugepages")),
     )
+
+
+def huge_pages(directory: Path) -> dict[int, int]:
+    """``hugepages-2048kB/nr_hugepages`` and its siblings → {2097152: pages}; {} when there is no such directory."""
+    found = {}
+    for pool in sorted(directory.glob("hugepages-*kB")):
+        size, count = pool.name.removeprefix("hugepages-").removesuffix("kB"), _read(str(pool / "nr_hugepages")).strip()
+        if size.isdecimal() and count.isdecimal():
+            found[int(size) * 1024] = int(count)
+    return found
 
 
 def _probe_cgroups() -> CgroupSetup:
