@@ -23,7 +23,9 @@ from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
 from nsrun.host.doctor import Level, examine
 from nsrun.host.facts import HostFacts, probe
+from nsrun.host.node import allocatable, capacity, disk_size
 from nsrun.images.service import ImageService
+from nsrun.model.node import Node
 from nsrun.model.update import SourceUpdate
 from nsrun.network.service import NetworkService
 from nsrun.runtime.cgroups import Cgroups, open_cgroups
@@ -208,10 +210,21 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
         runtime=engine,
         board=board,
         clock=clock,
+        node=_node(settings, facts, address=network.host_address),
         settings=SupervisorSettings(max_pods=settings.max_pods),
     )
     _say_withheld(facts, cgroups)
     return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)
+
+
+def _node(settings: Settings, facts: HostFacts, *, address: str) -> Node:
+    whole = capacity(facts, disk=disk_size(settings.layout.root), pods=settings.max_pods)
+    return Node(
+        name=settings.node_name,
+        addresses=(address,),
+        capacity=whole,
+        allocatable=allocatable(whole, settings.reserved),
+    )
 
 
 def _ending_signals() -> list[signal.Signals]:

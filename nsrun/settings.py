@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -20,6 +21,7 @@ class Settings:
     its first.
     ``registries_conf`` None: the system's own. ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
     ``read_only_port`` 0: no HTTP. ``max_pods``: how many pods run at once. ``pids_limit`` 0: none.
+    ``reserved``: what is kept from pods for the rest of the machine, in thousandths of the unit by resource name.
     """
 
     manifests: Path
@@ -34,3 +36,4 @@ class Settings:
     read_only_port: int = 10255
     max_pods: int = 110
     pids_limit: int = 0
+    reserved: Mapping[str, int] = field(default_factory=dict)

@@ -84,6 +84,11 @@ class NetworkService:
         """
         return await asyncio.to_thread(self._start)
 
+    @property
+    def host_address(self) -> str:
+        """Where pods reach this host at first: its address towards the default route. It may be another later."""
+        return str(self._host_address())
+
     async def guard(self) -> None:
         """Makes the packet filter's tables again whenever somebody flushes the whole ruleset. Runs until cancelled."""
         async for _ in table_deletions():

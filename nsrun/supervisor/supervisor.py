@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from nsrun.errors import NsrunError
+from nsrun.model.node import Node
+from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.model.running import AdoptedPod, ContainerExit, SandboxExit
 from nsrun.model.status import Event, EventType
@@ -21,6 +23,7 @@ from nsrun.model.update import SourceUpdate
 from nsrun.supervisor import events, fold
 from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.claims import ClaimKeeper
 from nsrun.supervisor.collect import leftovers, owners
 from nsrun.supervisor.facts import PodFacts
 from nsrun.supervisor.lifecycle import PodState
@@ -62,8 +65,10 @@ class Supervisor:
         runtime: Runtime,
         board: StatusBoard,
         clock: Clock,
+        node: Node | None = None,
         settings: SupervisorSettings | None = None,
     ) -> None:
+        """``node``: this machine, as fields that speak of it say it."""
         self._settings = settings if settings is not None else SupervisorSettings()
         self._manifests = manifests
         self._with = Mechanisms(
@@ -74,12 +79,15 @@ class Supervisor:
             board=board,
             clock=clock,
             backoffs=self._settings.backoffs,
+            node=node if node is not None else Node(name="localhost"),
         )
         self._workers: dict[str, Worker] = {}  # by UID; each has a task in the group of ``run``
         self._unread: dict[str, AdoptedPod] = {}  # found, but nothing says what they are, until the manifests do
         self._unrouted: list[ContainerExit | SandboxExit] = []  # what was told of those
         self._update: SourceUpdate | None = None  # what is wanted; None: nobody said yet
         self._rejected: dict[str, Rejection] = {}  # by UID
+        self._claims = ClaimKeeper()
+        self._claims_due = asyncio.Event()
         self._retained: frozenset[PodName] = frozenset()  # whose broken manifest was talked of
         self._names: dict[str, PodName | None] = {}  # of what was found lying about
         self._collected = False
@@ -101,7 +109,7 @@ class Supervisor:
         found = await self._with.runtime.adopt()
         async with asyncio.TaskGroup() as group:
             self._recover(group, found)
-            for chore in (self._hear_exits, self._hear_updates, lambda: self._compare(group)):
+            for chore in (self._hear_exits, self._hear_updates, self._tidy_claims, lambda: self._compare(group)):
                 self._keep(group.create_task(self._forever(chore)))
             await self._stopped.wait()
             for task in self._chores:
@@ -170,13 +178,28 @@ class Supervisor:
 
     async def _hear_updates(self) -> None:
         async for update in self._manifests.updates():
-            self._update = update
+            before, self._update = self._objects, update
+            if update.objects != before:
+                for worker in self._workers.values():
+                    worker.update_objects(update.objects)
+            self._claims.heard(update)
+            self._claims_due.set()
             problems, warnings = self._with.board.report(problems=update.problems, warnings=update.warnings)
             for line in problems:
                 self._say("FailedValidation", line)
             for line in warnings:
                 self._say("ManifestWarning", line)
             self._look.set()
+
+    async def _tidy_claims(self) -> None:
+        """Never on the way down: ``down`` removes what runs, not what was stored."""
+        self._claims_due.set()
+        while True:
+            await self._claims_due.wait()
+            self._claims_due.clear()
+            kept = self._claims.kept
+            if kept is not None and not self._going_down:
+                await self._with.volumes.keep_claims(kept)
 
     # --- comparing
 
@@ -300,7 +323,7 @@ class Supervisor:
     # --- employing
 
     def _employ(self, group: asyncio.TaskGroup, facts: PodFacts) -> None:
-        worker = Worker(facts, self._with, changed=self._look.set)
+        worker = Worker(facts, self._with, changed=self._look.set, objects=self._objects)
         self._workers[facts.uid] = worker
         self._keep(group.create_task(self._work(worker), name=f"pod {facts.uid}"))
 
@@ -312,7 +335,13 @@ class Supervisor:
     async def _work(self, worker: Worker) -> None:
         await worker.run()
         del self._workers[worker.facts.uid]
+        self._claims_due.set()
         self._look.set()
+
+    @property
+    def _objects(self) -> Objects | None:
+        """What pods can refer to; None while nobody said."""
+        return self._update.objects if self._update is not None else None
 
     def _say(self, reason: str, message: str, pod: Pod | None = None) -> None:
         """An event of the node, or of a pod that has no worker."""

@@ -1,0 +1,83 @@
+"""Data goes only when its claim was seen to go."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nsrun.model.objects import Claim, ConfigMap, Objects
+from nsrun.model.update import SourceUpdate
+from nsrun.supervisor.claims import ClaimKeeper
+from tests.unit.supervisor.world import World, pod
+
+A, B = ("default", "a"), ("default", "b")
+
+
+def update(*claims: tuple[str, str], broken: bool = False) -> SourceUpdate:
+    found = {key: Claim(namespace=key[0], name=key[1]) for key in claims}
+    return SourceUpdate(
+        pods=(), objects=Objects(claims=found), broken=frozenset({"/m/a.yaml"}) if broken else frozenset()
+    )
+
+
+def test_nothing_is_deleted_at_first() -> None:
+    keeper = ClaimKeeper()
+    assert keeper.kept is None
+    keeper.heard(update())
+    assert keeper.kept is None
+    keeper.heard(update(A))
+    assert keeper.kept is None
+
+
+def test_a_claim_that_went_is_not_kept() -> None:
+    keeper = ClaimKeeper()
+    keeper.heard(update(A, B))
+    keeper.heard(update(B))
+    assert keeper.kept == {B}
+    keeper.heard(update(B))
+    assert keeper.kept == {B}, "a pod may have had it until now"
+    keeper.heard(update(A, B))
+    assert keeper.kept is None
+
+
+def test_what_cannot_be_read_is_not_gone() -> None:
+    keeper = ClaimKeeper()
+    keeper.heard(update(A, B))
+    keeper.heard(update(B, broken=True))
+    assert keeper.kept is None
+    keeper.heard(update(B))
+    assert keeper.kept == {B}
+
+
+async def test_the_directory_goes_with_the_manifest_and_stays_when_all_is_taken_down() -> None:
+    world = World()
+    world.machine.claims = {A, B, ("default", "of-another-directory")}
+    world.manifests.update(update(A))
+    async with world.daemon():
+        assert len(world.machine.claims) == 3
+        world.manifests.update(update(A, B))
+        await world.clock.settle()
+        world.manifests.update(update(A))
+        await world.clock.settle()
+        assert world.machine.claims == {A}
+    async with world.daemon() as daemon:
+        ending = asyncio.create_task(daemon.supervisor.down())
+        await world.clock.settle()
+        await ending
+    assert world.machine.claims == {A}
+
+
+async def test_workers_are_told_what_pods_can_refer_to() -> None:
+    world = World()
+    web = pod("web")
+    first = Objects(config_maps={("default", "c"): ConfigMap(namespace="default", name="c", data={"k": b"1"})})
+    second = Objects(config_maps={("default", "c"): ConfigMap(namespace="default", name="c", data={"k": b"2"})})
+    world.manifests.update(SourceUpdate(pods=(web,), objects=first))
+    async with world.daemon() as daemon:
+        (worker,) = daemon.supervisor._workers.values()
+        assert worker._objects == first
+        world.manifests.update(SourceUpdate(pods=(web,), objects=second))
+        await world.clock.settle()
+        assert worker._objects == second
+    async with world.daemon() as daemon:
+        (worker,) = daemon.supervisor._workers.values()
+        assert worker._objects == second, "a pod that was found is told too"
