@@ -4,7 +4,6 @@ plan with its descriptors. What fails leaves nothing behind."""
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,13 @@ from nsrun.runtime.plan import (
     LaunchPlan,
     OverlayParts,
     SandboxParts,
-    VolumeTree,
     container_plan,
     sandbox_plan,
 )
 from nsrun.runtime.rundir import RunDirectory, RunState
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.runtime.travel import Luggage, sealed_plan
-from nsrun.support import native
+from nsrun.runtime.volume_trees import pack_trees
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout
 from nsrun.support.native import Message
@@ -195,7 +193,7 @@ class Preparation:
         luggage = Luggage()
         try:
             cgroup_fd, procs = _pack_cgroup(luggage, cgroup)
-            trees = _pack_trees(luggage, config, sandbox_root=_sandbox_root(pause_pid))
+            trees = pack_trees(luggage, config, sandbox_root=_sandbox_root(pause_pid))
             parts = ContainerParts(
                 overlay=self._overlay(request),
                 trees=trees,
@@ -264,40 +262,6 @@ def _pack_cgroup(luggage: Luggage, cgroup: ContainerCgroup, *, most: int | None 
         into = luggage.add(Fd(os.dup(cgroup.into.fileno())))
         procs.append(Fd.open("cgroup.procs", os.O_WRONLY | os.O_NOFOLLOW, dir_fd=cgroup.into.fileno()))
     return into, tuple(luggage.add(fd) for fd in procs)
-
-
-def _pack_trees(luggage: Luggage, config: OciConfig, *, sandbox_root: str) -> dict[str, VolumeTree]:
-    """A detached copy of each bind mount's source, its attributes set while nobody can see it."""
-    trees: dict[str, VolumeTree] = {}
-    for mount in config["mounts"]:
-        if mount["type"] != "bind" or mount["source"].startswith(f"{sandbox_root}/"):
-            continue
-        try:
-            tree = _detached(mount)
-        except OSError as error:
-            raise RuntimeFailure(
-                f'cannot mount "{mount["source"]}" at "{mount["destination"]}": {describe_errno(error.errno or 0)}',
-                reason="CreateContainerError",
-            ) from error
-        is_file = not stat.S_ISDIR(os.fstat(tree.fileno()).st_mode)
-        trees[mount["destination"]] = VolumeTree(fd=luggage.add(tree), file=is_file)
-    return trees
-
-
-def _detached(mount: Mount) -> Fd:
-    """Recursive binds take along what is mounted below. ``ro`` is not recursive (the kubelet's ``readOnly``); nothing
-    propagates either way (``rprivate``)."""
-    recursive = native.AT_RECURSIVE if "rbind" in mount["options"] else 0
-    tree = native.open_tree(-100, mount["source"], native.OPEN_TREE_CLONE | recursive)
-    try:
-        at = native.AT_EMPTY_PATH
-        native.mount_setattr(tree.fileno(), "", at | native.AT_RECURSIVE, propagation=native.MS_PRIVATE)
-        if "ro" in mount["options"]:
-            native.mount_setattr(tree.fileno(), "", at, set=native.MOUNT_ATTR_RDONLY)
-    except BaseException:
-        tree.close()
-        raise
-    return tree
 
 
 def _cannot(what: str, error: OSError) -> RuntimeFailure:
