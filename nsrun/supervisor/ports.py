@@ -14,7 +14,7 @@ from nsrun.model.container import PullPolicy
 from nsrun.model.image import Image
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
-from nsrun.model.probe import HttpGet, NetworkCheck, TcpSocket
+from nsrun.model.probe import HttpGet, NetworkCheck
 from nsrun.model.running import (
     AdoptedContainer,
     AdoptedPod,
@@ -143,8 +143,9 @@ class Probes(Protocol):
         seconds. A failure is an answer; only NsrunError is raised, for what cannot be tried at all."""
         ...
 
-    async def call(self, action: HttpGet | TcpSocket, address: str, timeout: float | None) -> None:
-        """A hook: any answer is a success. Raises NsrunError when there is none."""
+    async def call(self, action: HttpGet, address: str, timeout: float | None) -> str | None:
+        """A hook: any answer is a success. ``timeout`` in seconds, None for as long as it takes. Returns what went
+        otherwise than was meant and still worked, in the kubelet's words. Raises NsrunError when there is no answer."""
         ...
 
 
