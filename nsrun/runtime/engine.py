@@ -35,11 +35,11 @@ from nsrun.runtime.process import boot_id
 from nsrun.runtime.rundir import SANDBOX_ID, RunDirectory, container_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
 from nsrun.runtime.seccomp import Seccomp
-from nsrun.runtime.threads import finish_in_thread
 from nsrun.runtime.travel import sealed_program
 from nsrun.support.clock import Clock
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
+from nsrun.support.threads import finish_in_thread
 
 __all__ = ["Engine", "Programs"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerId
-from nsrun.runtime.threads import finish_in_thread
+from nsrun.support.threads import finish_in_thread
 from tests.system.runtime.world import World, pod, shell
 from tests.waiting import eventually
 
