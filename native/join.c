@@ -98,7 +98,7 @@ struct rootfs {
         const char *options;
         const int *layer_fds;
         int layer_count;
-        const char *path;
+        const char *path; /* NULL: the whole of it, as a detached mount */
 };
 
 /* The directory of `fd`, opened again in this mount namespace: overlayfs refuses layers of a mount of another one. */
@@ -143,7 +143,17 @@ static int mount_layers(const struct rootfs *rootfs, int *fds)
         return sys_mount("overlay", rootfs->stage, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, data);
 }
 
-static int open_in_rootfs(void *argument)
+/* What is asked of a mounted rootfs: a descriptor of something in it. The namespace ends with the child, and the mount
+ * when the last descriptor of it is closed. */
+static int take_from_rootfs(const struct rootfs *rootfs)
+{
+        if (rootfs->path == NULL)
+                return sys_open_tree(AT_FDCWD, rootfs->stage, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        CLEANUP_FD int root_fd = open(rootfs->stage, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return root_fd < 0 ? -1 : open_below(root_fd, rootfs->path);
+}
+
+static int visit_rootfs(void *argument)
 {
         const struct rootfs *rootfs = argument;
         int fds[MAX_LAYERS];
@@ -158,11 +168,8 @@ static int open_in_rootfs(void *argument)
                 ns_close_fd(&fds[i]);
         if (mounted < 0)
                 return -error;
-        CLEANUP_FD int root_fd = open(rootfs->stage, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (root_fd < 0)
-                return -errno;
-        int fd = open_below(root_fd, rootfs->path);
-        return fd < 0 ? -errno : fd; /* the namespace ends with this child, and the mount when the file is closed */
+        int fd = take_from_rootfs(rootfs);
+        return fd < 0 ? -errno : fd;
 }
 
 int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path)
@@ -174,5 +181,13 @@ int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_f
                 return fd < 0 ? -errno : fd;
         }
         struct rootfs rootfs = {stage, options, layer_fds, layer_count, path};
-        return ns_in_child(CLONE_FILES, open_in_rootfs, &rootfs);
+        return ns_in_child(CLONE_FILES, visit_rootfs, &rootfs);
+}
+
+int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count)
+{
+        if (layer_count < 1 || layer_count > MAX_LAYERS)
+                return -EINVAL;
+        struct rootfs rootfs = {stage, options, layer_fds, layer_count, NULL};
+        return ns_in_child(CLONE_FILES, visit_rootfs, &rootfs);
 }

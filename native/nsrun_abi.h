@@ -271,6 +271,10 @@ int ns_socket_in(int netns_fd, int domain, int type, int protocol);
  * gone again when this returns. `stage`: an empty host directory. */
 int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path);
 
+/* The same overlay as a detached mount, read-only, nosuid, nodev, noexec: it lives as long as its descriptor, or as
+ * what it is attached to. */
+int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count);
+
 /* System calls without a wrapper in Python. */
 int ns_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int ns_open_tree(int dir_fd, const char *path, unsigned int flags);

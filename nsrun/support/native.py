@@ -79,6 +79,7 @@ __all__ = [
     "pack_op",
     "pack_request",
     "plan_check",
+    "rootfs_tree",
     "setns",
     "socket_in",
     "spawn_shim",
@@ -184,12 +185,23 @@ def open_in_rootfs(stage: str, layers: Sequence[int], path: str) -> Fd:
     ``layers``: directories, topmost first. ``stage``: an empty host directory, used in a mount namespace that is gone
     when this returns. Links never lead out of the rootfs. FIFOs and devices do not block: check what was opened.
     """
-    options = _ffi.NULL
-    if len(layers) > 1:
-        options = _ffi.new("char[]", b"lowerdir=" + b":".join(b"%%%d" % index for index in range(len(layers))))
+    options = _overlay_options(layers) if len(layers) > 1 else _ffi.NULL
     numbers = _ffi.new("int[]", list(layers))
     result = _lib.ns_open_in_rootfs(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path))
     return Fd(_checked(result, path))
+
+
+def rootfs_tree(stage: str, layers: Sequence[int]) -> Fd:
+    """The rootfs of at least two layers, topmost first, as a detached mount: read-only, nosuid, nodev, noexec.
+    ``stage`` as above."""
+    numbers = _ffi.new("int[]", list(layers))
+    return Fd(
+        _checked(_lib.ns_rootfs_tree(os.fsencode(stage), _overlay_options(layers), numbers, len(layers)), "layers")
+    )
+
+
+def _overlay_options(layers: Sequence[int]) -> Any:
+    return _ffi.new("char[]", b"lowerdir=" + b":".join(b"%%%d" % index for index in range(len(layers))))
 
 
 def setns(fd: int, flags: int) -> None:
