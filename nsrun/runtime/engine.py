@@ -178,6 +178,10 @@ class Engine:
         for id in [id for id in self._stop_signals if id.uid == uid]:
             del self._stop_signals[id]
 
+    async def record(self, uid: str, document: Mapping[str, object]) -> None:
+        """See the port."""
+        await self._blocking(self._run.write_document, uid, document)
+
     def _remove_pod(self, name: PodName | None, uid: str) -> None:
         self._cgroups.kill_pod(uid)
         self._cgroups.remove_pod(uid)

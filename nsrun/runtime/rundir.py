@@ -97,6 +97,13 @@ class RunDirectory:
         except FileNotFoundError:
             return []
 
+    def write_document(self, uid: str, document: Mapping[str, object]) -> None:
+        """Another pod.json, unless the run directory is gone. Raises OSError."""
+        try:
+            _write_json(self._layout.pod_json(uid), document)
+        except FileNotFoundError:
+            return
+
     def document(self, uid: str) -> Mapping[str, object] | None:
         """pod.json, None when it cannot be read."""
         found = _read_json(self._layout.pod_json(uid))

@@ -161,6 +161,10 @@ class Runtime(Protocol):
         """Cgroup, run directory, pod.json (``document``), shim and pause process. Raises RuntimeFailure."""
         ...
 
+    async def record(self, uid: str, document: Mapping[str, object]) -> None:
+        """Another pod.json for a pod that has a run directory; without one nothing happens. Raises RuntimeFailure."""
+        ...
+
     async def start_container(self, request: ContainerRequest) -> RunningContainer:
         """Rootfs, OCI config, launch plan, process; returns after the exec. Raises RuntimeFailure.
 

@@ -21,7 +21,7 @@ from nsrun.model.container import Container, PullPolicy
 from nsrun.model.image import Image, ImageConfig
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
-from nsrun.model.probe import HttpGet, NetworkCheck, TcpSocket
+from nsrun.model.probe import HttpGet, NetworkCheck
 from nsrun.model.volume import ConfigMapVolume, EmptyDir, ImageVolume, SecretVolume, Volume
 from nsrun.supervisor.ports import (
     AdoptedContainer,
@@ -439,6 +439,13 @@ class FakeRuntime:
             raise RuntimeFailure("cannot start the sandbox: it died")
         return here.sandbox
 
+    async def record(self, uid: str, document: Mapping[str, object]) -> None:
+        await self._life.at("record")
+        pod = self._machine.pods.get(uid)
+        if pod is not None:
+            pod.document = document
+        await self._life.at("recorded")
+
     async def start_container(self, request: ContainerRequest) -> RunningContainer:
         machine, id = self._machine, request.id
         await self._life.at(f"start container {id.name}")
@@ -573,7 +580,7 @@ class FakeProbes:
             raise answer
         return answer
 
-    async def call(self, action: HttpGet | TcpSocket, address: str, timeout: float | None) -> None:
+    async def call(self, action: HttpGet, address: str, timeout: float | None) -> str | None:
         await self._life.at(f"call {action.port}")
         self._machine.asked.append(action)
         answer = self._machine.answers.get(action.port)
@@ -581,6 +588,7 @@ class FakeProbes:
             raise NetworkError(f"cannot reach port {action.port}: connection refused")
         if isinstance(answer, NsrunError):
             raise answer
+        return answer.message or None
 
 
 class FakeManifests:

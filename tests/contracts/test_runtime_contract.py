@@ -293,6 +293,20 @@ async def test_attempts_are_numbered_on(bench: Bench) -> None:
     assert await bench.runtime.next_attempt(web, "main") == 0, "the pod is gone, and all its logs"
 
 
+# --- documents
+
+
+async def test_a_document_is_replaced_and_found_again(bench: Bench) -> None:
+    web = one("sleep 9999")
+    await bench.start(web)
+    document = {"kind": "Pod", "metadata": {"uid": web.uid}, "status": {"reason": "Evicted"}}
+    await bench.runtime.record(web.uid, document)
+    (found,) = await bench.restart()
+    assert found.document == document
+    await bench.runtime.record("nobody", document)
+    assert [pod.uid for pod in await bench.restart()] == [web.uid]
+
+
 # --- removal
 
 
