@@ -28,7 +28,8 @@ from nsrun.supervisor.collect import leftovers, owners
 from nsrun.supervisor.facts import PodFacts
 from nsrun.supervisor.lifecycle import PodState
 from nsrun.supervisor.podjson import read_pod
-from nsrun.supervisor.ports import Images, Manifests, Network, Runtime, Volumes
+from nsrun.supervisor.ports import Images, Manifests, Network, Probes, Runtime, Volumes
+from nsrun.supervisor.probing import Probing
 from nsrun.supervisor.reconciler import Decision, Incumbent, Rejection, reconcile
 from nsrun.supervisor.recovery import adopted_facts, orphaned_facts
 from nsrun.supervisor.status import rejected_status
@@ -65,12 +66,14 @@ class Supervisor:
         runtime: Runtime,
         board: StatusBoard,
         clock: Clock,
+        probes: Probes | None = None,
         node: Node | None = None,
         settings: SupervisorSettings | None = None,
     ) -> None:
         """``node``: this machine, as fields that speak of it say it."""
         self._settings = settings if settings is not None else SupervisorSettings()
         self._manifests = manifests
+        self._probing = Probing(runtime=runtime, probes=probes, clock=clock) if probes is not None else None
         self._with = Mechanisms(
             images=images,
             volumes=volumes,
@@ -80,6 +83,8 @@ class Supervisor:
             clock=clock,
             backoffs=self._settings.backoffs,
             node=node if node is not None else Node(name="localhost"),
+            probes=probes,
+            probing=self._probing,
         )
         self._workers: dict[str, Worker] = {}  # by UID; each has a task in the group of ``run``
         self._unread: dict[str, AdoptedPod] = {}  # found, but nothing says what they are, until the manifests do
@@ -109,7 +114,10 @@ class Supervisor:
         found = await self._with.runtime.adopt()
         async with asyncio.TaskGroup() as group:
             self._recover(group, found)
-            for chore in (self._hear_exits, self._hear_updates, self._tidy_claims, lambda: self._compare(group)):
+            chores = [self._hear_exits, self._hear_updates, self._tidy_claims, lambda: self._compare(group)]
+            if self._probing is not None:
+                chores.append(self._probing.run)
+            for chore in chores:
                 self._keep(group.create_task(self._forever(chore)))
             await self._stopped.wait()
             for task in self._chores:
