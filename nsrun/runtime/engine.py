@@ -19,6 +19,8 @@ from nsrun.model.pod import Pod
 from nsrun.model.running import (
     AdoptedPod,
     Attachment,
+    Command,
+    CommandResult,
     ContainerExit,
     ContainerId,
     ContainerRequest,
@@ -36,6 +38,7 @@ from nsrun.runtime.rundir import SANDBOX_ID, RunDirectory, container_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.runtime.travel import sealed_program
+from nsrun.runtime.usage import container_usage
 from nsrun.support.clock import Clock
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
@@ -233,6 +236,14 @@ class Engine:
     async def kill(self, id: ContainerId) -> None:
         """See the port. A container's first process is PID 1 of its namespace: the kernel kills the rest with it."""
         await self.signal(id, signal.SIGKILL)
+
+    async def run(self, id: ContainerId, command: Command) -> CommandResult:
+        """See the port."""
+        raise RuntimeFailure(f'cannot run a command in container "{id.name}": this build cannot')
+
+    async def usage(self, uid: str) -> Mapping[str, int]:
+        """See the port."""
+        return await self._blocking(container_usage, self._layout, uid)
 
     def stop_signal(self, id: ContainerId) -> int:
         """See the port."""

@@ -1,0 +1,34 @@
+"""Disk that a pod's containers take: what they wrote over their images, and their logs. Everything here blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from nsrun.support.disk_usage import disk_usage
+from nsrun.support.layout import Layout
+
+__all__ = ["container_usage"]
+
+
+def container_usage(layout: Layout, uid: str) -> dict[str, int]:
+    """Bytes on disk by container, of every run of it that is still there. Raises OSError."""
+    usage: dict[str, int] = {}
+    for top in (layout.pod(uid) / "containers", *_logs(layout, uid)):
+        for directory in _directories(top):
+            usage[directory.name] = usage.get(directory.name, 0) + disk_usage(directory)
+    return usage
+
+
+def _logs(layout: Layout, uid: str) -> Iterator[Path]:
+    """The pod's log directory: its name ends in the UID, which has no underscore before it."""
+    return (path for path in _directories(layout.pod_logs) if path.name.endswith(f"_{uid}"))
+
+
+def _directories(top: Path) -> list[Path]:
+    try:
+        with os.scandir(top) as entries:
+            return sorted(top / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
