@@ -46,6 +46,7 @@ setup(
         "aiohttp>=3.9",
         "cffi>=1.16",
         "click>=8.1",
+        "h2>=4.1",
         "isal>=1.6",
         "jsonschema>=4.18",
         "pyroute2>=0.8",

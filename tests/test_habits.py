@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 C_FILES = sorted((REPO / "native").rglob("*.[ch]"))
 
 # A layer may import itself and what is listed; `daemon` alone, the composition root, may import everything below `cli`.
-MECHANISMS = {"sources", "images", "volumes", "network", "runtime"}
+MECHANISMS = {"sources", "images", "volumes", "network", "probes", "runtime"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "support": {"errors"},
@@ -37,6 +37,7 @@ DOORWAYS = {
     "nsrun._native": {"nsrun/support/native.py"},
     "pyroute2": {"nsrun/network/netlink.py"},
     "aiohttp": {"nsrun/images/registry.py", "nsrun/api/server.py"},
+    "h2": {"nsrun/probes/grpc_check.py"},
     "pyseccomp": {"nsrun/runtime/seccomp.py"},
     "prctl": {"nsrun/daemon.py"},
     "click": {str(p.relative_to(REPO)) for p in (PACKAGE / "cli").glob("*.py")},

@@ -1,0 +1,44 @@
+"""The words of answers: Go's, where the kubelet passes on what Go says."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["LIFECYCLE_AGENT", "PROBE_AGENT", "ProbeFailure", "errno_text", "join_host_port", "quoted", "shortened"]
+
+PROBE_AGENT = "kube-probe/1.36"
+LIFECYCLE_AGENT = "kube-lifecycle/1.36"
+
+LONGEST = 1024
+"""Characters of a server's own words that go into a message."""
+
+
+class ProbeFailure(Exception):
+    """The pod did not answer as it should. The text is the probe's message."""
+
+
+def shortened(text: str) -> str:
+    """At most ``LONGEST`` characters."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def quoted(data: bytes) -> str:
+    """What a server said, short, without anything that a terminal would act on: Go's ``%q``."""
+    text = data[:LONGEST].decode(errors="backslashreplace")
+    inner = "".join(c if c.isprintable() and c not in '"\\' else _escaped(c) for c in text)
+    return f'"{shortened(inner)}"'
+
+
+def _escaped(character: str) -> str:
+    return f"\\{character}" if character in '"\\' else character.encode("unicode_escape").decode()
+
+
+def errno_text(error: OSError) -> str:
+    """``connection refused``."""
+    text = os.strerror(error.errno) if error.errno else str(error)
+    return text[:1].lower() + text[1:]
+
+
+def join_host_port(host: str, port: int) -> str:
+    """``10.0.0.1:80``, ``[::1]:80``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
