@@ -30,6 +30,7 @@ __all__ = [
     "SandboxParts",
     "VolumeTree",
     "container_plan",
+    "identity",
     "sandbox_plan",
 ]
 
@@ -188,7 +189,7 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
     ops += [do.ReadOnly(path=path) for path in config["linux"]["readonlyPaths"]]
     ops += _close_root(config)
     ops += [do.NewSession(), do.Keyring(name=parts.session)]
-    ops += _identity(config["process"], parts.seccomp)
+    ops += identity(config["process"], parts.seccomp)
     process = config["process"]
     ops.append(
         do.Execute(
@@ -220,7 +221,7 @@ def sandbox_plan(config: OciConfig, parts: SandboxParts) -> LaunchPlan:
     )
     for mount in config["mounts"]:
         ops.append(_file_system(mount))
-    ops += [do.Gate(), do.Pivot(), do.NewSession(), *_identity(config["process"], parts.seccomp)]
+    ops += [do.Gate(), do.Pivot(), do.NewSession(), *identity(config["process"], parts.seccomp)]
     ops.append(do.ExecuteFd(fd=parts.pause_fd, arguments=tuple(config["process"]["args"])))
     return LaunchPlan(
         operations=tuple(ops),
@@ -352,7 +353,8 @@ def _close_root(config: OciConfig) -> list[do.Operation]:
     return [*ops, do.Pivot(), do.WorkingDirectory(path=cwd)]
 
 
-def _identity(process: Process, seccomp: bytes) -> list[do.Operation]:
+def identity(process: Process, seccomp: bytes) -> list[do.Operation]:
+    """Who a process is and what it may do: the last operations before its exec, the same for commands that join."""
     user, capabilities = process["user"], process["capabilities"]
     filter_ = do.Seccomp(program=seccomp)
     ops: list[do.Operation] = [do.Umask(mask=user["umask"])]

@@ -129,7 +129,7 @@ class Preparation:
             parts = SandboxParts(
                 netns_fd=netns,
                 pause_fd=pause,
-                seccomp=self._filter(config),
+                seccomp=self.filter(config),
                 fd_count=len(luggage),
                 cgroup_fd=cgroup_fd,
                 procs_fds=procs,
@@ -198,7 +198,7 @@ class Preparation:
                 overlay=self._overlay(request),
                 trees=trees,
                 cgroup_view=self._cgroups.container_mounts(),
-                seccomp=self._filter(config),
+                seccomp=self.filter(config),
                 sandbox_root=_sandbox_root(pause_pid),
                 empty_dir=str(self._layout.empty_dir),
                 session=f"nsrun-{self._run.hash(request.id)[:32]}",
@@ -218,7 +218,8 @@ class Preparation:
             luggage.close()
             raise
 
-    def _filter(self, config: OciConfig) -> bytes:
+    def filter(self, config: OciConfig) -> bytes:
+        """The system call filter that a configuration asks for. Raises RuntimeFailure."""
         bounding = frozenset(config["process"]["capabilities"]["bounding"])
         if bounding not in self._filters:
             self._filters[bounding] = self._seccomp.default(bounding)
