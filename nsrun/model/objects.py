@@ -56,11 +56,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistentVolume:
-    """A PersistentVolume with a hostPath (``type``) or local source at ``path``, both on this host."""
+    """A PersistentVolume with a hostPath (``type``) or ``local`` source at ``path``, both on this host."""
 
     name: str
     path: str
     type: HostPathType = HostPathType.ANY
+    local: bool = False
     capacity: Quantity | None = None
     access_modes: tuple[str, ...] = ()
     storage_class: str = ""

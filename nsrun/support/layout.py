@@ -53,6 +53,11 @@ class Layout:
         return self.run_dir / "network" / "leases"
 
     @property
+    def guests(self) -> Path:
+        """One file per pod in the host's network: its name is the pod's UID."""
+        return self.run_dir / "network" / "guests"
+
+    @property
     def last_address(self) -> Path:
         """Names the address that was leased last, so that the next one is another."""
         return self.run_dir / "network" / "last-address"
@@ -107,7 +112,7 @@ class Layout:
     @property
     def root_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the root directory."""
-        return frozenset({"images", "layers", "pods"})
+        return frozenset({"images", "layers", "pods", "volumes"})
 
     @property
     def layers(self) -> Path:
@@ -123,6 +128,15 @@ class Layout:
     def volume(self, uid: str, plugin: str, name: str) -> Path:
         """``plugin`` as the kubelet spells it: ``kubernetes.io~empty-dir``."""
         return self.pod(uid) / "volumes" / plugin / name
+
+    @property
+    def claims(self) -> Path:
+        """What persistent volume claims hold. It outlives pods."""
+        return self.root / "volumes"
+
+    def claim(self, namespace: str, name: str) -> Path:
+        """A claim's own directory, or a link that names the persistent volume it is bound to."""
+        return self.claims / f"{namespace}_{name}"
 
     def container(self, uid: str, name: str, attempt: int) -> Path:
         """Holds ``upper/`` and ``work/`` of the container's overlay."""
