@@ -173,7 +173,8 @@ class Probing:
         clock, streak = self._clock, Streak()
         due = clock.monotonic() + self._first_wait(watch, probe)
         while not streak.held:
-            await clock.sleep(max(due - clock.monotonic(), 0.0))
+            wait = due - clock.monotonic()
+            await (clock.sleep(wait) if wait > 0.0 else asyncio.sleep(0))
             try:
                 streak = await self._turn(watch, kind, probe, streak, due)
             except Exception:
