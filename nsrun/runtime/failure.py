@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from nsrun.errors import LaunchError, RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.runtime import operations as do
-from nsrun.runtime.plan import LaunchPlan
+from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.support.native import Failure, abi, step_name
 
 __all__ = ["explain_failure", "in_context", "warnings"]

@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 
 from nsrun.host.facts import HostFacts
-from nsrun.runtime.ocispec import Machine
+from nsrun.runtime.surroundings import Machine
 
 __all__ = ["read_machine"]
 

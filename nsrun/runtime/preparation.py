@@ -14,11 +14,13 @@ from nsrun.model.running import Attachment, ContainerId, ContainerRequest
 from nsrun.runtime.cgroups import Cgroups, ContainerCgroup
 from nsrun.runtime.exits import parse_stop_signal
 from nsrun.runtime.failure import in_context, warnings
+from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.ociconfig import Mount, OciConfig
-from nsrun.runtime.ocispec import Machine, Surroundings, container_config, hostname, sandbox_config, withheld
+from nsrun.runtime.ociprocess import withheld
+from nsrun.runtime.ocispec import container_config, sandbox_config
 from nsrun.runtime.plan import (
     ContainerParts,
-    LaunchPlan,
+    MountParts,
     OverlayParts,
     SandboxParts,
     container_plan,
@@ -26,6 +28,7 @@ from nsrun.runtime.plan import (
 )
 from nsrun.runtime.rundir import RunDirectory, RunState
 from nsrun.runtime.seccomp import Seccomp
+from nsrun.runtime.surroundings import Machine, Surroundings, hostname
 from nsrun.runtime.travel import Luggage, sealed_plan
 from nsrun.runtime.volume_trees import pack_trees
 from nsrun.support.fds import Fd
@@ -105,7 +108,7 @@ class Preparation:
         """Raises RuntimeFailure."""
         what = f'sandbox of pod "{pod.name}"'
         try:
-            self._run.make_pod(pod, document, hostname(pod))
+            self._run.make_pod(pod, document, hostname(pod, attachment))
             id = ContainerId(uid=pod.uid, name="sandbox", attempt=0)
             with self._cgroups.create_container(pod, id, None) as cgroup:
                 return self._sandbox_launch(pod, attachment, cgroup)
@@ -116,7 +119,7 @@ class Preparation:
 
     def _sandbox_launch(self, pod: Pod, attachment: Attachment, cgroup: ContainerCgroup) -> Launch:
         config = sandbox_config(
-            pod, netns=attachment.netns, rootfs=str(self._layout.stage), cgroup_path=cgroup.path, machine=self._machine
+            pod, attachment=attachment, rootfs=str(self._layout.stage), cgroup_path=cgroup.path, machine=self._machine
         )
         self._run.write_sandbox_config(pod.uid, config)
         luggage = Luggage()
@@ -124,7 +127,7 @@ class Preparation:
             # Pause uses nothing that could be limited: one hierarchy that holds it is enough. The clone puts it into
             # v2's at no cost; each of v1's takes milliseconds.
             cgroup_fd, procs = _pack_cgroup(luggage, cgroup, most=0 if cgroup.into is not None else 1)
-            netns = luggage.add(Fd.open(attachment.netns, os.O_RDONLY))
+            netns = luggage.add(Fd.open(attachment.netns, os.O_RDONLY)) if attachment.netns else -1
             pause = luggage.add(Fd.open(self._pause, os.O_RDONLY | os.O_NOFOLLOW))
             parts = SandboxParts(
                 netns_fd=netns,
@@ -194,12 +197,15 @@ class Preparation:
         try:
             cgroup_fd, procs = _pack_cgroup(luggage, cgroup)
             trees = pack_trees(luggage, config, sandbox_root=_sandbox_root(pause_pid))
-            parts = ContainerParts(
+            mounts = MountParts(
                 overlay=self._overlay(request),
                 trees=trees,
                 cgroup_view=self._cgroups.container_mounts(),
-                seccomp=self.filter(config),
                 sandbox_root=_sandbox_root(pause_pid),
+            )
+            parts = ContainerParts(
+                mounts=mounts,
+                seccomp=self.filter(config),
                 empty_dir=str(self._layout.empty_dir),
                 session=f"nsrun-{self._run.hash(request.id)[:32]}",
                 fd_count=len(luggage),

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from nsrun.runtime.plan import LaunchPlan
+from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.support.fds import Fd
 
 __all__ = ["Luggage", "sealed_plan", "sealed_program"]

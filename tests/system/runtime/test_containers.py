@@ -14,7 +14,7 @@ import pytest
 
 import nsrun.runtime
 from nsrun.errors import LaunchError, RuntimeFailure
-from nsrun.runtime.ocispec import MASKED_PATHS
+from nsrun.runtime.ocilinux import MASKED_PATHS
 from tests.system.runtime.world import EnvVar, SecurityContext, VolumeMount, World, container, pod, shell
 from tests.waiting import eventually
 

@@ -7,7 +7,7 @@ from nsrun.model.image import Image, ImageConfig
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec
 from nsrun.model.running import Attachment, ContainerId, ContainerRequest, PreparedVolume
 from nsrun.runtime.ociconfig import Mount
-from nsrun.runtime.ocispec import Machine, Surroundings
+from nsrun.runtime.surroundings import Machine, Surroundings
 
 __all__ = ["ATTACHMENT", "MACHINE", "SURROUNDINGS", "pod_of", "request"]
 

@@ -9,7 +9,7 @@ import pytest
 from nsrun.errors import RuntimeFailure
 from nsrun.runtime import operations as do
 from nsrun.runtime.failure import explain_failure, in_context, warnings
-from nsrun.runtime.plan import LaunchPlan
+from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.support.native import Failure, abi
 
 PLAN = LaunchPlan(

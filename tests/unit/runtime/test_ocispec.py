@@ -19,7 +19,9 @@ from nsrun.model.running import ContainerRequest
 from nsrun.model.volume import VolumeMount
 from nsrun.runtime.capabilities import capability_mask, granted
 from nsrun.runtime.ociconfig import OciConfig
-from nsrun.runtime.ocispec import Machine, container_config, hostname, oom_score, sandbox_config, withheld
+from nsrun.runtime.ociprocess import oom_score, withheld
+from nsrun.runtime.ocispec import container_config, sandbox_config
+from nsrun.runtime.surroundings import Machine
 from tests.unit.runtime.pods import container as sized
 from tests.unit.runtime.pods import pod as pod_with
 from tests.unit.runtime.requests import ATTACHMENT, MACHINE, SURROUNDINGS, pod_of, request
@@ -226,7 +228,7 @@ def test_annotations_are_ours_alone() -> None:
 
 def test_sandbox() -> None:
     pod = pod_of(request().container)
-    found = sandbox_config(pod, netns="/run/netns/x", rootfs="/stage", cgroup_path="c", machine=MACHINE)
+    found = sandbox_config(pod, attachment=ATTACHMENT, rootfs="/stage", cgroup_path="c", machine=MACHINE)
     VALIDATOR.validate(json.loads(json.dumps(found)))
     assert found["hostname"] == "web"
     assert found["root"]["readonly"] is True
@@ -239,18 +241,10 @@ def test_sandbox() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("web", "web"), ("a" * 70, "a" * 63), ("a" * 62 + ".b", "a" * 62), ("a" * 62 + "-b", "a" * 62)],
-)
-def test_hostname(name: str, expected: str) -> None:
-    assert hostname(pod_of(request().container, name=name)) == expected
-
-
 def test_oom_scores_go_no_lower_than_the_machine_lets_them() -> None:
     withholding = Machine(memory=8 << 30, oom_floor=-5)
     asked = request()
-    sandbox = sandbox_config(asked.pod, netns="/n", rootfs="/r", cgroup_path="/c", machine=withholding)
+    sandbox = sandbox_config(asked.pod, attachment=ATTACHMENT, rootfs="/r", cgroup_path="/c", machine=withholding)
     assert sandbox["process"]["oomScoreAdj"] == -5
     assert config(asked, withholding)["process"]["oomScoreAdj"] == 1000
 

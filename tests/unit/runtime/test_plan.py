@@ -18,6 +18,7 @@ from nsrun.runtime.ocispec import container_config, sandbox_config
 from nsrun.runtime.plan import (
     ContainerParts,
     LaunchPlan,
+    MountParts,
     OverlayParts,
     SandboxParts,
     VolumeTree,
@@ -25,7 +26,7 @@ from nsrun.runtime.plan import (
     sandbox_plan,
 )
 from nsrun.support import native
-from tests.unit.runtime.requests import MACHINE, SURROUNDINGS, pod_of, request
+from tests.unit.runtime.requests import ATTACHMENT, MACHINE, SURROUNDINGS, pod_of, request
 
 FILTER = bytes(8) * 3
 V2 = CgroupView(mounts=(CgroupMount(destination="/sys/fs/cgroup", type="cgroup2"),))
@@ -43,12 +44,15 @@ def plan(asked: ContainerRequest, view: CgroupView = V2) -> LaunchPlan:
     config = container_config(asked, MACHINE, SURROUNDINGS)
     binds = [m for m in config["mounts"] if m["type"] == "bind" and not m["source"].startswith("/proc/77/root/")]
     trees = {mount["destination"]: VolumeTree(fd=2 + n, file=n == 0) for n, mount in enumerate(binds)}
-    parts = ContainerParts(
+    mounts = MountParts(
         overlay=OverlayParts(layers=asked.image.layers, upper="/pods/upper", work="/pods/work"),
         trees=trees,
         cgroup_view=view,
-        seccomp=FILTER,
         sandbox_root="/proc/77/root",
+    )
+    parts = ContainerParts(
+        mounts=mounts,
+        seccomp=FILTER,
         empty_dir="/run/nsrun/empty",
         session="nsrun-1",
         fd_count=2 + len(trees),
@@ -187,7 +191,7 @@ def test_candidates() -> None:
 
 def test_sandbox() -> None:
     config = sandbox_config(
-        pod_of(request().container), netns="/run/netns/x", rootfs="/stage", cgroup_path="c", machine=MACHINE
+        pod_of(request().container), attachment=ATTACHMENT, rootfs="/stage", cgroup_path="c", machine=MACHINE
     )
     made = sandbox_plan(config, SandboxParts(netns_fd=0, pause_fd=1, seccomp=FILTER, fd_count=2))
     native.plan_check(made.encode(), 2)
@@ -196,7 +200,7 @@ def test_sandbox() -> None:
     assert made.explain()[1:] == [
         "refuse to be traced",
         "keep mounts from propagating to the host",
-        'join the network namespace "/run/netns/x"',
+        'join the network namespace "/run/netns/default_web"',
         "set sysctl net.ipv4.ip_unprivileged_port_start to 0",
         "set sysctl net.ipv4.ping_group_range to 0 2147483647",
         'set the host name to "web"',

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nsrun.runtime import process
-from nsrun.runtime.plan import LaunchPlan
+from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.travel import Luggage, sealed_plan, sealed_program
 from nsrun.support.fds import Fd
 

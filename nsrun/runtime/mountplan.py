@@ -1,0 +1,152 @@
+"""The mounts of an OCI configuration as operations of a launch plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nsrun.runtime import operations as do
+from nsrun.runtime.cgroup_view import CgroupView
+from nsrun.runtime.ociconfig import Mount, OciConfig
+from nsrun.runtime.ocilinux import DEV_LINKS
+from nsrun.support import native
+
+__all__ = ["MountParts", "OverlayParts", "VolumeTree", "by_cgroup_view", "file_system", "mounted", "root", "shared"]
+
+_ATTRIBUTES = {
+    "ro": native.MOUNT_ATTR_RDONLY,
+    "nosuid": native.MOUNT_ATTR_NOSUID,
+    "nodev": native.MOUNT_ATTR_NODEV,
+    "noexec": native.MOUNT_ATTR_NOEXEC,
+    "noatime": native.MOUNT_ATTR_NOATIME,
+    "strictatime": native.MOUNT_ATTR_STRICTATIME,
+    "relatime": native.MOUNT_ATTR_RELATIME,
+    "rw": 0,
+}
+
+# Where the root's own directory must be: a link in their place would lead masks, nodes or settings astray.
+_REAL_PLACES = frozenset(("/proc", "/sys", "/dev"))
+
+_CGROUP_PLACE = "/sys/fs/cgroup"
+_CGROUP_ATTRIBUTES = native.MOUNT_ATTR_NOSUID | native.MOUNT_ATTR_NODEV | native.MOUNT_ATTR_NOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayParts:
+    """Host directories of a root file system; ``layers`` topmost first."""
+
+    layers: tuple[str, ...]
+    upper: str
+    work: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeTree:
+    """A detached mount that travels with the plan as ``fd``. ``file``: it shows a file, not a directory."""
+
+    fd: int
+    file: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountParts:
+    """What the mounts of a container need beside its configuration. ``trees``: by destination; ``sandbox_root``: what
+    the sources of mounts that the sandbox shares begin with."""
+
+    overlay: OverlayParts
+    trees: Mapping[str, VolumeTree]
+    cgroup_view: CgroupView
+    sandbox_root: str
+
+
+def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
+    """Opens every directory first: options then hold numbers, not paths with colons and commas and without end, and
+    overlayfs wants them from this mount namespace.
+
+    ``volatile``: the upper directory dies with its container, so nothing of it need ever reach the disk. Redirects are
+    not followed: a layer could lead out of itself. nodev: no device node of an image opens.
+    """
+    overlay, first = parts.overlay, len(_shared(config["mounts"], parts))
+    directories = (*overlay.layers, overlay.upper, overlay.work)
+    for number, path in enumerate(directories):
+        yield do.OpenHost(path=path, slot=first + number)
+    layers = ":".join(f"%{first + number}" for number in range(len(overlay.layers)))
+    upper = first + len(overlay.layers)
+    options = f"lowerdir={layers},upperdir=%{upper},workdir=%{upper + 1},volatile,redirect_dir=nofollow,index=off"
+    yield do.Overlay(target=config["root"]["path"], options=options, flags=native.MS_NODEV)
+    yield do.UseRoot(path=config["root"]["path"])
+
+
+def shared(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
+    """Takes what the sandbox shares by its own mount namespace (/dev/shm)."""
+    for slot, mount in enumerate(_shared(config["mounts"], parts)):
+        yield do.SandboxTree(path=mount["source"].removeprefix(parts.sandbox_root), slot=slot)
+
+
+def by_cgroup_view(mounts: Sequence[Mount]) -> tuple[list[Mount], list[Mount]]:
+    """The view of the cgroups, with what lies below it, comes last: it must wait until the process is in them."""
+    late = [m for m in mounts if m["destination"] == _CGROUP_PLACE or m["destination"].startswith(f"{_CGROUP_PLACE}/")]
+    return [mount for mount in mounts if mount not in late], late
+
+
+def mounted(config: OciConfig, mount: Mount, parts: MountParts) -> Iterator[do.Operation]:
+    """One mount of a container, and what is made in it."""
+    if mount["type"] == "bind":
+        yield _bind(config, mount, parts)
+    elif mount["type"] == "cgroup":
+        yield from _cgroup_view(parts.cgroup_view)
+    else:
+        yield file_system(mount)
+    if mount["destination"] == "/dev":
+        yield from _nodes(config)
+
+
+def file_system(mount: Mount) -> do.MountFs:
+    """A mount of a new file system."""
+    attributes = 0
+    options = [f"source={mount['source']}"]
+    for option in mount["options"]:
+        if option in _ATTRIBUTES:
+            attributes |= _ATTRIBUTES[option]
+        else:
+            options.append(option)
+    return do.MountFs(
+        type=mount["type"],
+        target=mount["destination"],
+        options=tuple(options),
+        attributes=attributes,
+        real=mount["destination"] in _REAL_PLACES,
+    )
+
+
+def _shared(mounts: Sequence[Mount], parts: MountParts) -> list[Mount]:
+    return [m for m in mounts if m["type"] == "bind" and m["source"].startswith(f"{parts.sandbox_root}/")]
+
+
+def _bind(config: OciConfig, mount: Mount, parts: MountParts) -> do.Operation:
+    target, source = mount["destination"], mount["source"]
+    of_sandbox = _shared(config["mounts"], parts)
+    if mount in of_sandbox:
+        return do.Bind(fd=do.Slot(of_sandbox.index(mount)), source=source, target=target)
+    tree = parts.trees[target]
+    return do.Bind(fd=tree.fd, source=source, target=target, file=tree.file)
+
+
+def _nodes(config: OciConfig) -> Iterator[do.Operation]:
+    devices = config["linux"]["devices"]
+    for device in devices:
+        yield do.Node(path=device["path"], major=device["major"], minor=device["minor"], mode=device["fileMode"])
+    if devices:
+        for target, path in DEV_LINKS:
+            yield do.Symlink(path=path, target=target)
+
+
+def _cgroup_view(view: CgroupView) -> Iterator[do.Operation]:
+    for mount in view.mounts:
+        attributes = _CGROUP_ATTRIBUTES | (native.MOUNT_ATTR_RDONLY if mount.read_only else 0)
+        options = (f"source={mount.type}", *mount.options)
+        yield do.MountFs(type=mount.type, target=mount.destination, options=options, attributes=attributes)
+    for path, target in view.links:
+        yield do.Symlink(path=path, target=target)
+    if view.seal:
+        yield do.ReadOnly(path=view.seal)

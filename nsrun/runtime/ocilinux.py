@@ -1,0 +1,121 @@
+"""What only Linux has, of OCI configurations: namespaces, devices, limits, and what of /proc and /sys is hidden.
+
+A namespace that the list leaves out is the host's: that of nsrun itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nsrun.model.container import Container
+from nsrun.model.pod import Pod
+from nsrun.model.running import ContainerRequest
+from nsrun.model.totals import request as requested
+from nsrun.runtime.ociconfig import Cpu, Device, Linux, Memory, Namespace, Resources
+from nsrun.runtime.ocimounts import mount_point
+from nsrun.runtime.resources import PERIOD, cpu_quota, cpu_shares
+from nsrun.runtime.surroundings import Machine, Surroundings
+
+__all__ = ["DEVICES", "DEV_LINKS", "MASKED_PATHS", "READONLY_PATHS", "container_linux", "sandbox_namespaces"]
+
+# config-linux.md, default devices: read and written by all, owned by root.
+DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+
+# runtime-linux.md, dev symbolic links, and the multiplexer of the container's own devpts.
+DEV_LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("pts/ptmx", "/dev/ptmx"),
+)
+
+# The kubelet's default procMount (pkg/securitycontext/util.go).
+MASKED_PATHS = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def container_linux(request: ContainerRequest, machine: Machine, surroundings: Surroundings) -> Linux:
+    """Linux' part of a container's configuration. Raises RuntimeFailure."""
+    return Linux(
+        namespaces=list(_container_namespaces(request, surroundings)),
+        devices=_devices(request.container),
+        cgroupsPath=surroundings.cgroup_path,
+        resources=_resources(request.container),
+        maskedPaths=[*MASKED_PATHS, *machine.masked],
+        readonlyPaths=list(READONLY_PATHS),
+        rootfsPropagation="private",
+    )
+
+
+def sandbox_namespaces(pod: Pod, netns: str) -> list[Namespace]:
+    """Those that pause makes and holds for the pod. ``netns``: where its network namespace is pinned.
+
+    The host name belongs to the network: a pod in the host's network has the host's (containerd's rule)."""
+    spec = pod.spec
+    result = [Namespace(type="mount")]
+    if not spec.host_pid:
+        result.append(Namespace(type="pid"))
+    if not spec.host_ipc:
+        result.append(Namespace(type="ipc"))
+    if not spec.host_network:
+        result += [Namespace(type="uts"), Namespace(type="network", path=netns)]
+    return result
+
+
+def _container_namespaces(request: ContainerRequest, surroundings: Surroundings) -> Iterator[Namespace]:
+    spec = request.pod.spec
+    of_pause = f"/proc/{surroundings.pause_pid}/ns"
+    yield Namespace(type="mount")
+    yield Namespace(type="cgroup")
+    if spec.share_process_namespace and not spec.host_pid:
+        yield Namespace(type="pid", path=f"{of_pause}/pid")
+    elif not spec.host_pid:
+        yield Namespace(type="pid")
+    if not spec.host_ipc:
+        yield Namespace(type="ipc", path=f"{of_pause}/ipc")
+    if not spec.host_network:
+        yield Namespace(type="uts", path=f"{of_pause}/uts")
+        yield Namespace(type="network", path=request.attachment.netns)
+
+
+def _devices(container: Container) -> list[Device]:
+    """None when the manifest mounts a directory of its own at /dev: nodes would be made in the host's."""
+    if any(mount_point(mount.mount_path) == "/dev" for mount in container.volume_mounts):
+        return []
+    return [
+        Device(path=path, type="c", major=major, minor=minor, fileMode=0o666, uid=0, gid=0)
+        for path, major, minor in DEVICES
+    ]
+
+
+def _resources(container: Container) -> Resources:
+    cpu = Cpu(shares=cpu_shares(requested(container, "cpu")))
+    cpu_limit = container.resources.limits.get("cpu")
+    if cpu_limit is not None and cpu_limit.milli > 0:
+        cpu["quota"], cpu["period"] = cpu_quota(cpu_limit.milli), PERIOD
+    memory = Memory()
+    memory_limit = container.resources.limits.get("memory")
+    if memory_limit is not None and memory_limit.milli > 0:
+        memory["limit"] = memory_limit.value
+    return Resources(cpu=cpu, memory=memory)

@@ -1,0 +1,76 @@
+"""The mounts of a container's OCI configuration: the defaults, the pod's own files, the manifest's volumes."""
+
+from __future__ import annotations
+
+import posixpath
+
+from nsrun.errors import RuntimeFailure
+from nsrun.model.running import ContainerRequest
+from nsrun.runtime.ociconfig import Mount
+from nsrun.runtime.surroundings import Surroundings
+
+__all__ = ["SHM_OPTIONS", "container_mounts", "mount", "mount_point"]
+
+SHM_OPTIONS = ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")
+_DEFAULT_MOUNTS = (
+    ("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
+    ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+    ("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+    ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
+    ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
+)
+
+
+def container_mounts(request: ContainerRequest, surroundings: Surroundings) -> list[Mount]:
+    """Default mounts, the pod's own files, volumes; parents before children. What the manifest mounts at a place
+    replaces what would be there. Raises RuntimeFailure."""
+    mounts = {entry[0]: mount(*entry) for entry in _DEFAULT_MOUNTS}
+    mounts["/dev/shm"] = _shm(request, surroundings)
+    for view in surroundings.cgroup_mounts:
+        mounts[view["destination"]] = view
+    access = "ro" if request.container.security_context.read_only_root_filesystem else "rw"
+    for path, source in surroundings.etc.items():
+        mounts[path] = mount(path, "bind", source, ("bind", "rprivate", access))
+    for entry in _volume_mounts(request):
+        mounts.pop(entry["destination"], None)  # so that it comes after defaults of the same depth
+        mounts[entry["destination"]] = entry
+    return sorted(mounts.values(), key=_depth)
+
+
+def mount(destination: str, kind: str, source: str, options: tuple[str, ...]) -> Mount:
+    """One mount."""
+    return Mount(destination=destination, type=kind, source=source, options=list(options))
+
+
+def mount_point(path: str) -> str:
+    """The path in its shortest form. /proc is what the kernel says of the container: nothing may cover it, or security
+    settings would be written into a fake. Raises RuntimeFailure."""
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    if clean == "/" or clean == "/proc" or clean.startswith("/proc/"):
+        raise RuntimeFailure(
+            f'cannot mount a volume at "{path}": this place is the container\'s own',
+            reason="CreateContainerConfigError",
+            hint="choose another mountPath",
+        )
+    return clean
+
+
+def _shm(request: ContainerRequest, surroundings: Surroundings) -> Mount:
+    """Shared memory goes with the ipc namespace: the sandbox's, or the host's."""
+    source = "/dev/shm" if request.pod.spec.host_ipc else f"/proc/{surroundings.pause_pid}/root/dev/shm"
+    return mount("/dev/shm", "bind", source, ("rbind", "nosuid", "noexec", "nodev", "rw"))
+
+
+def _volume_mounts(request: ContainerRequest) -> list[Mount]:
+    result = []
+    for asked in request.container.volume_mounts:
+        volume = request.volumes.get(asked.name)
+        if volume is None:
+            raise RuntimeFailure(f'volume "{asked.name}" is not prepared', reason="CreateContainerConfigError")
+        options = ("rbind", "rprivate", "ro" if asked.read_only else "rw")
+        result.append(mount(mount_point(asked.mount_path), "bind", volume.path, options))
+    return result
+
+
+def _depth(entry: Mount) -> int:
+    return entry["destination"].count("/")

@@ -1,0 +1,46 @@
+"""What goes into configurations beside the manifest and the image: this machine, and what a container's sandbox gives
+it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nsrun.host.facts import CAPABILITIES
+from nsrun.model.hostname import hostname as short_name
+from nsrun.model.pod import Pod
+from nsrun.model.running import Attachment
+from nsrun.runtime.ociconfig import Mount
+
+__all__ = ["Machine", "Surroundings", "hostname"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What of this machine goes into configurations. ``capabilities``: those we have, and so can hand on. ``memory``:
+    bytes. ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``oom_floor``: the
+    lowest oom_score_adj that we can set. ``masked``: more paths to mask that exist here."""
+
+    memory: int
+    capabilities: frozenset[str] = frozenset(CAPABILITIES)
+    hard_limits: Mapping[str, int] = field(default_factory=dict)
+    oom_floor: int = -1000
+    masked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a container's sandbox and its cgroup give it. ``pause_pid``: in our PID namespace. ``rootfs``: where its
+    root file system will be mounted. ``cgroup_mounts``: what it sees at /sys/fs/cgroup. ``etc``: host files by the path
+    they are seen at when no volume is there."""
+
+    pause_pid: int
+    rootfs: str
+    cgroup_path: str
+    cgroup_mounts: tuple[Mount, ...] = ()
+    etc: Mapping[str, str] = field(default_factory=dict)
+
+
+def hostname(pod: Pod, attachment: Attachment) -> str:
+    """What uname(2) says in the pod; in the host's network, what it says on the host."""
+    return attachment.hostname or short_name(pod)
