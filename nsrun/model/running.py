@@ -78,6 +78,7 @@ class ExitReason(StrEnum):
     OOM_KILLED = "OOMKilled"
     START_ERROR = "StartError"
     UNKNOWN = "ContainerStatusUnknown"
+    RESTARTING = "RestartingAllContainers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
