@@ -24,13 +24,16 @@ def shortened(text: str) -> str:
 
 def quoted(data: bytes) -> str:
     """What a server said, short, without anything that a terminal would act on: Go's ``%q``."""
-    text = data[:LONGEST].decode(errors="backslashreplace")
-    inner = "".join(c if c.isprintable() and c not in '"\\' else _escaped(c) for c in text)
-    return f'"{shortened(inner)}"'
+    text = data[:LONGEST].decode(errors="surrogateescape")
+    return f'"{shortened("".join(map(_shown, text)))}"'
 
 
-def _escaped(character: str) -> str:
-    return f"\\{character}" if character in '"\\' else character.encode("unicode_escape").decode()
+def _shown(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def errno_text(error: OSError) -> str:
