@@ -18,8 +18,9 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from nsrun.errors import NetworkError, describe_errno, remedy_for_errno
-from nsrun.model.container import Protocol
-from nsrun.network.portmap import HostPort, find_conflict
+from nsrun.model.hostports import HostPort, find_conflict
+from nsrun.network.guests import Guest, GuestBook
+from nsrun.network.portjson import decode_ports, encode_ports
 from nsrun.support.atomic import write_atomic
 from nsrun.support.fds import Fd
 from nsrun.support.layout import PodName
@@ -39,8 +40,12 @@ class Lease:
 
 def encode_lease(lease: Lease) -> bytes:
     """The content of the lease's file: one line of JSON."""
-    ports = [[p.protocol.value, str(p.host_ip or ""), p.host_port, p.container_port] for p in lease.ports]
-    document = {"uid": lease.uid, "namespace": lease.name.namespace, "name": lease.name.name, "ports": ports}
+    document = {
+        "uid": lease.uid,
+        "namespace": lease.name.namespace,
+        "name": lease.name.name,
+        "ports": encode_ports(lease.ports),
+    }
     return json.dumps(document).encode() + b"\n"
 
 
@@ -48,15 +53,7 @@ def decode_lease(address: IPv4Address, content: bytes) -> Lease:
     """Raises ValueError when the content is not what ``encode_lease`` writes."""
     try:
         document = json.loads(content)
-        ports = tuple(
-            HostPort(
-                protocol=Protocol(protocol),
-                host_ip=IPv4Address(host_ip) if host_ip else None,
-                host_port=int(host_port),
-                container_port=int(container_port),
-            )
-            for protocol, host_ip, host_port, container_port in document["ports"]
-        )
+        ports = decode_ports(document["ports"])
         name = PodName(namespace=str(document["namespace"]), name=str(document["name"]))
         return Lease(address=address, uid=str(document["uid"]), name=name, ports=ports)
     except (KeyError, TypeError) as error:
@@ -82,11 +79,13 @@ def next_address(network: IPv4Network, taken: frozenset[IPv4Address], last: IPv4
 class LeaseBook:
     """The directory of leases. Methods block on files; several threads and processes may call them at once."""
 
-    def __init__(self, directory: Path, network: IPv4Network, *, last: Path) -> None:
-        """``last``: the file that names the address given out last. It may be lost."""
+    def __init__(self, directory: Path, network: IPv4Network, *, last: Path, guests: GuestBook) -> None:
+        """``last``: the file that names the address given out last. It may be lost. ``guests``: who takes host ports
+        and has no address."""
         self._directory = directory
         self._network = network
         self._last = last
+        self._guests = guests
         # What was read of each file, by (address, inode): a lease file never changes between its birth and its end.
         self._seen: Mapping[tuple[str, int], Lease] = {}
 
@@ -119,6 +118,34 @@ class LeaseBook:
                 hint=remedy_for_errno(error.errno or 0),
             ) from error
 
+    def admit(self, guest: Guest) -> bool:
+        """Enters a pod of the host's network into the book of guests; whether it is new there.
+
+        Raises NetworkError when a host port belongs to another pod.
+        """
+        try:
+            with self._exclusive():
+                if any(other.uid == guest.uid for other in self._guests.all()):
+                    return False
+                self._refuse_taken(guest.uid, guest.name, guest.ports)
+                self._guests.add(guest)
+                return True
+        except OSError as error:
+            raise NetworkError(
+                f'cannot take host ports for pod "{guest.name}": {describe_errno(error.errno or 0)}',
+                hint=remedy_for_errno(error.errno or 0),
+            ) from error
+
+    def _refuse_taken(self, uid: str, name: PodName, ports: tuple[HostPort, ...]) -> None:
+        others: list[Lease | Guest] = [*self.all(), *self._guests.all()]
+        for other in others:
+            clash = find_conflict(ports, other.ports) if other.uid != uid else None
+            if clash is not None:
+                raise NetworkError(
+                    f'cannot publish host port {clash} for pod "{name}": pod "{other.name}" has it',
+                    hint="choose another hostPort, or remove that pod",
+                )
+
     def release(self, uid: str) -> None:
         """The pod's address and host ports are free again. Raises OSError."""
         for lease in self.all():
@@ -147,13 +174,7 @@ class LeaseBook:
         for lease in leases:
             if lease.uid == uid:
                 return lease, False
-        for other in leases:
-            clash = find_conflict(ports, other.ports)
-            if clash is not None:
-                raise NetworkError(
-                    f'cannot publish host port {clash} for pod "{name}": pod "{other.name}" has it',
-                    hint="choose another hostPort, or remove that pod",
-                )
+        self._refuse_taken(uid, name, ports)
         lease = Lease(address=self._network.network_address, uid=uid, name=name, ports=ports)
         return self._write_first_free(lease, frozenset(lease.address for lease in leases)), True
 

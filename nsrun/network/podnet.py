@@ -17,10 +17,11 @@ from types import TracebackType
 
 from nsrun.errors import InternalError, NetworkError, describe_errno
 from nsrun.model.container import Protocol
+from nsrun.model.hostports import HostPort, find_conflict
+from nsrun.model.pod import Pod
 from nsrun.network.bridge import Bridge, mac_of
 from nsrun.network.conntrack import forget_flows
-from nsrun.network.dns import render_resolv_conf
-from nsrun.network.hosts import hostname, render_hosts
+from nsrun.network.files import PodFiles
 from nsrun.network.ipam import Lease, LeaseBook
 from nsrun.network.netlink import (
     Link,
@@ -38,8 +39,7 @@ from nsrun.network.netlink import (
 )
 from nsrun.network.netns import create_pin, open_pin, remove_pin
 from nsrun.network.packetfilter import PacketFilter
-from nsrun.network.portmap import HostPort, Member, find_conflict, listening_ports, port_prefix
-from nsrun.support.atomic import write_atomic
+from nsrun.network.portmap import Member, listening_ports, port_prefix, published_ports
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
 
@@ -89,23 +89,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What all pods share. ``resolv_conf`` gives the text of the host's."""
+    """What all pods share."""
 
     layout: Layout
     bridge: Bridge
     leases: LeaseBook
     filter: PacketFilter
-    resolv_conf: Callable[[], str]
+    files: PodFiles
 
 
 class Plumbing:
     """One pod's steps. Used by one thread, as a context manager: it holds the pod's namespace open between steps."""
 
-    def __init__(self, site: Site, *, name: PodName, uid: str, ports: tuple[HostPort, ...] = ()) -> None:
+    def __init__(self, site: Site, *, name: PodName, uid: str, pod: Pod | None = None) -> None:
+        """``pod``: who is to be attached; taking apart goes without. Raises NetworkError for ports it cannot have."""
         self._site = site
         self._name = name
         self._uid = uid
-        self._ports = ports
+        self._pod = pod
+        self._ports: tuple[HostPort, ...] = published_ports(pod) if pod is not None else ()
         self._link = link_name(uid, site.bridge.name)
         self._path = site.layout.netns(name)
         self._lease: Lease | None = None
@@ -294,21 +296,12 @@ class Plumbing:
     # --- files
 
     def _write_files(self) -> None:
-        """Written once in a pod's life: its containers have them mounted, and may have changed them."""
-        layout = self._site.layout
-        hosts, resolv_conf = layout.etc_hosts(self._uid), layout.resolv_conf(self._uid)
-        layout.pods.mkdir(mode=0o700, parents=True, exist_ok=True)
-        layout.pod(self._uid).mkdir(mode=0o700, exist_ok=True)
-        if self.new or not hosts.exists():
-            text = render_hosts(self.lease.address, hostname(self._name.name))
-            write_atomic(hosts, text.encode(), mode=0o644, durable=False)
-        if self.new or not resolv_conf.exists():
-            text = render_resolv_conf(self._site.resolv_conf())
-            write_atomic(resolv_conf, text.encode(), mode=0o644, durable=False)
+        if self._pod is None:
+            raise InternalError("files were to be written for a pod that is not known")
+        self._site.files.write(self._pod, self.lease.address, new=self.new)
 
     def _remove_files(self) -> None:
-        for path in (self._site.layout.etc_hosts(self._uid), self._site.layout.resolv_conf(self._uid)):
-            path.unlink(missing_ok=True)
+        self._site.files.remove(self._uid)
 
 
 def _plug_in(inside: RouteSocket) -> Link | None:

@@ -26,49 +26,27 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from nsrun.errors import NetworkError
 from nsrun.model.container import Protocol
+from nsrun.model.hostports import HostPort, find_conflict, host_ports
 from nsrun.model.pod import Pod
 
 __all__ = [
-    "HostPort",
     "Member",
     "add_commands",
     "bridge_ruleset",
     "bridge_table",
     "delete_commands",
-    "find_conflict",
-    "host_ports",
     "ip_ruleset",
     "ip_table",
     "listening_ports",
     "port_prefix",
+    "published_ports",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPort:
-    """A port of the host that leads to a container's. ``host_ip`` None: every address of the host."""
-
-    protocol: Protocol
-    host_ip: IPv4Address | None
-    host_port: int
-    container_port: int
-
-    def __str__(self) -> str:
-        return f"{self.host_ip or '*'}:{self.host_port}/{self.protocol}"
-
-    def clashes(self, other: HostPort) -> bool:
-        """Whether one packet could match both."""
-        return (
-            self.protocol == other.protocol
-            and self.host_port == other.host_port
-            and (self.host_ip is None or other.host_ip is None or self.host_ip == other.host_ip)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,39 +78,22 @@ def _table_name(bridge: str) -> str:
     return bridge if bridge.startswith("nsrun") else f"nsrun-{bridge}"
 
 
-def host_ports(pod: Pod) -> tuple[HostPort, ...]:
-    """The host ports of all containers. Raises NetworkError for a host IP that is not IPv4, and for one port twice."""
-    found: list[HostPort] = []
-    for container in pod.spec.containers:
-        for port in container.ports:
-            if not port.host_port:
-                continue
-            wanted = HostPort(
-                protocol=port.protocol,
-                host_ip=_host_ip(port.host_ip, pod),
-                host_port=port.host_port,
-                container_port=port.container_port,
-            )
-            if find_conflict((wanted,), found) is not None:
-                raise NetworkError(f'cannot publish host port {wanted} for pod "{pod.name}": the pod asks for it twice')
-            found.append(wanted)
-    return tuple(found)
-
-
-def _host_ip(text: str, pod: Pod) -> IPv4Address | None:
+def published_ports(pod: Pod) -> tuple[HostPort, ...]:
+    """The host ports of a pod with a network of its own. Raises NetworkError for a host IP that is not IPv4, and for
+    one port twice."""
     try:
-        address = IPv4Address(text or "0.0.0.0")
-    except AddressValueError:
-        raise NetworkError(
-            f'cannot publish a port on host IP "{text}" for pod "{pod.name}": not an IPv4 address',
-            hint="pods have IPv4 addresses only; leave hostIP out for every address of the host",
-        ) from None
-    return None if address.is_unspecified else address
-
-
-def find_conflict(wanted: Iterable[HostPort], taken: Sequence[HostPort]) -> HostPort | None:
-    """The first of ``wanted`` that clashes with one of ``taken``."""
-    return next((port for port in wanted if any(port.clashes(other) for other in taken)), None)
+        ports = host_ports(pod)
+    except ValueError as error:
+        raise NetworkError(f'cannot publish a port for pod "{pod.name}": {error}') from None
+    for number, port in enumerate(ports):
+        if isinstance(port.host_ip, IPv6Address):
+            raise NetworkError(
+                f'cannot publish a port on host IP "{port.host_ip}" for pod "{pod.name}": not an IPv4 address',
+                hint="pods have IPv4 addresses only; leave hostIP out for every address of the host",
+            )
+        if find_conflict((port,), ports[:number]) is not None:
+            raise NetworkError(f'cannot publish host port {port} for pod "{pod.name}": the pod asks for it twice')
+    return ports
 
 
 def listening_ports(table: str, protocol: Protocol) -> tuple[HostPort, ...]:

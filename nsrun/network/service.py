@@ -8,21 +8,24 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from threading import Lock
 
 from nsrun.errors import NetworkError, describe_errno, remedy_for_errno
+from nsrun.model.hostname import kernel_hostname
+from nsrun.model.hostports import HostPort, host_ports
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment
 from nsrun.network.bridge import Bridge
-from nsrun.network.dns import wants_upstream_file
+from nsrun.network.dns import ClusterDns
+from nsrun.network.files import HostFiles, PodFiles
 from nsrun.network.forwarding import Forwarding
-from nsrun.network.ipam import LeaseBook
+from nsrun.network.guests import Guest, GuestBook
+from nsrun.network.ipam import Lease, LeaseBook
 from nsrun.network.netlink import RouteSocket
 from nsrun.network.nft import Nftables
 from nsrun.network.packetfilter import PacketFilter
 from nsrun.network.podnet import Plumbing, Site, link_name, member_of, parse_alias
-from nsrun.network.portmap import Member, host_ports
+from nsrun.network.portmap import Member
 from nsrun.network.sysctls import Sysctls
 from nsrun.network.tablewatch import table_deletions
 from nsrun.support.layout import Layout, PodName
@@ -31,7 +34,6 @@ __all__ = ["NetworkService"]
 
 log = logging.getLogger(__name__)
 
-_SYSTEMD_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
 _SOMEWHERE_ELSE = "192.0.2.1"  # TEST-NET-1: nothing is sent there, only the route is looked up
 _LINK_GRACE = 0.5  # seconds in which the kernel takes down a namespace that nobody holds
 _LINK_POLL = 0.002
@@ -51,21 +53,19 @@ class NetworkService:
         layout: Layout,
         pod_cidr: IPv4Network,
         bridge: str = "nsrun0",
-        host_resolv_conf: Path = Path("/etc/resolv.conf"),
-        upstream_resolv_conf: Path = _SYSTEMD_RESOLVED,
+        host_files: HostFiles | None = None,
+        cluster_dns: ClusterDns | None = None,
     ) -> None:
-        """``upstream_resolv_conf``: used instead when the host's names only the host itself.
-
-        Raises NetworkError for a range too small for one pod.
-        """
+        """Raises NetworkError for a range too small for one pod."""
         self._layout = layout
         self._pod_cidr = pod_cidr
-        self._host_resolv_conf = host_resolv_conf
-        self._upstream_resolv_conf = upstream_resolv_conf
+        self._cluster_dns = cluster_dns if cluster_dns is not None else ClusterDns()
         nft = Nftables()
         self._sysctls = Sysctls(layout.sysctls)
         self._bridge = Bridge(name=bridge, pods=pod_cidr, sysctls=self._sysctls, run_dir=layout.run_dir)
-        self._leases = LeaseBook(layout.leases, pod_cidr, last=layout.last_address)
+        self._guests = GuestBook(layout.guests)
+        self._leases = LeaseBook(layout.leases, pod_cidr, last=layout.last_address, guests=self._guests)
+        self._files = PodFiles(layout, host=host_files or HostFiles(), cluster=self._cluster_dns)
         self._filter = PacketFilter(nft=nft, bridge=bridge, pods=pod_cidr, members=self._members)
         self._forwarding = Forwarding(nft=nft, bridge=bridge)
         self._site = Site(
@@ -73,7 +73,7 @@ class NetworkService:
             bridge=self._bridge,
             leases=self._leases,
             filter=self._filter,
-            resolv_conf=self._read_resolv_conf,
+            files=self._files,
         )
         self._locks = tuple(Lock() for _ in range(_STRIPES))  # by pod name
 
@@ -114,7 +114,8 @@ class NetworkService:
         await asyncio.to_thread(self._release, uid)
 
     async def owners(self) -> frozenset[tuple[PodName, str]]:
-        """Pods (name and UID) that own something here now: they have a lease, or a link that says whose it is."""
+        """Pods (name and UID) that own something here now: they have a lease, or a link that says whose it is, or are
+        guests of the host's network."""
         return await asyncio.to_thread(self._owners)
 
     async def tear_down(self) -> None:
@@ -126,6 +127,7 @@ class NetworkService:
     def _start(self) -> tuple[str, ...]:
         try:
             self._leases.clear_debris()
+            self._guests.clear_debris()
             self._check_leases()
         except OSError as error:
             raise _failure(f'cannot read the leases in "{self._layout.leases}"', error) from error
@@ -140,7 +142,10 @@ class NetworkService:
                 )
 
     def _attach(self, pod: Pod) -> Attachment:
-        with self._lock(pod.name), self._plumbing(pod.name, pod) as plumbing:
+        if pod.spec.host_network:
+            return self._admit_guest(pod)
+        name = self._kernel_hostname(pod)
+        with self._lock(pod.name), Plumbing(self._site, name=pod.name, uid=pod.uid, pod=pod) as plumbing:
             steps = plumbing.steps()
             try:
                 for step in steps:
@@ -156,7 +161,43 @@ class NetworkService:
                 address=str(plumbing.lease.address),
                 gateway=str(self._bridge.gateway.ip),
                 host_ip=str(self._host_address()),
+                hostname=name,
+                warnings=self._files.warnings(pod),
             )
+
+    def _admit_guest(self, pod: Pod) -> Attachment:
+        """A pod in the host's network: nothing but its files, and the ports that nobody else gets now."""
+        guest = Guest(uid=pod.uid, name=pod.name, ports=_ports_of(pod))
+        with self._lock(pod.name):
+            new = self._leases.admit(guest)
+            try:
+                self._files.write(pod, None, new=new)
+            except BaseException as error:
+                if new:
+                    with suppress(OSError):
+                        self._files.remove(pod.uid)
+                        self._guests.release(pod.uid)
+                if isinstance(error, OSError):
+                    raise _failure(f'cannot attach pod "{pod.name}" to the network', error) from error
+                raise
+        address = self.host_address
+        return Attachment(
+            netns="",
+            address=address,
+            gateway="",
+            host_ip=address,
+            hostname=socket.gethostname(),
+            warnings=self._files.warnings(pod),
+        )
+
+    def _kernel_hostname(self, pod: Pod) -> str:
+        try:
+            return kernel_hostname(pod, self._cluster_dns.domain)
+        except ValueError as error:
+            raise NetworkError(
+                f'cannot construct the FQDN of pod "{pod.name}" from its hostname and the cluster domain: {error}',
+                hint="leave setHostnameAsFQDN out, or choose a shorter hostname or subdomain",
+            ) from None
 
     def _undo(self, plumbing: Plumbing) -> None:
         """After a failed first attempt: everything. What cannot be undone now, ``detach`` finds by its lease."""
@@ -182,11 +223,13 @@ class NetworkService:
     def _release(self, uid: str) -> None:
         try:
             self._leases.release(uid)
+            self._guests.release(uid)
         except OSError as error:
             raise _failure(f'cannot release the address of pod "{uid}"', error) from error
 
     def _owners(self) -> frozenset[tuple[PodName, str]]:
-        leased = frozenset((lease.name, lease.uid) for lease in self._leases.all())
+        booked: list[Lease | Guest] = [*self._leases.all(), *self._guests.all()]
+        leased = frozenset((tenant.name, tenant.uid) for tenant in booked)
         if self._bridge.is_foreign():
             return leased
         with RouteSocket.open() as rtnetlink:
@@ -199,25 +242,16 @@ class NetworkService:
                 self._forwarding.withdraw()
                 self._bridge.remove()
                 self._filter.remove()
+            self._guests.remove()
             self._leases.remove()
         except OSError as error:
             raise _failure("cannot remove the pod network", error) from error
-
-    def _plumbing(self, name: PodName, pod: Pod) -> Plumbing:
-        return Plumbing(self._site, name=name, uid=pod.uid, ports=host_ports(pod))
 
     def _lock(self, name: PodName) -> Lock:
         return self._locks[hash(name) % _STRIPES]
 
     def _members(self) -> Sequence[Member]:
         return tuple(member_of(lease, self._bridge.name) for lease in self._leases.all())
-
-    def _read_resolv_conf(self) -> str:
-        """The host's resolv.conf, or the one that names the servers a local resolver asks. "" when there is none."""
-        text = _read_if_present(self._host_resolv_conf)
-        if wants_upstream_file(text):
-            return _read_if_present(self._upstream_resolv_conf) or text
-        return text
 
     def _host_address(self) -> IPv4Address:
         """This host's address towards the default route, else its first that is not loopback, else the bridge's."""
@@ -246,11 +280,11 @@ async def _gone(link: str) -> bool:
         return False
 
 
-def _read_if_present(path: Path) -> str:
+def _ports_of(pod: Pod) -> tuple[HostPort, ...]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+        return host_ports(pod)
+    except ValueError as error:
+        raise NetworkError(f'cannot take the ports of pod "{pod.name}": {error}') from None
 
 
 def _failure(what: str, error: OSError) -> NetworkError:

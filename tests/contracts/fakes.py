@@ -375,6 +375,8 @@ class FakeNetwork:
         await self._life.at("attaching")
         attached[pod.uid] = (pod.name, True)
         await self._life.at("attached")
+        if pod.spec.host_network:
+            return Attachment(netns="", address="192.0.2.1", gateway="", host_ip="192.0.2.1", hostname="node")
         return Attachment(
             netns=f"/run/netns/{pod.name.netns}",
             address=self._machine.addresses.setdefault(pod.uid, f"10.99.0.{2 + len(self._machine.addresses)}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ async def test_detaching_leaves_nothing_and_can_be_repeated(network: Network) ->
     assert await network.owners() == frozenset()
     await network.detach(WEB.name, WEB.uid)
     await network.detach(PodName(namespace="default", name="nobody"), "never-heard-of")
+
+
+async def test_a_pod_in_the_hosts_network_has_the_hosts_address(network: Network) -> None:
+    guest = pod("guest")
+    guest = replace(guest, spec=replace(guest.spec, host_network=True))
+    attachment = await network.attach(guest)
+    assert (attachment.netns, attachment.address) == ("", attachment.host_ip)
+    assert attachment.address == (await network.attach(WEB)).host_ip
+    assert await network.attach(guest) == attachment
+    assert await network.owners() == {(WEB.name, WEB.uid), (guest.name, guest.uid)}
+    await network.detach(guest.name, guest.uid)
+    assert await network.owners() == {(WEB.name, WEB.uid)}
 
 
 async def test_a_name_can_be_taken_again_once_it_is_free(network: Network) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nsrun.errors import NetworkError
 from nsrun.network import netns, packetfilter
+from nsrun.network.files import HostFiles
 from nsrun.network.netlink import RouteSocket, add_address, add_route, add_veth, set_link
 from nsrun.network.netns import create_pin, is_pinned, open_pin, remove_pin
 from nsrun.network.nft import Nftables, RulesError
@@ -164,18 +165,17 @@ async def test_the_servers_behind_a_local_resolver_are_used(world: World, tmp_pa
         service = NetworkService(
             layout=world.layout,
             pod_cidr=IPv4Network("10.88.0.0/24"),
-            host_resolv_conf=local,
-            upstream_resolv_conf=upstream,
+            host_files=HostFiles(resolv_conf=local, upstream=upstream),
         )
         pod = make_pod(name)
         await service.attach(pod)
         return world.layout.resolv_conf(pod.uid).read_text()
 
-    assert "no server that a pod could reach" in await seen("a")
+    assert "no name server that this pod could reach" in await seen("a")
     upstream.write_text("nameserver 192.0.2.99\n")
     assert await seen("b") == "nameserver 192.0.2.99\n"
     local.unlink()
-    assert "no server that a pod could reach" in await seen("c")
+    assert "no name server that this pod could reach" in await seen("c")
 
 
 async def test_the_address_after_a_reboot_is_in_the_hosts_file(world: World) -> None:

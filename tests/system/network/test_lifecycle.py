@@ -13,7 +13,6 @@ import pytest
 from nsrun.errors import NetworkError
 from nsrun.model.pod import Pod
 from nsrun.network.podnet import Plumbing, link_name
-from nsrun.network.portmap import host_ports
 from nsrun.network.service import NetworkService
 from tests.system.network.world import CIDR, HOST, OUTSIDE, World, make_pod, published, run
 from tests.waiting import eventually_async
@@ -26,7 +25,7 @@ CYCLES = 200
 
 def begin(world: World, pod: Pod, *, steps: int) -> None:
     """Attaches as far as a supervisor gets that is killed after so many steps."""
-    with Plumbing(world.service._site, name=pod.name, uid=pod.uid, ports=host_ports(pod)) as plumbing:
+    with Plumbing(world.service._site, name=pod.name, uid=pod.uid, pod=pod) as plumbing:
         for step in plumbing.steps()[:steps]:
             step.do()
 

@@ -19,6 +19,8 @@ from nsrun.model.container import Container, ContainerPort, PullPolicy
 from nsrun.model.container import Protocol as PortProtocol
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec
 from nsrun.model.running import Attachment
+from nsrun.network.dns import ClusterDns
+from nsrun.network.files import HostFiles
 from nsrun.network.service import NetworkService
 from nsrun.support import native
 from nsrun.support.fds import Fd
@@ -151,7 +153,8 @@ class World:
         links = [entry["ifname"] for entry in json.loads(run("ip -j link")) if entry["ifname"] != "nsrun0"]
         found = [f"link {name}" for name in links if name.startswith("nsr")]
         found += [f"pin {path.name}" for path in NETNS.iterdir() if path.name != "outside"] if NETNS.exists() else []
-        found += [f"lease {path.name}" for path in self.layout.leases.iterdir()] if self.layout.leases.exists() else []
+        for book in (self.layout.leases, self.layout.guests):
+            found += [f"{book.name} {path.name}" for path in book.iterdir()] if book.exists() else []
         neighbours = run("ip neigh show nud permanent").splitlines()
         found += [f"neighbour {line}" for line in neighbours if "nsrun0" in line]
         found += [f"file {path}" for path in self.layout.pods.glob("*/*")]
@@ -178,11 +181,18 @@ def udp_frame(*, to_mac: bytes, from_mac: bytes, source: str, target: str, port:
     return to_mac + from_mac + b"\x08\x00" + header + datagram
 
 
-def make_service(layout: Layout) -> NetworkService:
+def make_service(layout: Layout, *, cluster_dns: tuple[str, ...] = ()) -> NetworkService:
     resolv_conf = layout.root / "host-resolv.conf"
     resolv_conf.parent.mkdir(parents=True, exist_ok=True)
     resolv_conf.write_text("nameserver 192.0.2.53\nsearch example.org\n")
-    return NetworkService(layout=layout, pod_cidr=CIDR, host_resolv_conf=resolv_conf)
+    hosts = layout.root / "host-hosts"
+    hosts.write_text("127.0.0.1\tlocalhost\n192.0.2.7\tthis-machine\n")
+    return NetworkService(
+        layout=layout,
+        pod_cidr=CIDR,
+        host_files=HostFiles(hosts=hosts, resolv_conf=resolv_conf),
+        cluster_dns=ClusterDns(servers=cluster_dns),
+    )
 
 
 def make_uplink() -> None:

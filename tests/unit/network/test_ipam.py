@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from nsrun.errors import NetworkError
 from nsrun.model.container import Protocol
+from nsrun.model.hostports import HostPort
+from nsrun.network.guests import Guest, GuestBook
 from nsrun.network.ipam import Lease, LeaseBook, decode_lease, encode_lease, next_address
-from nsrun.network.portmap import HostPort
 from nsrun.support.layout import PodName
 
 TINY = IPv4Network("10.0.0.0/29")  # .2 to .6 are for pods
@@ -26,7 +27,7 @@ def address(last: int) -> IPv4Address:
 
 
 def book(path: Path) -> LeaseBook:
-    return LeaseBook(path / "leases", TINY, last=path / "last-address")
+    return LeaseBook(path / "leases", TINY, last=path / "last-address", guests=GuestBook(path / "guests"))
 
 
 @pytest.mark.parametrize(
@@ -135,14 +136,18 @@ def test_many_threads_and_books_never_share_an_address(tmp_path: Path) -> None:
     wide = IPv4Network("10.0.0.0/24")
 
     def lease(n: int) -> IPv4Address:
-        return LeaseBook(tmp_path / "leases", wide, last=tmp_path / "last").acquire(f"u{n}", A, ())[0].address
+        guests = GuestBook(tmp_path / "guests")
+        leases = LeaseBook(tmp_path / "leases", wide, last=tmp_path / "last", guests=guests)
+        return leases.acquire(f"u{n}", A, ())[0].address
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lease, range(60)))) == 60
 
 
 def test_the_book_goes_when_it_is_empty(tmp_path: Path) -> None:
-    leases = LeaseBook(tmp_path / "network" / "leases", TINY, last=tmp_path / "network" / "last")
+    network = tmp_path / "network"
+    guests = GuestBook(network / "guests")
+    leases = LeaseBook(network / "leases", TINY, last=network / "last", guests=guests)
     leases.acquire("u", A, ())
     leases.release("u")
     leases.remove()
@@ -154,3 +159,46 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "leases").write_text("a file")
     with pytest.raises(NetworkError, match='cannot lease an address for pod "default/a": file exists'):
         book(tmp_path).acquire("u", A, ())
+
+
+def test_a_guest_of_the_host_is_found_again(tmp_path: Path) -> None:
+    leases = book(tmp_path)
+    guest = Guest(uid="g", name=A, ports=(PORT,))
+    assert leases.admit(guest)
+    assert not book(tmp_path).admit(guest)
+    guests = GuestBook(tmp_path / "guests")
+    assert guests.all() == (guest,)
+    guests.release("g")
+    guests.release("g")
+    assert guests.all() == ()
+    assert leases.admit(guest)
+
+
+def test_guests_and_tenants_do_not_share_host_ports(tmp_path: Path) -> None:
+    leases, b = book(tmp_path), PodName(namespace="default", name="b")
+    leases.admit(Guest(uid="g", name=A, ports=(PORT,)))
+    with pytest.raises(NetworkError, match=r'host port 192.0.2.1:53/UDP for pod "default/b": pod "default/a" has it'):
+        leases.acquire("v", b, (PORT,))
+    with pytest.raises(NetworkError, match='pod "default/a" has it'):
+        leases.admit(Guest(uid="h", name=b, ports=(PORT,)))
+    GuestBook(tmp_path / "guests").release("g")
+    leases.acquire("v", b, (PORT,))
+    with pytest.raises(NetworkError, match='pod "default/b" has it'):
+        leases.admit(Guest(uid="g", name=A, ports=(PORT,)))
+
+
+def test_what_is_no_guest_is_not_believed(tmp_path: Path) -> None:
+    guests = GuestBook(tmp_path / "guests")
+    assert guests.all() == ()
+    (tmp_path / "guests").mkdir()
+    for name, text in {"a": "", "b": "[]", "c": '{"namespace": "n", "name": "p", "ports": 7}', ".d": "{}"}.items():
+        (tmp_path / "guests" / name).write_text(text)
+    assert guests.all() == ()
+    guests.clear_debris()
+    assert not (tmp_path / "guests" / ".d").exists()
+
+
+def test_a_book_of_guests_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "guests").write_text("a file")
+    with pytest.raises(NetworkError, match='cannot take host ports for pod "default/a": not a directory'):
+        book(tmp_path).admit(Guest(uid="g", name=A))

@@ -8,17 +8,16 @@ import pytest
 
 from nsrun.errors import NetworkError
 from nsrun.model.container import Container, ContainerPort, Protocol, PullPolicy
+from nsrun.model.hostports import HostPort
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec
 from nsrun.network.portmap import (
-    HostPort,
     Member,
     add_commands,
     bridge_ruleset,
     delete_commands,
-    find_conflict,
-    host_ports,
     ip_ruleset,
     listening_ports,
+    published_ports,
 )
 
 
@@ -41,21 +40,14 @@ MEMBER = Member(
 SILENT = Member(link="nsrabcdefabcd", mac="0a:58:0a:58:00:03", address=IPv4Address("10.88.0.3"), ports=())
 
 
-def test_host_ports_are_those_that_are_published() -> None:
-    found = host_ports(
-        pod(
-            ContainerPort(container_port=80),
-            ContainerPort(container_port=80, host_port=8080, host_ip="0.0.0.0"),
-            ContainerPort(container_port=53, host_port=53, host_ip="192.0.2.1", protocol=Protocol.UDP),
-        )
-    )
-    assert found == (port(8080), port(53, "192.0.2.1", Protocol.UDP, 53))
-
-
 @pytest.mark.parametrize(
     ("ports", "message"),
     [
         ((ContainerPort(container_port=80, host_port=80, host_ip="::1"),), 'host IP "::1" for pod "default/p": not an'),
+        (
+            (ContainerPort(container_port=80, host_port=80, host_ip="here"),),
+            'pod "default/p": host IP "here" is no add',
+        ),
         (
             (
                 ContainerPort(container_port=80, host_port=80),
@@ -67,23 +59,7 @@ def test_host_ports_are_those_that_are_published() -> None:
 )
 def test_host_ports_that_cannot_be(ports: tuple[ContainerPort, ...], message: str) -> None:
     with pytest.raises(NetworkError, match=message):
-        host_ports(pod(*ports))
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "clash"),
-    [
-        (port(80), port(80), True),
-        (port(80), port(81), False),
-        (port(80), port(80, protocol=Protocol.UDP), False),
-        (port(80), port(80, "192.0.2.1"), True),
-        (port(80, "192.0.2.1"), port(80, "192.0.2.1"), True),
-        (port(80, "192.0.2.1"), port(80, "192.0.2.2"), False),
-    ],
-)
-def test_clashes(one: HostPort, other: HostPort, *, clash: bool) -> None:
-    assert (find_conflict([one], [other]) == one) is clash
-    assert (find_conflict([other], [one]) == other) is clash
+        published_ports(pod(*ports))
 
 
 TCP = """\
