@@ -9,6 +9,7 @@
 
 #include <limits.h>
 #include <net/if.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -98,7 +99,8 @@ struct rootfs {
         const char *options;
         const int *layer_fds;
         int layer_count;
-        const char *path; /* NULL: the whole of it, as a detached mount */
+        const char *path;
+        bool as_mount; /* what is at `path`, as a detached mount */
 };
 
 /* The directory of `fd`, opened again in this mount namespace: overlayfs refuses layers of a mount of another one. */
@@ -124,11 +126,12 @@ static int open_again(int fd)
         return ns_take_fd(&again);
 }
 
-static int open_below(int root_fd, const char *path)
+static int open_below(int root_fd, const char *path, uint64_t flags)
 {
-        const uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-        return sys_openat2(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0, resolve);
+        return sys_openat2(root_fd, path, flags | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
+
+enum { READ = O_RDONLY | O_NONBLOCK | O_NOCTTY };
 
 static int mount_layers(const struct rootfs *rootfs, int *fds)
 {
@@ -147,10 +150,13 @@ static int mount_layers(const struct rootfs *rootfs, int *fds)
  * when the last descriptor of it is closed. */
 static int take_from_rootfs(const struct rootfs *rootfs)
 {
-        if (rootfs->path == NULL)
-                return sys_open_tree(AT_FDCWD, rootfs->stage, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         CLEANUP_FD int root_fd = open(rootfs->stage, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return root_fd < 0 ? -1 : open_below(root_fd, rootfs->path);
+        if (root_fd < 0)
+                return -1;
+        if (!rootfs->as_mount)
+                return open_below(root_fd, rootfs->path, READ);
+        CLEANUP_FD int fd = open_below(root_fd, rootfs->path, O_PATH);
+        return fd < 0 ? -1 : sys_open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 }
 
 static int visit_rootfs(void *argument)
@@ -177,17 +183,17 @@ int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_f
         if (layer_count < 1 || layer_count > MAX_LAYERS)
                 return -EINVAL;
         if (options == NULL) {
-                int fd = open_below(layer_fds[0], path);
+                int fd = open_below(layer_fds[0], path, READ);
                 return fd < 0 ? -errno : fd;
         }
-        struct rootfs rootfs = {stage, options, layer_fds, layer_count, path};
+        struct rootfs rootfs = {stage, options, layer_fds, layer_count, path, false};
         return ns_in_child(CLONE_FILES, visit_rootfs, &rootfs);
 }
 
-int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count)
+int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path)
 {
         if (layer_count < 1 || layer_count > MAX_LAYERS)
                 return -EINVAL;
-        struct rootfs rootfs = {stage, options, layer_fds, layer_count, NULL};
+        struct rootfs rootfs = {stage, options, layer_fds, layer_count, path, true};
         return ns_in_child(CLONE_FILES, visit_rootfs, &rootfs);
 }

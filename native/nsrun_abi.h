@@ -64,7 +64,7 @@ struct ns_plan {
         uint32_t reserved;
         uint64_t new_namespaces;  /* CLONE_NEW*: made by the clone3 of the child */
         uint64_t join_namespaces; /* CLONE_NEW*: joined from the sandbox's pause process, by its pidfd, before the first
-                                     op */
+                                     op; a process namespace by being born in it */
         int32_t cgroup_fd;        /* index of a cgroup v2 directory for CLONE_INTO_CGROUP, or -1 */
         uint32_t procs_count;     /* how many of procs_fd are used */
         uint32_t spare[4];        /* 0 */
@@ -271,9 +271,9 @@ int ns_socket_in(int netns_fd, int domain, int type, int protocol);
  * gone again when this returns. `stage`: an empty host directory. */
 int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path);
 
-/* The same overlay as a detached mount, read-only, nosuid, nodev, noexec: it lives as long as its descriptor, or as
- * what it is attached to. */
-int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count);
+/* What is at `path` in the same overlay (RESOLVE_IN_ROOT) as a detached mount, read-only, nosuid, nodev, noexec: it
+ * lives as long as its descriptor, or as what it is attached to. */
+int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path);
 
 /* System calls without a wrapper in Python. */
 int ns_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);

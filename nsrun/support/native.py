@@ -191,13 +191,13 @@ def open_in_rootfs(stage: str, layers: Sequence[int], path: str) -> Fd:
     return Fd(_checked(result, path))
 
 
-def rootfs_tree(stage: str, layers: Sequence[int]) -> Fd:
-    """The rootfs of at least two layers, topmost first, as a detached mount: read-only, nosuid, nodev, noexec.
-    ``stage`` as above."""
+def rootfs_tree(stage: str, layers: Sequence[int], path: str = ".") -> Fd:
+    """What is at ``path`` in the rootfs of at least two layers, topmost first, as a detached mount: read-only, nosuid,
+    nodev, noexec. ``stage``, and where links lead, as above."""
     numbers = _ffi.new("int[]", list(layers))
-    return Fd(
-        _checked(_lib.ns_rootfs_tree(os.fsencode(stage), _overlay_options(layers), numbers, len(layers)), "layers")
-    )
+    options = _overlay_options(layers)
+    result = _lib.ns_rootfs_tree(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path))
+    return Fd(_checked(result, path))
 
 
 def _overlay_options(layers: Sequence[int]) -> Any:
