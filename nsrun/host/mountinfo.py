@@ -13,7 +13,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """One mount. ``root``: which directory of the file system is visible at ``point``; ``options``: of this mount;
-    ``super_options``: of the file system."""
+    ``super_options``: of the file system; ``propagation``: ``shared:1``, ``master:2`` …, empty for a private one."""
 
     id: int
     root: str
@@ -22,6 +22,7 @@ class Mount:
     type: str
     source: str
     super_options: frozenset[str]
+    propagation: frozenset[str] = frozenset()
 
     @property
     def writable(self) -> bool:
@@ -45,6 +46,7 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
                     type=fields[end + 1],
                     source=_plain(fields[end + 2]),
                     super_options=frozenset(fields[end + 3].split(",")),
+                    propagation=frozenset(fields[6:end]),
                 )
             )
         except (ValueError, IndexError):

@@ -91,7 +91,7 @@ def by_cgroup_view(mounts: Sequence[Mount]) -> tuple[list[Mount], list[Mount]]:
 
 def mounted(config: OciConfig, mount: Mount, parts: MountParts) -> Iterator[do.Operation]:
     """One mount of a container, and what is made in it."""
-    if mount["type"] == "bind":
+    if mount["type"] == "bind" or mount["destination"] in parts.trees:
         yield _bind(config, mount, parts)
     elif mount["type"] == "cgroup":
         yield from _cgroup_view(parts.cgroup_view)

@@ -8,6 +8,7 @@ from nsrun.errors import RuntimeFailure
 from nsrun.model.running import ContainerRequest
 from nsrun.runtime.ociconfig import Mount
 from nsrun.runtime.surroundings import Surroundings
+from nsrun.runtime.volume_mounts import volume_mount
 
 __all__ = ["SHM_OPTIONS", "container_mounts", "mount", "mount_point"]
 
@@ -67,8 +68,7 @@ def _volume_mounts(request: ContainerRequest) -> list[Mount]:
         volume = request.volumes.get(asked.name)
         if volume is None:
             raise RuntimeFailure(f'volume "{asked.name}" is not prepared', reason="CreateContainerConfigError")
-        options = ("rbind", "rprivate", "ro" if asked.read_only else "rw")
-        result.append(mount(mount_point(asked.mount_path), "bind", volume.path, options))
+        result.append(volume_mount(asked, volume, mount_point(asked.mount_path)))
     return result
 
 

@@ -196,7 +196,9 @@ class Preparation:
         luggage = Luggage()
         try:
             cgroup_fd, procs = _pack_cgroup(luggage, cgroup)
-            trees = pack_trees(luggage, config, sandbox_root=_sandbox_root(pause_pid))
+            trees = pack_trees(
+                luggage, request, config, sandbox_root=_sandbox_root(pause_pid), stage=str(self._layout.stage)
+            )
             mounts = MountParts(
                 overlay=self._overlay(request),
                 trees=trees,

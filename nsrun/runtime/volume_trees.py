@@ -1,44 +1,183 @@
 """The mounts that a container gets from outside, as detached trees: copied and given their attributes while nobody can
-see them, then attached by the child."""
+see them, then attached by the child.
+
+A ``subPath`` lies in what containers can write, also while it is resolved. So it is resolved once, from a descriptor of
+the volume, by the kernel, which lets no link and no ``..`` lead out of it; and what that gave, not its path, is mounted
+(CVE-2017-1002101, CVE-2021-25741).
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.host.mountinfo import parse_mountinfo
+from nsrun.model.running import ContainerRequest, PreparedVolume
+from nsrun.model.volume import MountPropagation, RecursiveReadOnly, VolumeMount
+from nsrun.runtime.mountplan import VolumeTree
 from nsrun.runtime.ociconfig import Mount, OciConfig
-from nsrun.runtime.plan import VolumeTree
+from nsrun.runtime.ocimounts import mount_point
 from nsrun.runtime.travel import Luggage
+from nsrun.runtime.volume_mounts import is_read_only
 from nsrun.support import native
 from nsrun.support.fds import Fd
 
-__all__ = ["pack_trees"]
+__all__ = ["open_sub_path", "pack_trees", "volume_tree"]
+
+_AT_FDCWD = -100
+_BENEATH = native.RESOLVE_BENEATH | native.RESOLVE_NO_MAGICLINKS
+_IN_IMAGE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
+_OF_IMAGE = native.MOUNT_ATTR_RDONLY | native.MOUNT_ATTR_NOSUID | native.MOUNT_ATTR_NODEV | native.MOUNT_ATTR_NOEXEC
+_PROPAGATION = {
+    MountPropagation.NONE: native.MS_PRIVATE,
+    MountPropagation.HOST_TO_CONTAINER: native.MS_SLAVE,
+    MountPropagation.BIDIRECTIONAL: native.MS_SHARED,
+}
 
 
-def pack_trees(luggage: Luggage, config: OciConfig, *, sandbox_root: str) -> dict[str, VolumeTree]:
-    """A detached copy of each bind mount's source, its attributes set while nobody can see it."""
+def pack_trees(
+    luggage: Luggage, request: ContainerRequest, config: OciConfig, *, sandbox_root: str, stage: str
+) -> dict[str, VolumeTree]:
+    """A detached copy for each mount of the configuration that shows something of the host, by destination. ``stage``:
+    an empty host directory. Raises RuntimeFailure."""
+    volumes = {mount_point(asked.mount_path): asked for asked in request.container.volume_mounts}
     trees: dict[str, VolumeTree] = {}
     for mount in config["mounts"]:
-        if mount["type"] != "bind" or mount["source"].startswith(f"{sandbox_root}/"):
+        destination = mount["destination"]
+        asked = volumes.get(destination)
+        if asked is not None:
+            tree = volume_tree(asked, request.volumes[asked.name], container=request.container.name, stage=stage)
+        elif mount["type"] == "bind" and not mount["source"].startswith(f"{sandbox_root}/"):
+            with _mounting(mount["source"], destination):
+                tree = _plain_tree(mount)
+        else:
             continue
-        try:
-            tree = _detached(mount)
-        except OSError as error:
-            raise RuntimeFailure(
-                f'cannot mount "{mount["source"]}" at "{mount["destination"]}": {describe_errno(error.errno or 0)}',
-                reason="CreateContainerError",
-            ) from error
         is_file = not stat.S_ISDIR(os.fstat(tree.fileno()).st_mode)
-        trees[mount["destination"]] = VolumeTree(fd=luggage.add(tree), file=is_file)
+        trees[destination] = VolumeTree(fd=luggage.add(tree), file=is_file)
     return trees
 
 
-def _detached(mount: Mount) -> Fd:
-    """Recursive binds take along what is mounted below. ``ro`` is not recursive (the kubelet's ``readOnly``); nothing
-    propagates either way (``rprivate``)."""
+def volume_tree(asked: VolumeMount, volume: PreparedVolume, *, container: str, stage: str) -> Fd:
+    """A volume, or what is at its subPath, as one mount of a container wants it. Raises RuntimeFailure."""
+    with _mounting(volume.path or f'the image of volume "{asked.name}"', asked.mount_path):
+        if volume.layers:
+            return _image_tree(asked, volume.layers, stage)
+        with Fd.open(volume.path, os.O_PATH) as top:
+            if not asked.sub_path:
+                return _tree(top, asked, volume)
+            with _sub_path(asked, volume, container, top) as found:
+                return _tree(found, asked, volume)
+
+
+# --- parts of volumes
+
+
+def open_sub_path(top: Fd, path: str, *, make: bool) -> Fd:
+    """What is at ``path`` in the volume ``top``, O_PATH. ``make``: directories that are missing are made, with the
+    volume's own mode, as the kubelet does. Raises OSError: EXDEV when it would lead out of the volume."""
+    try:
+        return native.openat2(top.fileno(), path, os.O_PATH, resolve=_BENEATH)
+    except FileNotFoundError:
+        if not make:
+            raise
+    mode = stat.S_IMODE(os.fstat(top.fileno()).st_mode) & (0o777 | stat.S_ISGID)
+    parent = native.openat2(top.fileno(), ".", os.O_PATH | os.O_DIRECTORY, resolve=_BENEATH)
+    walked = ""
+    for name in (part for part in path.split("/") if part not in ("", ".")):
+        walked = f"{walked}/{name}".lstrip("/")
+        with parent as above:
+            parent = _open_or_make(top, above, walked, name, mode)
+    return parent
+
+
+def _open_or_make(top: Fd, parent: Fd, walked: str, name: str, mode: int) -> Fd:
+    """Each part is resolved from the volume again, so that links in it mean what they mean to the kernel's own walk; it
+    is made only in a directory that this walk has just given."""
+    flags = os.O_PATH | os.O_DIRECTORY
+    try:
+        return native.openat2(top.fileno(), walked, flags, resolve=_BENEATH)
+    except FileNotFoundError:
+        pass
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent.fileno())
+    except FileExistsError:  # another container of the pod was faster; else it is a link to nothing
+        return native.openat2(top.fileno(), walked, flags, resolve=_BENEATH)
+    made = native.openat2(
+        parent.fileno(), name, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH | native.RESOLVE_NO_SYMLINKS
+    )
+    os.fchmod(made.fileno(), mode)
+    return made
+
+
+@contextmanager
+def _sub_path(asked: VolumeMount, volume: PreparedVolume, container: str, top: Fd) -> Iterator[Fd]:
+    try:
+        found = open_sub_path(top, asked.sub_path, make=not volume.read_only)
+    except OSError as error:
+        number = error.errno or 0
+        cause = "it leads out of the volume" if number == errno.EXDEV else describe_errno(number)
+        what = f'subPath "{asked.sub_path}" for volumeMount "{asked.name}" of container "{container}"'
+        raise RuntimeFailure(
+            f"cannot prepare {what}: {cause}",
+            reason="CreateContainerConfigError",
+        ) from error
+    with found:
+        yield found
+
+
+# --- trees
+
+
+def _tree(found: Fd, asked: VolumeMount, volume: PreparedVolume) -> Fd:
+    _check_propagation(found, asked)
+    at = native.AT_EMPTY_PATH
+    tree = native.open_tree(found.fileno(), "", native.OPEN_TREE_CLONE | at | native.AT_RECURSIVE)
+    try:
+        native.mount_setattr(tree.fileno(), "", at | native.AT_RECURSIVE, propagation=_PROPAGATION[asked.propagation])
+        if is_read_only(asked, volume):
+            below = 0 if asked.recursive_read_only is RecursiveReadOnly.DISABLED else native.AT_RECURSIVE
+            _make_read_only(tree, at, below, required=asked.recursive_read_only is RecursiveReadOnly.ENABLED)
+    except BaseException:
+        tree.close()
+        raise
+    return tree
+
+
+def _make_read_only(tree: Fd, at: int, below: int, *, required: bool) -> None:
+    """``readOnly`` alone is not recursive, as with the kubelet."""
+    try:
+        native.mount_setattr(tree.fileno(), "", at | below, set=native.MOUNT_ATTR_RDONLY)
+    except OSError:
+        if required or not below:
+            raise
+        native.mount_setattr(tree.fileno(), "", at, set=native.MOUNT_ATTR_RDONLY)
+
+
+def _image_tree(asked: VolumeMount, layers: tuple[str, ...], stage: str) -> Fd:
+    """Links mean what they mean in the image: it is nobody's to change meanwhile."""
+    opened = [Fd.open(layer, os.O_PATH | os.O_DIRECTORY) for layer in layers]
+    try:
+        path = asked.sub_path or "."
+        if len(opened) > 1:
+            return native.rootfs_tree(stage, [layer.fileno() for layer in opened], path)
+        at = native.AT_EMPTY_PATH
+        with native.openat2(opened[0].fileno(), path, os.O_PATH, resolve=_IN_IMAGE) as found:
+            tree = native.open_tree(found.fileno(), "", native.OPEN_TREE_CLONE | at)
+        native.mount_setattr(tree.fileno(), "", at, set=_OF_IMAGE, propagation=native.MS_PRIVATE)
+        return tree
+    finally:
+        for layer in opened:
+            layer.close()
+
+
+def _plain_tree(mount: Mount) -> Fd:
+    """A file or directory of nsrun's own. Recursive binds take along what is mounted below; nothing propagates."""
     recursive = native.AT_RECURSIVE if "rbind" in mount["options"] else 0
-    tree = native.open_tree(-100, mount["source"], native.OPEN_TREE_CLONE | recursive)
+    tree = native.open_tree(_AT_FDCWD, mount["source"], native.OPEN_TREE_CLONE | recursive)
     try:
         at = native.AT_EMPTY_PATH
         native.mount_setattr(tree.fileno(), "", at | native.AT_RECURSIVE, propagation=native.MS_PRIVATE)
@@ -48,3 +187,41 @@ def _detached(mount: Mount) -> Fd:
         tree.close()
         raise
     return tree
+
+
+# --- propagation
+
+
+def _check_propagation(found: Fd, asked: VolumeMount) -> None:
+    """A copy of a private mount would be private too, and nothing would ever arrive: containerd refuses that."""
+    if asked.propagation is MountPropagation.NONE:
+        return
+    groups, point = _peer_groups(found)
+    wanted = ("shared:",) if asked.propagation is MountPropagation.BIDIRECTIONAL else ("shared:", "master:")
+    if not any(group.startswith(wanted) for group in groups):
+        kind = "shared" if len(wanted) == 1 else "shared or slave"
+        raise RuntimeFailure(
+            f'cannot propagate mounts of volume "{asked.name}" ({asked.propagation}): "{point}" is not a {kind} mount',
+            reason="CreateContainerConfigError",
+            hint=f'mount --make-rshared "{point}"',
+        )
+
+
+def _peer_groups(found: Fd) -> tuple[frozenset[str], str]:
+    """Of the mount that a descriptor lies on, and where that is mounted."""
+    with open(f"/proc/self/fdinfo/{found.fileno()}", encoding="ascii") as info:
+        number = next((int(line.split()[1]) for line in info if line.startswith("mnt_id:")), -1)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        mounts = parse_mountinfo(file.read())
+    return next(((mount.propagation, mount.point) for mount in mounts if mount.id == number), (frozenset(), "/"))
+
+
+@contextmanager
+def _mounting(what: str, destination: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeFailure(
+            f'cannot mount "{what}" at "{destination}": {describe_errno(error.errno or 0)}',
+            reason="CreateContainerError",
+        ) from error
