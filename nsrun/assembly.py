@@ -27,9 +27,14 @@ def image_service(layout: Layout, registries_conf: Path | None = None) -> ImageS
 
 
 def images_in_use(layout: Layout) -> frozenset[str]:
-    """Manifest digests of the images that containers run from, as the run directory tells it: whoever removes images
-    may be another process than the one that runs the containers."""
+    """Manifest digests of the images that containers run from, as the run directory tells it, and of those that pods
+    have as volumes: whoever removes images may be another process than the one that runs the containers."""
     found = set()
+    for record in layout.pods.glob("*/volumes/kubernetes.io~image/*"):
+        try:
+            found.add(os.readlink(record))
+        except OSError:
+            continue  # its pod is gone meanwhile
     for state in layout.run_pods.glob("*/containers/*/*/state.json"):
         try:
             found.add(str(json.loads(state.read_bytes())["image_digest"]))

@@ -202,15 +202,16 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
     network = NetworkService(layout=layout, bridge=settings.bridge, pod_cidr=settings.pod_cidr)
     engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock)
     images = image_service(layout, settings.registries_conf)
+    node = _node(settings, facts, address=network.host_address)
     supervisor = Supervisor(
         manifests=source,
         images=images,
-        volumes=VolumeService(layout, memory_total=facts.memory_total),
+        volumes=VolumeService(layout, node=node, clock=clock),
         network=network,
         runtime=engine,
         board=board,
         clock=clock,
-        node=_node(settings, facts, address=network.host_address),
+        node=node,
         settings=SupervisorSettings(max_pods=settings.max_pods),
     )
     _say_withheld(facts, cgroups)

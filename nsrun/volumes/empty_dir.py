@@ -1,89 +1,68 @@
 """``emptyDir``: a directory that is empty when the pod starts and lives as long as the pod does.
 
-On disk it survives everything but the pod's removal. ``medium: Memory`` is a tmpfs: it survives nsrun, and is empty
-again after a reboot, as the memory it lives in.
+On disk it survives everything but the pod's removal; its size limit is kept by eviction, which asks for its usage.
+``medium: Memory`` is a tmpfs: it survives nsrun, and is empty again after a reboot, as the memory it lives in.
+``medium: HugePages`` is a hugetlbfs.
 """
 
 from __future__ import annotations
 
-import errno
-import os
+import re
 from pathlib import Path
 
+from nsrun.errors import VolumeError
+from nsrun.model.node import Node
 from nsrun.model.pod import Pod
 from nsrun.model.running import PreparedVolume
-from nsrun.model.totals import pod_limit
 from nsrun.model.volume import EmptyDir, EmptyDirMedium
-from nsrun.support import native
-from nsrun.support.fds import Fd
+from nsrun.volumes.group import shared_mode
+from nsrun.volumes.memory import memory_size, mount_huge_pages, mount_tmpfs
+from nsrun.volumes.places import make_place
 
-__all__ = ["PLUGIN", "memory_size", "prepare_empty_dir"]
+__all__ = ["PLUGIN", "huge_page_size", "prepare_empty_dir"]
 
 PLUGIN = "kubernetes.io~empty-dir"
 
 _MODE = 0o777  # the kubelet's: whoever the container runs as may write
-
-# The kubelet mounts with neither. But the volume is part of the host's tree too: what a container leaves in it shall be
-# no device and no setuid program to anybody on the host, whatever becomes of the directories above.
-_FLAGS = native.MS_NOSUID | native.MS_NODEV
+_HUGE = "hugepages-"
+_PAGE_SIZE = re.compile(r"([0-9]+)([KMG])i")
 
 
-def prepare_empty_dir(pod: Pod, name: str, source: EmptyDir, directory: Path, *, memory_total: int) -> PreparedVolume:
-    """Makes ``directory`` (and with ``medium: Memory`` mounts a tmpfs on it), or keeps what is there. Raises
-    OSError."""
-    _make_private(directory.parent)
-    if not directory.is_dir():
-        _make_world_writable(directory)
-    warnings: tuple[str, ...] = ()
-    if source.medium is EmptyDirMedium.MEMORY:
-        if not _is_mounted(directory):
-            _mount_tmpfs(directory, memory_size(pod, source, memory_total))
-    elif source.size_limit is not None:
-        warnings = (f'cannot enforce sizeLimit {source.size_limit.text} of volume "{name}": it is on disk',)
-    return PreparedVolume(name=name, path=str(directory), warnings=warnings)
+def prepare_empty_dir(pod: Pod, name: str, source: EmptyDir, directory: Path, node: Node) -> PreparedVolume:
+    """Makes ``directory``, mounts on it what is not of the disk, or keeps what is there. The pod's fsGroup owns it from
+    its beginning, and nothing is done to its content later. Raises OSError, VolumeError (without the volume's name)."""
+    gid = pod.spec.security_context.fs_group
+    mode = _MODE if gid is None else shared_mode(_MODE, directory=True)
+    make_place(directory, mode, gid=-1 if gid is None else gid)
+    match source.medium:
+        case EmptyDirMedium.MEMORY:
+            mount_tmpfs(directory, size=memory_size(pod, node, source.size_limit), mode=mode, gid=gid)
+        case EmptyDirMedium.HUGE_PAGES:
+            page_size = huge_page_size(pod, source)
+            size = source.size_limit.value if source.size_limit is not None else 0
+            mount_huge_pages(directory, page_size=page_size, size=size, mode=mode, gid=gid)
+        case EmptyDirMedium.DISK:
+            pass
+    return PreparedVolume(name=name, path=str(directory))
 
 
-def memory_size(pod: Pod, source: EmptyDir, memory_total: int) -> int:
-    """Bytes a memory volume may hold: the least of the machine's memory, the pod's limit and the volume's own."""
-    bounds = [memory_total]
-    limit = pod_limit(pod, "memory")
-    if limit is not None:
-        bounds.append(-(-limit // 1000))
-    if source.size_limit is not None and source.size_limit.value > 0:
-        bounds.append(source.size_limit.value)
-    return min(bounds)
-
-
-def _mount_tmpfs(directory: Path, size: int) -> None:
-    """Never swapped where the kernel can promise it (``noswap``, Linux 6.4); secrets are put into memory for a
-    reason."""
-    options = f"mode={_MODE:04o},size={size}"
-    try:
-        native.mount("tmpfs", str(directory), "tmpfs", _FLAGS, f"{options},noswap")
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        native.mount("tmpfs", str(directory), "tmpfs", _FLAGS, options)
-
-
-def _is_mounted(directory: Path) -> bool:
-    """A tmpfs is a device number of its own."""
-    return directory.stat(follow_symlinks=False).st_dev != directory.parent.stat().st_dev
-
-
-def _make_private(directory: Path) -> None:
-    """The directory with its parents, 0700 each that is new."""
-    if directory.is_dir():
-        return
-    _make_private(directory.parent)
-    directory.mkdir(mode=0o700, exist_ok=True)
-
-
-def _make_world_writable(directory: Path) -> None:
-    """The umask takes bits from mkdir, and a chmod afterwards could be lost in a crash for ever, since what exists is
-    kept: so the directory appears under its name with its mode, or not at all."""
-    unfinished = directory.with_name(f".{directory.name}.new")
-    unfinished.mkdir(mode=0o700, exist_ok=True)
-    with Fd.open(unfinished, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW) as opened:
-        os.fchmod(opened.fileno(), _MODE)
-    unfinished.rename(directory)
+def huge_page_size(pod: Pod, source: EmptyDir) -> str:
+    """The size of the volume's pages as hugetlbfs wants it: what the medium says, else what the containers limit, else
+    "", the host's default. Raises VolumeError (without the volume's name) when they limit pages of several sizes."""
+    said = source.page_size
+    if not said:
+        limits = {
+            key for container in pod.all_containers for key in container.resources.limits if key.startswith(_HUGE)
+        }
+        if len(limits) > 1:
+            raise VolumeError(
+                f"medium HugePages with pages of several sizes: {', '.join(sorted(limits))}",
+                hint="name the size: medium: HugePages-2Mi",
+            )
+        said = next(iter(limits), "").removeprefix(_HUGE)
+    if not said:
+        return ""
+    match = _PAGE_SIZE.fullmatch(said)
+    if match is None:
+        raise VolumeError(f'"{said}" is no size of huge pages')
+    return match[1] + match[2]

@@ -36,10 +36,10 @@ _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
 
 def prepare_host_path(name: str, source: HostPath) -> PreparedVolume:
     """Makes what the type says to make, then checks the type. ``""`` checks nothing and makes a missing directory, as
-    container runtimes do. Raises VolumeError, or OSError when something cannot be made."""
+    container runtimes do. Raises VolumeError (without the volume's name), or OSError when something cannot be made."""
     path = Path(source.path)
     if not path.is_absolute():
-        raise VolumeError(f'cannot mount volume "{name}": hostPath "{source.path}" is not absolute')
+        raise VolumeError(f'hostPath "{source.path}" is not absolute')
     if source.type in (HostPathType.ANY, HostPathType.DIRECTORY_OR_CREATE):
         _make_directory(path)
     elif source.type is HostPathType.FILE_OR_CREATE:
@@ -48,7 +48,7 @@ def prepare_host_path(name: str, source: HostPath) -> PreparedVolume:
         is_that, what = _IS[source.type]
         if not is_that(_mode(path)):
             raise VolumeError(
-                f'cannot mount volume "{name}": hostPath type check failed: {source.path} is not a {what}',
+                f"hostPath type check failed: {source.path} is not a {what}",
                 hint=None if path.exists() else "there is nothing at that path",
             )
     return PreparedVolume(name=name, path=source.path)

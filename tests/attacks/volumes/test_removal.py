@@ -10,8 +10,8 @@ import pytest
 from nsrun.model.volume import EmptyDir, EmptyDirMedium, Volume
 from nsrun.support import native
 from nsrun.support.layout import Layout
-from nsrun.volumes.service import VolumeService
 from tests.unit.runtime.pods import pod
+from tests.unit.volumes.world import prepare, volume_service
 
 pytestmark = pytest.mark.root
 
@@ -39,11 +39,11 @@ def contents(host: Path) -> list[str]:
     return sorted(str(path.relative_to(host)) for path in host.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("medium", list(EmptyDirMedium))
+@pytest.mark.parametrize("medium", [EmptyDirMedium.DISK, EmptyDirMedium.MEMORY])
 async def test_links_and_mounts_in_a_volume_lead_nowhere(layout: Layout, host: Path, medium: EmptyDirMedium) -> None:
-    service = VolumeService(layout, memory_total=1 << 30)
+    service = volume_service(layout)
     volume = Volume(name="data", source=EmptyDir(medium=medium))
-    path = Path((await service.prepare(pod(volumes=(volume,))))["data"].path)
+    path = Path((await prepare(service, pod(volumes=(volume,))))["data"].path)
     (path / "to-directory").symlink_to(host)
     (path / "to-file").symlink_to(host / "file")
     (path / "deep" / "er").mkdir(parents=True)
@@ -64,8 +64,8 @@ async def test_links_and_mounts_in_a_volume_lead_nowhere(layout: Layout, host: P
 
 async def test_a_mount_below_another_is_unmounted_too(layout: Layout, host: Path) -> None:
     """One that is hidden shows only once the one above it is gone."""
-    service = VolumeService(layout, memory_total=1 << 30)
-    path = Path((await service.prepare(pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
+    service = volume_service(layout)
+    path = Path((await prepare(service, pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
     (path / "a" / "b").mkdir(parents=True)
     bind(host, path / "a" / "b")
     native.mount("tmpfs", str(path / "a"), "tmpfs")
@@ -78,10 +78,10 @@ async def test_a_link_put_in_place_of_a_mounted_directory_unmounts_nothing(
     layout: Layout, host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel said that ``a/b`` is a mount; by the time it is opened, ``a`` is a link to the host's."""
-    from nsrun.volumes import service as module
+    from nsrun.volumes import mounts as module
 
-    service = VolumeService(layout, memory_total=1 << 30)
-    path = Path((await service.prepare(pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
+    service = volume_service(layout)
+    path = Path((await prepare(service, pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
     (host / "b").mkdir()
     native.mount("tmpfs", str(host / "b"), "tmpfs")
     (host / "b" / "precious").touch()
@@ -97,8 +97,8 @@ async def test_a_link_put_in_place_of_a_directory_is_not_entered(
     layout: Layout, host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``victim`` was a directory when it was listed, and is a link to the host's when it is opened."""
-    service = VolumeService(layout, memory_total=1 << 30)
-    path = Path((await service.prepare(pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
+    service = volume_service(layout)
+    path = Path((await prepare(service, pod(volumes=(Volume(name="data", source=EmptyDir()),))))["data"].path)
     (path / "victim").mkdir()
     open_descriptor = os.open
 

@@ -18,6 +18,7 @@ from nsrun.support import native
 from nsrun.support.layout import Layout
 from nsrun.volumes.service import VolumeService
 from tests.unit.runtime.pods import pod
+from tests.unit.volumes.world import prepare, volume_service
 
 pytestmark = pytest.mark.root
 
@@ -31,7 +32,7 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def service(layout: Layout) -> VolumeService:
-    return VolumeService(layout, memory_total=1 << 30)
+    return volume_service(layout)
 
 
 def memory_pod(size: int = 4 * MIB) -> Pod:
@@ -46,9 +47,9 @@ def mounts(layout: Layout) -> list[Mount]:
 
 
 async def test_it_is_mounted_once_and_bounded(service: VolumeService, layout: Layout) -> None:
-    path = Path((await service.prepare(memory_pod()))["cache"].path)
+    path = Path((await prepare(service, memory_pod()))["cache"].path)
     (path / "file").write_text("kept")
-    await service.prepare(memory_pod())
+    await prepare(service, memory_pod())
     (mount,) = mounts(layout)
     assert (mount.point, mount.type) == (str(path), "tmpfs")
     assert {"nosuid", "nodev"} <= mount.options
@@ -62,7 +63,7 @@ async def test_it_is_mounted_once_and_bounded(service: VolumeService, layout: La
 
 async def test_it_is_never_swapped_where_the_kernel_can_promise_it(service: VolumeService, layout: Layout) -> None:
     release = tuple(int(part) for part in os.uname().release.split(".")[:2])
-    await service.prepare(memory_pod())
+    await prepare(service, memory_pod())
     assert ("noswap" in mounts(layout)[0].super_options) == (release >= (6, 4))
 
 
@@ -76,12 +77,12 @@ async def test_an_older_kernel_mounts_it_without_that_promise(
 
     mount = native.mount
     monkeypatch.setattr(native, "mount", refuse_noswap)
-    await service.prepare(memory_pod())
+    await prepare(service, memory_pod())
     assert "size=4096k" in mounts(layout)[0].super_options
 
 
 async def test_it_goes_with_the_pod(service: VolumeService, layout: Layout) -> None:
-    path = Path((await service.prepare(memory_pod()))["cache"].path)
+    path = Path((await prepare(service, memory_pod()))["cache"].path)
     (path / "file").write_text("gone")
     with (path / "file").open():  # somebody still reads it
         await service.remove("uid-1")
@@ -90,11 +91,11 @@ async def test_it_goes_with_the_pod(service: VolumeService, layout: Layout) -> N
 
 
 async def test_after_a_reboot_memory_is_empty_and_disk_is_not(service: VolumeService, layout: Layout) -> None:
-    prepared = await service.prepare(memory_pod())
+    prepared = await prepare(service, memory_pod())
     for name in ("cache", "disk"):
         Path(prepared[name].path, "file").write_text("kept")
     native.umount(prepared["cache"].path)  # what a reboot leaves: the directories, no mount
-    again = await service.prepare(memory_pod())
+    again = await prepare(service, memory_pod())
     assert again == prepared
     assert os.listdir(prepared["cache"].path) == []
     assert os.listdir(prepared["disk"].path) == ["file"]
@@ -109,7 +110,7 @@ async def test_a_mount_that_is_refused_is_told(service: VolumeService, monkeypat
     with pytest.raises(
         VolumeError, match=r'cannot mount volume "cache": ".*/cache": operation not permitted \(EPERM\)'
     ):
-        await service.prepare(memory_pod())
+        await prepare(service, memory_pod())
 
 
 async def test_an_unmount_that_is_refused_is_told(
@@ -118,7 +119,7 @@ async def test_an_unmount_that_is_refused_is_told(
     def refuse(target: str, flags: int = 0) -> None:
         raise PermissionError(errno.EPERM, "operation not permitted", target)
 
-    await service.prepare(memory_pod())
+    await prepare(service, memory_pod())
     with monkeypatch.context() as patched:
         patched.setattr(native, "umount", refuse)
         with pytest.raises(VolumeError, match=r'cannot remove volumes of pod "uid-1": .*\(EPERM\)'):

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from nsrun.errors import VolumeError
+from nsrun.model.node import Node
 from nsrun.model.pod import Pod
 from nsrun.model.resources import Quantity
-from nsrun.model.volume import EmptyDir, EmptyDirMedium, HostPath, HostPathType, Volume, VolumeSource
+from nsrun.model.volume import EmptyDir, HostPath, HostPathType, Volume, VolumeSource
 from nsrun.supervisor.ports import Volumes
 from nsrun.support.layout import Layout
-from nsrun.volumes.empty_dir import memory_size
+from nsrun.volumes.memory import memory_size
 from nsrun.volumes.service import VolumeService
 from tests.unit.runtime.pods import container, pod
+from tests.unit.volumes.world import NODE, prepare, volume_service
 
 MIB = 1 << 20
 
@@ -38,7 +40,7 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def service(layout: Layout) -> VolumeService:
-    return VolumeService(layout, memory_total=1 << 30)
+    return volume_service(layout)
 
 
 def with_volume(source: VolumeSource, name: str = "data", uid: str = "uid-1") -> Pod:
@@ -50,7 +52,7 @@ def mode(path: Path | str) -> int:
 
 
 async def test_an_empty_dir_is_everybody_s_and_private_above(service: VolumeService, layout: Layout) -> None:
-    prepared = (await service.prepare(with_volume(EmptyDir())))["data"]
+    prepared = (await prepare(service, with_volume(EmptyDir())))["data"]
     path = layout.volume("uid-1", "kubernetes.io~empty-dir", "data")
     assert (prepared.name, prepared.path, prepared.warnings) == ("data", str(path), ())
     assert mode(path) == 0o777
@@ -60,39 +62,32 @@ async def test_an_empty_dir_is_everybody_s_and_private_above(service: VolumeServ
 
 async def test_an_empty_dir_is_kept_as_it_is(service: VolumeService) -> None:
     """Also the mode: the container may have closed it."""
-    path = Path((await service.prepare(with_volume(EmptyDir())))["data"].path)
+    path = Path((await prepare(service, with_volume(EmptyDir())))["data"].path)
     (path / "file").write_text("kept")
     path.chmod(0o700)
-    await service.prepare(with_volume(EmptyDir()))
+    await prepare(service, with_volume(EmptyDir()))
     assert ((path / "file").read_text(), mode(path)) == ("kept", 0o700)
 
 
 async def test_an_empty_dir_that_was_half_made_is_made(service: VolumeService, layout: Layout) -> None:
     path = layout.volume("uid-1", "kubernetes.io~empty-dir", "data")
     path.with_name(".data.new").mkdir(parents=True)
-    await service.prepare(with_volume(EmptyDir()))
+    await prepare(service, with_volume(EmptyDir()))
     assert mode(path) == 0o777
     assert [entry.name for entry in path.parent.iterdir()] == ["data"]
 
 
-async def test_a_limit_on_disk_is_accepted_and_told(service: VolumeService) -> None:
-    limit = Quantity(milli=10 * MIB * 1000, text="10Mi")
-    prepared = await service.prepare(with_volume(EmptyDir(size_limit=limit)))
-    assert prepared["data"].warnings == ('cannot enforce sizeLimit 10Mi of volume "data": it is on disk',)
-
-
 def test_the_size_of_a_memory_volume() -> None:
-    memory = EmptyDir(medium=EmptyDirMedium.MEMORY)
-    small = EmptyDir(medium=EmptyDirMedium.MEMORY, size_limit=Quantity(milli=MIB * 1000, text="1Mi"))
-    none = EmptyDir(medium=EmptyDirMedium.MEMORY, size_limit=Quantity(milli=0, text="0"))
+    small, none = Quantity(milli=MIB * 1000, text="1Mi"), Quantity(milli=0, text="0")
     limited = pod(container("a", limits={"memory": 2 * MIB * 1000}), container("b", limits={"memory": 3 * MIB * 1000}))
     half = pod(container("a", limits={"memory": 2 * MIB * 1000}), container("b"))
-    assert memory_size(limited, memory, 1 << 30) == 5 * MIB
-    assert memory_size(limited, none, 1 << 30) == 5 * MIB
-    assert memory_size(limited, small, 1 << 30) == MIB
-    assert memory_size(half, memory, 1 << 30) == 1 << 30
-    assert memory_size(pod(), small, 1 << 30) == MIB
-    assert memory_size(pod(), small, 1 << 10) == 1 << 10
+    assert memory_size(limited, NODE) == 5 * MIB
+    assert memory_size(limited, NODE, none) == 5 * MIB
+    assert memory_size(limited, NODE, small) == MIB
+    assert memory_size(half, NODE) == 1 << 30
+    assert memory_size(pod(), NODE, small) == MIB
+    assert memory_size(pod(), Node(name="small", allocatable={"memory": 1024000}), small) == 1 << 10
+    assert memory_size(pod(), Node(name="unknown")) == 0
 
 
 @pytest.fixture
@@ -140,10 +135,10 @@ async def test_host_paths_are_what_they_are_said_to_be(
     path = str(zoo / name)
     manifest = with_volume(HostPath(path=path, type=kind), name="x")
     if name in fitting:
-        assert (await service.prepare(manifest))["x"].path == path
+        assert (await prepare(service, manifest))["x"].path == path
         return
     with pytest.raises(VolumeError) as raised:
-        await service.prepare(manifest)
+        await prepare(service, manifest)
     if kind is T.FILE_OR_CREATE and name == "a/b/missing":
         assert str(raised.value) == f'cannot mount volume "x": "{path}": no such file or directory (ENOENT)'
     else:
@@ -158,27 +153,27 @@ async def test_what_is_made_has_its_mode_whatever_the_umask(service: VolumeServi
         (T.ANY, "three/four", 0o755),
         (T.FILE_OR_CREATE, "five", 0o644),
     ):
-        await service.prepare(with_volume(HostPath(path=str(tmp_path / name), type=kind)))
+        await prepare(service, with_volume(HostPath(path=str(tmp_path / name), type=kind)))
         assert mode(tmp_path / name) == expected
     assert mode(tmp_path / "one") == mode(tmp_path / "three") == 0o755
 
 
 async def test_what_is_there_keeps_its_mode(service: VolumeService, tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir(mode=0o700)
-    await service.prepare(with_volume(HostPath(path=str(tmp_path / "dir"), type=T.DIRECTORY_OR_CREATE)))
+    await prepare(service, with_volume(HostPath(path=str(tmp_path / "dir"), type=T.DIRECTORY_OR_CREATE)))
     assert mode(tmp_path / "dir") == 0o700
 
 
 async def test_a_relative_host_path_is_refused(service: VolumeService) -> None:
     with pytest.raises(VolumeError, match="is not absolute"):
-        await service.prepare(with_volume(HostPath(path="etc")))
+        await prepare(service, with_volume(HostPath(path="etc")))
 
 
 async def test_removing_leaves_the_host_s_own(service: VolumeService, layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "file").write_text("kept")
-    await service.prepare(with_volume(HostPath(path=str(tmp_path / "host"))))
-    await service.prepare(with_volume(EmptyDir()))
+    await prepare(service, with_volume(HostPath(path=str(tmp_path / "host"))))
+    await prepare(service, with_volume(EmptyDir()))
     await service.remove("uid-1")
     await service.remove("uid-1")
     assert (tmp_path / "host" / "file").read_text() == "kept"
@@ -200,16 +195,16 @@ async def test_no_uid_leads_out_of_the_pods(service: VolumeService, uid: str) ->
     with pytest.raises(VolumeError, match="plain name"):
         await service.remove(uid)
     with pytest.raises(VolumeError, match="plain name"):
-        await service.prepare(with_volume(EmptyDir(), uid=uid))
+        await prepare(service, with_volume(EmptyDir(), uid=uid))
     with pytest.raises(VolumeError, match="plain name"):
-        await service.prepare(with_volume(EmptyDir(), name=uid))
+        await prepare(service, with_volume(EmptyDir(), name=uid))
 
 
 async def test_what_stands_in_the_way_is_named(service: VolumeService, layout: Layout) -> None:
     layout.pod("uid-1").mkdir(parents=True)
     (layout.pod("uid-1") / "volumes").touch()
     with pytest.raises(VolumeError, match=r'cannot mount volume "data": ".*volumes.*": (not a directory|file exists)'):
-        await service.prepare(with_volume(EmptyDir()))
+        await prepare(service, with_volume(EmptyDir()))
 
 
 def test_it_is_what_the_supervisor_asks_for(service: VolumeService) -> None:
