@@ -135,7 +135,7 @@ async def test_a_tcp_socket_is_no_hook(hooked: Hooked) -> None:
 
 async def test_what_worked_otherwise_is_said(hooked: Hooked) -> None:
     class Plain(FakeProbes):
-        async def call(self, action: object, address: str, timeout: float | None) -> str | None:  # type: ignore[override]
+        async def call(self, action: object, address: str, timeout: float | None) -> str | None:
             return "retry with HTTP succeeded"
 
     said: list[Notice] = []
