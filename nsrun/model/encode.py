@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from nsrun.model.container import Container, ContainerPort, SecurityContext
+from nsrun.model.encode_status import encode_deletion, encode_status
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec
 from nsrun.model.quantity import canonical
 from nsrun.model.resources import Quantity
-from nsrun.model.status import Condition, ContainerState, ContainerStatus, PodStatus, Running, Terminated, Waiting
+from nsrun.model.status import PodStatus
 from nsrun.model.volume import EmptyDir, Volume, VolumeMount
-from nsrun.support.clock import rfc3339
 
-__all__ = ["encode_pod", "encode_status"]
+__all__ = ["encode_pod"]
 
 Json = dict[str, Any]
 
@@ -28,32 +28,9 @@ def encode_pod(pod: Pod, status: PodStatus | None = None, *, node_name: str = ""
         spec["nodeName"] = node_name
     document: Json = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     if status is not None:
-        metadata.update(_deletion(status))
+        metadata.update(encode_deletion(status))
         document["status"] = encode_status(status)
     return document
-
-
-def encode_status(status: PodStatus) -> Json:
-    """A v1.PodStatus."""
-    start = None if status.start_time is None else rfc3339(status.start_time)
-    return {
-        "phase": str(status.phase),
-        **_said(message=status.message, reason=status.reason, startTime=start),
-        "conditions": [_condition(condition) for condition in status.conditions],
-        **_addresses(status.host_ip, "hostIP", "hostIPs"),
-        **_addresses(status.pod_ip, "podIP", "podIPs"),
-        "containerStatuses": [_container_status(container) for container in status.container_statuses],
-        "qosClass": str(status.qos_class),
-    }
-
-
-def _deletion(status: PodStatus) -> Json:
-    if status.deletion_time is None or status.deletion_grace is None:
-        return {}
-    return {
-        "deletionTimestamp": rfc3339(status.deletion_time),
-        "deletionGracePeriodSeconds": int(status.deletion_grace),
-    }
 
 
 def _said(**fields: object) -> Json:
@@ -137,49 +114,3 @@ def _security(context: SecurityContext) -> Json:
         "capabilities": capabilities or None,
     }
     return {name: value for name, value in said.items() if value is not None}
-
-
-def _addresses(address: str, one: str, many: str) -> Json:
-    return {one: address, many: [{"ip": address}]} if address else {}
-
-
-def _condition(condition: Condition) -> Json:
-    return {
-        "type": condition.type,
-        "status": condition.status,
-        "lastProbeTime": None,
-        "lastTransitionTime": rfc3339(condition.last_transition_time),
-        **_said(reason=condition.reason, message=condition.message),
-    }
-
-
-def _container_status(status: ContainerStatus) -> Json:
-    return {
-        "name": status.name,
-        "state": _state(status.state),
-        "lastState": _state(status.last_state) if status.last_state is not None else {},
-        "ready": status.ready,
-        "restartCount": status.restart_count,
-        "image": status.image,
-        "imageID": status.image_id,
-        **_said(containerID=status.container_id),
-        "started": status.started,
-    }
-
-
-def _state(state: ContainerState) -> Json:
-    match state:
-        case Waiting():
-            return {"waiting": {"reason": state.reason, **_said(message=state.message)}}
-        case Running():
-            return {"running": {"startedAt": rfc3339(state.started_at)}}
-        case Terminated():
-            return {
-                "terminated": {
-                    "exitCode": state.exit_code,
-                    **_said(signal=state.signal, reason=state.reason, message=state.message),
-                    "startedAt": rfc3339(state.started_at),
-                    "finishedAt": rfc3339(state.finished_at),
-                    **_said(containerID=state.container_id),
-                }
-            }

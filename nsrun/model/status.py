@@ -89,7 +89,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodStatus:
-    """The whole status. ``message`` and ``reason`` are empty when there is nothing to say. ``deletion_time``: when what
+    """The whole status; ``init_container_statuses`` in the order of the manifest, ``container_statuses`` by name, as the
+    kubelet sorts them. ``message`` and ``reason`` are empty when there is nothing to say. ``deletion_time``: when what
     still runs of a pod on its way out is killed (seconds since the epoch), ``deletion_grace`` seconds after its end
     began."""
 
@@ -99,6 +100,7 @@ class PodStatus:
     host_ip: str = ""
     pod_ip: str = ""
     conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
     reason: str = ""
     message: str = ""

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 from nsrun.errors import ManifestError
 from nsrun.model.decode import decode_pod, parse_manifest
-from nsrun.model.encode import encode_pod, encode_status
+from nsrun.model.encode import encode_pod
+from nsrun.model.encode_status import encode_status
 from nsrun.model.pod import Pod
 from nsrun.model.resources import QosClass
 from nsrun.model.status import (
