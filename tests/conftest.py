@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from tests.waiting import PATIENCE
 
 REPO = Path(__file__).resolve().parent.parent
 IN_WORLD = "NSRUN_TEST_WORLD"
@@ -24,6 +27,10 @@ KILL_ALL = 'for f in $(find "$1" -name cgroup.procs); do xargs -r kill -9 < "$f"
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 # PID 1 of the world: a shell, because it reaps the orphans that pytest would leave as zombies.
 REAPER = ("sh", "-c", '"$@"; exit $?', "reaper")
+
+if PATIENCE != 1:
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,12 +70,21 @@ def _own_world() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        _stretch_timeout(item)
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root")
     for item in items:
         if item.get_closest_marker("root") is not None:
             item.add_marker(skip)
+
+
+def _stretch_timeout(item: pytest.Item) -> None:
+    """The limit of time for a whole test grows as the deadlines in it do (``tests/waiting.py``)."""
+    marker = item.get_closest_marker("timeout")
+    if marker is not None and PATIENCE != 1:
+        item.add_marker(pytest.mark.timeout(marker.args[0] * PATIENCE), append=False)
 
 
 @pytest.fixture

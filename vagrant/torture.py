@@ -1,6 +1,9 @@
-"""Pulling the machine's plug while pods start, images are read in and manifests are written; then asking what is left.
+"""Pulling the machine's plug while images are pulled, read in and removed, pods start and end and manifests are
+written; then asking what is left.
 
 QEMU is killed, which a disk with a write-back cache takes as a power cut: what was synced is there, the rest may be.
+Each time: the store is looked at before nsrun touches it, then the pods must come back, and what has gone must leave
+nothing behind (``examine.py``).
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from vagrant.image import REPO
 from vagrant.machine import Machine
@@ -18,19 +22,32 @@ from vagrant.machine import Machine
 __all__ = ["torture"]
 
 PODS = 5
-_READY_SECONDS = 420.0
+REGISTRY = "127.0.0.1:5000"
+CONSOLE = "console.log"
 
-# What runs while the plug is pulled: pods come and go, and the images are read in again and again.
+_READY_SECONDS = 420.0
+# From the beginning of the load to the cut: a round of it takes an emulated processor about thirty seconds.
+_LOAD_SECONDS = (1.0, 40.0)
+
+# What runs while the plug is pulled. The console, which is a file on the host, tells how far it came.
 _LOAD = """
+cd /root
+say() {{ echo "load: $*" > /dev/ttyS0; }}
+write() {{
+    sed "s/NAME/passing-$1/; s|IMAGE|$2|; s/POLICY/$3/" pod.yaml > manifests/.new
+    mv manifests/.new manifests/passing-$1.yaml
+}}
 while true; do
-    for n in 1 2 3; do
-        sed "s/NAME/passing-$n/; s/SLEEP/1000/" /root/pod.yaml > /root/manifests/.new
-        mv /root/manifests/.new /root/manifests/passing-$n.yaml
-    done
-    nsrun load {repo}/build/images
-    rm -f /root/manifests/passing-*.yaml
-    nsrun rmi nginx
-done >/dev/null 2>&1 &
+    say pods come
+    write 1 {registry}/nginx Always; write 2 {registry}/busybox Always; write 3 nginx IfNotPresent
+    sleep 3
+    say pods go; rm -f manifests/passing-*.yaml
+done &
+while true; do
+    say removes; nsrun rmi {registry}/nginx nginx
+    say pulls; nsrun pull {registry}/nginx
+    say loads; nsrun load {repo}/build/images
+done &
 """
 
 _POD = """apiVersion: v1
@@ -40,17 +57,41 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - name: main
-    image: busybox
-    imagePullPolicy: IfNotPresent
-    command: [/bin/sleep, "SLEEP"]
+    image: IMAGE
+    imagePullPolicy: POLICY
+    command: [/bin/sleep, "1000000"]
 """
 
-_PREPARE = f"""
+# Debian's registry, filled once and on the disk before anything is cut; on loopback, without TLS.
+_PREPARE = """
 set -e
-mkdir -p /root/manifests
+mkdir -p /root/manifests /root/registry /etc/containers
 cat > /root/pod.yaml <<'END'
-{_POD}END
-for n in $(seq {PODS}); do sed "s/NAME/stays-$n/; s/SLEEP/1000000/" /root/pod.yaml > /root/manifests/stays-$n.yaml; done
+{pod}END
+cat > /root/registry.yml <<'END'
+{{"version": "0.1", "log": {{"level": "warn"}}, "http": {{"addr": "{registry}"}},
+ "storage": {{"filesystem": {{"rootdirectory": "/root/registry"}}}}}}
+END
+printf '[[registry]]\\nlocation = "{registry}"\\ninsecure = true\\n' > /etc/containers/registries.conf
+n=0
+for image in busybox busybox busybox {registry}/busybox {registry}/nginx; do
+    n=$((n+1)); policy=IfNotPresent
+    case $image in *:*) policy=Always ;; esac
+    sed "s/NAME/stays-$n/; s|IMAGE|$image|; s/POLICY/$policy/" /root/pod.yaml > /root/manifests/stays-$n.yaml
+done
+"""
+
+_SERVE = (
+    f"systemd-run --quiet --unit=registry docker-registry serve /root/registry.yml; "
+    f"until nc -z {REGISTRY.replace(':', ' ')}; do sleep 0.2; done"
+)
+
+_PUSH = """
+set -e
+for name in busybox nginx; do
+    from=oci:{repo}/build/images:docker.io/library/$name:latest
+    skopeo copy --quiet --dest-tls-verify=false $from docker://{registry}/$name:latest
+done
 sync
 """
 
@@ -61,8 +102,9 @@ _START = (
 
 
 def torture(boot: Callable[[Path], Machine], times: int, say: Callable[[str], None]) -> int:
-    """Returns 0 when every pod was back after every cut, no address was given twice and the store was valid.
-    ``boot`` starts a machine whose disks are in a directory."""
+    """Returns 0 when, after every cut, every pod was back, no address was given twice, the store was valid and nothing
+    was left of pods that had gone; raises AssertionError or MachineError otherwise. ``boot`` starts a machine whose
+    disks are in a directory."""
     dice = random.Random(times)
     with tempfile.TemporaryDirectory(prefix="torture-", dir=REPO / "build/vm") as path:
         directory = Path(path)
@@ -71,39 +113,63 @@ def torture(boot: Callable[[Path], Machine], times: int, say: Callable[[str], No
             with boot(directory) as machine:
                 machine.answer()
                 machine.plug_tree(directory / "tree.raw")
+                _look(machine, "store")
                 if cut == 0:
-                    machine.check("sh", "-c", _PREPARE)
+                    machine.check("sh", "-c", _PREPARE.format(pod=_POD, registry=REGISTRY))
+                machine.check("sh", "-c", _SERVE)
+                if cut == 0:
+                    machine.check("sh", "-c", _PUSH.format(repo=REPO, registry=REGISTRY))
                 machine.check(*_START)
                 _examine(machine)
                 say(f"cut {cut} of {times}: all is well after {time.monotonic() - started:.0f} s")
                 if cut < times:
-                    machine.check("sh", "-c", _LOAD.format(repo=REPO))
-                    machine.check("sleep", f"{dice.uniform(0.5, 12):.2f}")
+                    machine.check("sh", "-c", f"({_LOAD.format(repo=REPO, registry=REGISTRY)}) >/dev/null 2>&1")
+                    machine.check("sleep", f"{dice.uniform(*_LOAD_SECONDS):.2f}")
                     machine.kill()
+                    say(f"cut {cut + 1} of {times}, while: {_doing(directory / CONSOLE)}")
     return 0
 
 
+def _doing(console: Path) -> str:
+    """What the two loops of the load had said last."""
+    said = [line.partition("load: ")[2].strip() for line in console.read_text(errors="replace").splitlines()]
+    pods = [word for word in said if word.startswith("pods")]
+    images = [word for word in said if word and not word.startswith("pods")]
+    return f"{(pods or ['no pods yet'])[-1]}, nsrun {(images or ['does nothing yet'])[-1]}, after {len(said)} steps"
+
+
 def _examine(machine: Machine) -> None:
-    """Raises AssertionError."""
-    deadline = time.monotonic() + _READY_SECONDS
-    while True:
-        found = json.loads(machine.check("sh", "-c", "nsrun pods -o json || echo '{\"items\": []}'"))["items"]
-        ready = {pod["metadata"]["name"]: pod["status"].get("podIP") for pod in found if _is_ready(pod)}
-        stays = {f"stays-{n}" for n in range(1, PODS + 1)}
-        if stays <= ready.keys():
-            break
-        assert time.monotonic() < deadline, f"not back: {sorted(stays - ready.keys())}"
-    addresses = [pod["status"]["podIP"] for pod in found if pod["status"].get("podIP")]
+    """Raises AssertionError, MachineError."""
+    stays = {f"stays-{n}" for n in range(1, PODS + 1)}
+    found = _wait(machine, lambda pods: stays <= {name for name, pod in pods.items() if _is_ready(pod)}, "not back")
+    addresses = [pod["status"]["podIP"] for pod in found.values() if pod["status"].get("podIP")]
     assert len(addresses) == len(set(addresses)), f"an address was given twice: {sorted(addresses)}"
-    _examine_store(machine)
-
-
-def _examine_store(machine: Machine) -> None:
-    """An OCI image layout whose every blob is what its name says."""
-    script = 'cd /var/lib/nsrun/images/blobs/sha256 && for f in *; do echo "$f  $f"; done | sha256sum -c --quiet 2>&1'
-    machine.check("sh", "-c", script)
+    machine.check("sh", "-c", "rm -f /root/manifests/passing-*.yaml")
+    found = _wait(machine, lambda pods: pods.keys() == stays, "not gone")
+    _look(machine, "pods", *(str(pod["metadata"]["uid"]) for pod in found.values()))
+    _look(machine, "store")
     assert "busybox" in machine.check("nsrun", "images")
 
 
-def _is_ready(pod: dict[str, dict[str, list[dict[str, str]]]]) -> bool:
+Pods = Mapping[str, dict[str, Any]]
+
+
+def _wait(machine: Machine, condition: Callable[[Pods], bool], what: str) -> Pods:
+    """The pods by name, once they are as they should be."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        listed = json.loads(machine.check("sh", "-c", "nsrun pods -o json || echo '{\"items\": []}'"))["items"]
+        pods = {str(pod["metadata"]["name"]): pod for pod in listed}
+        if condition(pods):
+            return pods
+        told = {name: pod["status"].get("containerStatuses") for name, pod in pods.items()}
+        assert time.monotonic() < deadline, f"{what}: {json.dumps(told)}"
+
+
+def _look(machine: Machine, *words: str) -> None:
+    """Raises MachineError with what ``examine.py`` found wrong."""
+    machine.check("/usr/bin/python3", "-I", "vagrant/examine.py", *words)
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or [])

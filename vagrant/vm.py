@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vagrant import suite
 from vagrant.channel import ChannelError, Job
 from vagrant.image import REPO, BaseImage, ImageError, build_base, make_tree_disk
 from vagrant.kernels import Kernel, KernelError, choose
@@ -36,11 +37,8 @@ __all__ = ["DIRECTORY", "Prepared", "boot_kept", "main", "prepare", "thawed"]
 
 DIRECTORY = REPO / "build/vm"
 
-# What the whole suite leaves out in the machine, with the reason.
-NOT_IN_THE_MACHINE = {
-    "tests/test_linters.py": "linters look at the text, which is the same everywhere",
-    "tests/vm": "no machine in the machine",
-}
+# An emulated processor is ten times slower; tests stretch their deadlines by this.
+_PATIENCE = "10"
 
 
 def say(text: str) -> None:
@@ -162,12 +160,11 @@ def run(options: argparse.Namespace) -> int:
     with thawed(prepare(options.kernel)) as machine:
         if options.timing:
             say(f"first command after {time.monotonic() - started:.1f} s")
-        environment = dict(word.partition("=")[::2] for word in options.env)
         stdin = b"" if options.tty or sys.stdin.isatty() or not options.stdin else sys.stdin.buffer.read()
         job = Job(
             argv=options.command,
             user=options.user,
-            env=environment,
+            env=_pairs(options.env),
             stdin=stdin,
             tty=options.tty,
             seconds=options.timeout or None,
@@ -182,13 +179,37 @@ def run(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    """``./dev vm test``: as root, both processors busy, and a list of what cannot run here."""
-    ignored = [f"--ignore={path}" for path in NOT_IN_THE_MACHINE]
-    for path, reason in NOT_IN_THE_MACHINE.items():
-        say(f"not in the machine: {path}: {reason}")
-    words = options.arguments or ["-n", "2", "--dist", "loadgroup"]
-    options.command = [".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", *ignored, *words]
-    return run(options)
+    """``./dev vm test``: the whole suite, as root, on the oldest kernel and the newest unless one was named. Tells
+    what ran, what could not and why. Exit code: pytest's, of the first kernel that was not content."""
+    suite.compile_tests()
+    kernels = [options.kernel] if options.kernel else ["oldest", "newest"]
+    codes = [_test_on(prepare(kernel), options) for kernel in kernels]
+    return next((code for code in codes if code != 0), 0)
+
+
+def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
+    kept = DIRECTORY / f"results-{prepared.kernel.release}.jsonl"
+    again = suite.failed(kept) if options.failed else []
+    if options.failed and not again:
+        say(f"{prepared.kernel.release}: nothing failed last time")
+        return 0
+    patience = _PATIENCE if prepared.hardware.accelerator.name == "tcg" else "1"
+    environment = {"NSRUN_TEST_PATIENCE": patience, **_pairs(options.env)}
+    argv = suite.command([*options.arguments, *again])
+    started = time.time()
+    with thawed(prepared) as machine:
+        job = Job(argv=argv, user=options.user, env=environment, seconds=options.timeout or None)
+        code = machine.run(job, out=_write(1), err=_write(2))
+        ended = time.time()
+        machine.fetch(suite.RESULTS, DIRECTORY)
+    (DIRECTORY / Path(suite.RESULTS).name).replace(kept)
+    for line in suite.summary(suite.parse(kept.read_text()), started, ended):
+        say(f"{prepared.kernel.release}: {line}")
+    return code
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in words)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -202,7 +223,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ("torture", "pull its plug ten times under load"),
     ):
         verb = verbs.add_parser(name, help=what, description=what)
-        verb.add_argument("--kernel", default="oldest", metavar="WHICH", help="oldest (default), newest, or a version")
+        default = "" if name == "test" else "oldest"
+        words = "oldest, newest, or a version; default: " + (default or "both, one after the other")
+        verb.add_argument("--kernel", default=default, metavar="WHICH", help=words)
         if name in ("run", "shell", "test"):
             _add_run_options(verb, name)
         if name == "torture":
@@ -224,6 +247,8 @@ def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
     verb.add_argument("--into", default=".", metavar="DIR", help="where to")
     verb.add_argument("--timeout", type=float, default=0, metavar="SECONDS", help="kill it after that")
     verb.add_argument("--timing", action="store_true", help="say how long it took")
+    if name == "test":
+        verb.add_argument("--failed", action="store_true", help="only what failed the last time")
     if name == "run":
         verb.add_argument("--tty", action="store_true", help="give it a terminal")
         verb.add_argument("--stdin", action="store_true", help="hand on what is piped in")

@@ -48,6 +48,7 @@ def test_two_nsruns_do_not_touch_each_other(loaded: Nsrun, second: Nsrun) -> Non
     assert address.startswith("10.98.")
     loaded.kill()
     loaded.start()
+    loaded.ready("a")
     assert [pod["metadata"]["name"] for pod in loaded.pods()] == ["a"]  # type: ignore[index]
     loaded.cli("down")
     assert loaded.process is not None

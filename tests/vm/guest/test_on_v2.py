@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE, eventually
 pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
-    pytest.mark.timeout(120 * PATIENCE),
+    pytest.mark.timeout(120),
     pytest.mark.xdist_group("on_v2"),
     pytest.mark.skipif(probe().cgroups.mode is not CgroupMode.V2, reason="this machine is not pure cgroup v2"),
 ]

@@ -1,0 +1,59 @@
+"""A pytest plugin for the suite in the machine (``-p vagrant.reporting``): writes what became of each test, as it does.
+
+One JSON object a line, so that a run that is cut short leaves what it found: ``{"test", "outcome", "reason", "seconds",
+"at"}``, ``at`` in seconds since the epoch. ``suite.py`` reads it on the host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import IO
+
+import pytest
+
+from vagrant.suite import RESULTS
+
+__all__ = ["pytest_configure"]
+
+
+class Reporter:
+    """Only a test's worst phase counts: it passed when set-up, call and tear-down did."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._seconds: dict[str, float] = {}
+        self._told: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+        if report.nodeid in self._told or (report.passed and report.when != "teardown"):
+            return
+        self._told.add(report.nodeid)
+        self._tell(report.nodeid, report.outcome, _reason(report))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._tell(report.nodeid, "failed", str(report.longrepr))
+        elif report.skipped:
+            self._tell(report.nodeid, "skipped", _reason(report))
+
+    def _tell(self, test: str, outcome: str, reason: str) -> None:
+        seconds = round(self._seconds.get(test, 0.0), 2)
+        row = {"test": test, "outcome": outcome, "reason": reason, "seconds": seconds, "at": time.time()}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why a test was skipped; of one that failed, its last words."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    return "" if report.longrepr is None else str(report.longrepr)[-4000:]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The workers' reports all come by the controller: it writes."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and os.environ.get("NSRUN_TEST_WORLD"):
+        config.pluginmanager.register(Reporter(open(config.rootpath / RESULTS, "w")), "nsrun-reporter")  # noqa: SIM115

@@ -1,0 +1,110 @@
+"""The whole suite in the machine: what runs there, what does not and why, and what became of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vagrant.image import REPO
+
+__all__ = ["NOT_IN_THE_MACHINE", "RESULTS", "Result", "command", "compile_tests", "failed", "parse", "summary"]
+
+# What the whole suite leaves out in the machine, with the reason. What skips itself there tells its own.
+NOT_IN_THE_MACHINE = {
+    "tests/test_linters.py": "linters look at the text, which is the same everywhere",
+    "tests/vm/test_smoke.py": "no machine in the machine; tests/vm/guest, which it starts in one, runs",
+}
+
+# Where ``reporting.py`` writes, in the machine's copy of the tree.
+RESULTS = "build/vm-results.jsonl"
+
+_SKIPPED_WIDTH = 150
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """``outcome``: passed, skipped or failed. ``at``: when it was over, in seconds since the epoch."""
+
+    test: str
+    outcome: str
+    reason: str
+    seconds: float
+    at: float
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """pytest, on both of the machine's processors; the caller's arguments come last and have the last word."""
+    ignored = [f"--ignore={path}" for path in NOT_IN_THE_MACHINE]
+    plugins = ["-p", "no:cacheprovider", "-p", "vagrant.reporting"]
+    return [".venv/bin/python", "-m", "pytest", "-q", *plugins, "-n", "2", "--dist", "loadgroup", *ignored, *arguments]
+
+
+def compile_tests() -> None:
+    """Leaves the bytecode of the tests in the tree: pytest rewrites each of them, and an emulated processor takes
+    minutes for that. What fails here fails in the machine again, where it is told."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": REPO, "env": environment}
+    for words in (["compileall", "-q", "nsrun", "vagrant", "bench", "rootfs"], ["pytest", "--collect-only", "-q"]):
+        subprocess.run([sys.executable, "-m", *words], check=False, **quiet)  # type: ignore[call-overload]
+
+
+def parse(text: str) -> list[Result]:
+    """What ``reporting.py`` wrote; a last line that was cut off is left out."""
+    results = []
+    for line in text.splitlines(keepends=True):
+        if line.endswith("\n"):
+            results.append(Result(**json.loads(line)))
+    return results
+
+
+def failed(path: Path) -> list[str]:
+    """The tests that failed in the run whose results are in a file; none without one."""
+    return [r.test for r in parse(path.read_text()) if r.outcome == "failed"] if path.is_file() else []
+
+
+def summary(results: Sequence[Result], started: float, ended: float) -> Iterator[str]:
+    """Counts by directory, reasons of what was skipped, names of what failed. ``started``, ``ended``: the machine's
+    start and the end of the run, as ``Result.at``."""
+    first = min((result.at - result.seconds for result in results), default=ended)
+    yield f"first test after {first - started:.0f} s, all after {ended - started:.0f} s"
+    yield from _counts(results)
+    yield from _reasons(result for result in results if result.outcome == "skipped")
+    for path, reason in NOT_IN_THE_MACHINE.items():
+        yield f"not in the machine: {path}: {reason}"
+    slowest = sorted(results, key=lambda result: -result.seconds)[:5]
+    yield "slowest: " + ", ".join(f"{r.test.rpartition('/')[2][:80]} {r.seconds:.0f} s" for r in slowest)
+    for result in results:
+        if result.outcome == "failed":
+            yield f"failed: {result.test}"
+
+
+def _counts(results: Iterable[Result]) -> Iterator[str]:
+    table: dict[str, Counter[str]] = {}
+    for result in results:
+        counts = table.setdefault(_directory(result.test), Counter())
+        counts[result.outcome] += 1
+    table["all"] = sum(table.values(), Counter())
+    for directory, counts in sorted(table.items(), key=lambda row: (row[0] == "all", row[0])):
+        told = [f"{counts[outcome]} {outcome}" for outcome in ("passed", "skipped", "failed") if counts[outcome]]
+        yield f"{directory:<24}{', '.join(told) or 'nothing ran'}"
+
+
+def _directory(test: str) -> str:
+    """``tests/unit/model/test_x.py::test_y`` → ``tests/unit/model``; a file directly in ``tests`` is one itself."""
+    parts = test.partition("::")[0].split("/")
+    return "/".join(parts[: min(3, len(parts) - 1)]) if len(parts) > 2 else "/".join(parts)
+
+
+def _reasons(skipped: Iterable[Result]) -> Iterator[str]:
+    places: dict[str, Counter[str]] = {}
+    for result in skipped:
+        places.setdefault(" ".join(result.reason.split()), Counter())[result.test.partition("::")[0]] += 1
+    for reason, files in sorted(places.items()):
+        where = ", ".join(f"{count} in {file}" for file, count in sorted(files.items()))
+        yield f"skipped: {reason[:_SKIPPED_WIDTH]}: {where}"
