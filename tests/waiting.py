@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["eventually", "eventually_async"]
+__all__ = ["PATIENCE", "eventually", "eventually_async", "fewer"]
 
 T = TypeVar("T")
 
 PATIENCE = float(os.environ.get("NSRUN_TEST_PATIENCE", "1"))
+
+
+def fewer(count: int, *, least: int = 3) -> int:
+    """How often to do what is done again and again: ``count`` times, and in ten times the time a tenth of them."""
+    return min(count, max(least, round(count / PATIENCE)))
 
 
 def eventually(condition: Callable[[], T], *, seconds: float = 20.0, every: float = 0.02, what: str = "") -> T:

@@ -21,8 +21,9 @@ __all__ = ["pytest_configure"]
 class Reporter:
     """Only a test's worst phase counts: it passed when set-up, call and tear-down did."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], terminal: pytest.TerminalReporter | None) -> None:
         self._file = file
+        self._terminal = terminal
         self._seconds: dict[str, float] = {}
         self._told: set[str] = set()
 
@@ -41,6 +42,8 @@ class Reporter:
 
     def _tell(self, test: str, outcome: str, reason: str) -> None:
         seconds = round(self._seconds.get(test, 0.0), 2)
+        if outcome == "failed" and self._terminal is not None:
+            self._terminal.write_line(f"\nfailed: {test}")
         row = {"test": test, "outcome": outcome, "reason": reason, "seconds": seconds, "at": time.time()}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
@@ -53,7 +56,10 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     return "" if report.longrepr is None else str(report.longrepr)[-4000:]
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """The workers' reports all come by the controller: it writes."""
     if "PYTEST_XDIST_WORKER" not in os.environ and os.environ.get("NSRUN_TEST_WORLD"):
-        config.pluginmanager.register(Reporter(open(config.rootpath / RESULTS, "w")), "nsrun-reporter")  # noqa: SIM115
+        terminal = config.pluginmanager.get_plugin("terminalreporter")
+        file = open(config.rootpath / RESULTS, "w")  # noqa: SIM115 the process's end closes it
+        config.pluginmanager.register(Reporter(file, terminal), "nsrun-reporter")

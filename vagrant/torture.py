@@ -25,7 +25,7 @@ PODS = 5
 REGISTRY = "127.0.0.1:5000"
 CONSOLE = "console.log"
 
-_READY_SECONDS = 420.0
+_READY_SECONDS = 240.0
 # From the beginning of the load to the cut: a round of it takes an emulated processor about thirty seconds.
 _LOAD_SECONDS = (1.0, 40.0)
 
@@ -33,13 +33,11 @@ _LOAD_SECONDS = (1.0, 40.0)
 _LOAD = """
 cd /root
 say() {{ echo "load: $*" > /dev/ttyS0; }}
-write() {{
-    sed "s/NAME/passing-$1/; s|IMAGE|$2|; s/POLICY/$3/" pod.yaml > manifests/.new
-    mv manifests/.new manifests/passing-$1.yaml
-}}
 while true; do
     say pods come
-    write 1 {registry}/nginx Always; write 2 {registry}/busybox Always; write 3 nginx IfNotPresent
+    fill passing-1 {registry}/nginx Always
+    fill passing-2 {registry}/busybox Always
+    fill passing-3 nginx IfNotPresent
     sleep 3
     say pods go; rm -f manifests/passing-*.yaml
 done &
@@ -59,7 +57,16 @@ spec:
   - name: main
     image: IMAGE
     imagePullPolicy: POLICY
-    command: [/bin/sleep, "1000000"]
+    COMMAND
+"""
+
+# busybox's own command ends at once; nginx's does not.
+_FILL = """
+fill() {
+    command=; case $2 in *busybox) command='command: [/bin/sleep, "1000000"]' ;; esac
+    sed "s/NAME/$1/; s|IMAGE|$2|; s/POLICY/$3/; s|COMMAND|$command|" /root/pod.yaml > /root/manifests/.new
+    mv /root/manifests/.new "/root/manifests/$1.yaml"
+}
 """
 
 # Debian's registry, filled once and on the disk before anything is cut; on loopback, without TLS.
@@ -77,7 +84,7 @@ n=0
 for image in busybox busybox busybox {registry}/busybox {registry}/nginx; do
     n=$((n+1)); policy=IfNotPresent
     case $image in *:*) policy=Always ;; esac
-    sed "s/NAME/stays-$n/; s|IMAGE|$image|; s/POLICY/$policy/" /root/pod.yaml > /root/manifests/stays-$n.yaml
+    fill stays-$n $image $policy
 done
 """
 
@@ -115,7 +122,7 @@ def torture(boot: Callable[[Path], Machine], times: int, say: Callable[[str], No
                 machine.plug_tree(directory / "tree.raw")
                 _look(machine, "store")
                 if cut == 0:
-                    machine.check("sh", "-c", _PREPARE.format(pod=_POD, registry=REGISTRY))
+                    machine.check("sh", "-c", _FILL + _PREPARE.format(pod=_POD, registry=REGISTRY))
                 machine.check("sh", "-c", _SERVE)
                 if cut == 0:
                     machine.check("sh", "-c", _PUSH.format(repo=REPO, registry=REGISTRY))
@@ -123,7 +130,7 @@ def torture(boot: Callable[[Path], Machine], times: int, say: Callable[[str], No
                 _examine(machine)
                 say(f"cut {cut} of {times}: all is well after {time.monotonic() - started:.0f} s")
                 if cut < times:
-                    machine.check("sh", "-c", f"({_LOAD.format(repo=REPO, registry=REGISTRY)}) >/dev/null 2>&1")
+                    machine.check("sh", "-c", f"{_FILL}({_LOAD.format(repo=REPO, registry=REGISTRY)}) >/dev/null 2>&1")
                     machine.check("sleep", f"{dice.uniform(*_LOAD_SECONDS):.2f}")
                     machine.kill()
                     say(f"cut {cut + 1} of {times}, while: {_doing(directory / CONSOLE)}")

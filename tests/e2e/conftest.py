@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tests.e2e.nsrunner import Nsrun
 from tests.registry import registry
 
-__all__ = ["loaded", "nsrun", "registry"]
+__all__ = ["loaded", "nsrun", "registry", "store"]
 
 
 @pytest.fixture
@@ -24,8 +25,16 @@ def nsrun(tmp_path: Path, cgroup_root: str) -> Iterator[Nsrun]:
     assert program.remains_of_all() == []
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, demo_images: Path) -> Path:
+    """What ``nsrun load`` makes of the demo images, once."""
+    program = Nsrun(base=tmp_path_factory.mktemp("store"), cgroup_root="nsrun-test-never-made")
+    program.cli("load", str(demo_images))
+    return program.root
+
+
 @pytest.fixture
-def loaded(nsrun: Nsrun, demo_images: Path) -> Nsrun:
+def loaded(nsrun: Nsrun, store: Path) -> Nsrun:
     """The same, with the demo images in its store."""
-    nsrun.cli("load", str(demo_images))
+    subprocess.run(["cp", "-a", str(store), str(nsrun.root)], check=True)
     return nsrun

@@ -13,7 +13,7 @@ import pytest
 from nsrun.support.crilog import parse_line
 from tests.e2e.manifests import shell_pod
 from tests.e2e.nsrunner import Document, Nsrun, container_status, pod_named
-from tests.waiting import eventually
+from tests.waiting import eventually, fewer
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -34,7 +34,7 @@ def all_ended(nsrun: Nsrun, names: list[str]) -> bool:
 
 def test_two_hundred_pods_come_and_go(loaded: Nsrun) -> None:
     loaded.start()
-    for round_number in range(10):
+    for round_number in range(fewer(10)):
         names = [f"cycle-{round_number}-{n}" for n in range(20)]
         paths = [loaded.apply(f"{name}.yaml", shell_pod(name, "exit 0")) for name in names]
         eventually(lambda names=names: all_ended(loaded, names), seconds=60, every=0.1, what=f"all ended: {names}")  # type: ignore[misc]
@@ -46,11 +46,12 @@ def test_two_hundred_pods_come_and_go(loaded: Nsrun) -> None:
 
 def test_fifty_kills_lose_no_exit_and_leave_nothing(loaded: Nsrun) -> None:
     dice = random.Random(50)
+    kills = fewer(50)
     loaded.start()
     loaded.apply("counter.yaml", shell_pod("counter", COUNTING, restart="Always"))
     loaded.ready("counter")
     expected: dict[str, int] = {}
-    for kill in range(50):
+    for kill in range(kills):
         name, code = f"ends-{kill}", dice.randrange(0, 200)
         seconds = dice.choice(["0", "0.05", "0.3", "1"])
         loaded.apply(f"{name}.yaml", shell_pod(name, f"sleep {seconds}; exit {code}"))
@@ -69,7 +70,7 @@ def test_fifty_kills_lose_no_exit_and_leave_nothing(loaded: Nsrun) -> None:
     assert codes == expected
     assert sorted(_names(pods)) == sorted([*names, "counter"])
     assert container_status(pod_named(pods, "counter") or {}, "main")["restartCount"] == 0
-    assert_no_gap(loaded, least=1000)
+    assert_no_gap(loaded, least=20 * kills)
     for path in loaded.manifests.glob("*.yaml"):
         path.unlink()
     eventually(lambda: loaded.pods() == [], seconds=60, every=0.1, what="all gone")

@@ -11,6 +11,7 @@ from nsrun.model.encode import encode_pod
 from nsrun.model.names import pod_uid
 from nsrun.model.validate import validate
 from tests.unit.model.documents import GOOD, documents
+from tests.waiting import fewer
 
 LINE = re.compile(r"bad\.yaml(:[1-9][0-9]*:[1-9][0-9]*)?: .+")
 
@@ -19,7 +20,7 @@ def read(data: bytes, *, json_only: bool = False) -> Manifest:
     return parse_manifest(data, file="bad.yaml", node_name="node", origin="/m/bad.yaml", json_only=json_only)
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=fewer(10_000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents)
 def test_every_document_is_pods_or_problems(data: bytes) -> None:
     for manifest in (read(data), read(data, json_only=True)):

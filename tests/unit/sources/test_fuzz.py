@@ -13,6 +13,7 @@ from nsrun.model.decode import parse_manifest
 from nsrun.sources.desired import FileState, desired, next_state
 from tests.unit.model.documents import documents
 from tests.unit.sources.following import following, manifest
+from tests.waiting import fewer
 
 GOOD = manifest("good").encode()
 
@@ -36,7 +37,7 @@ def test_a_good_pod_keeps_running_beside_any_file(first: bytes, second: bytes) -
         assert len({one.name for one in update.pods}) == len({one.uid for one in update.pods}) == len(update.pods)
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=fewer(1_000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents)
 def test_a_file_that_turns_bad_loses_no_pod(data: bytes) -> None:
     good = read(GOOD, "a.yaml")
