@@ -40,7 +40,12 @@ def write_files(directory: Path, payload: Payload, *, gid: int | None, now: floa
         current = _current(top)
         changed = current is None or _read(top, current) != _expected(payload, gid)
         if changed:
-            current = _write_version(top, payload, gid, now)
+            current = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime(now)) + secrets.token_hex(4)
+            try:
+                _write_version(top, current, payload, gid)
+            except BaseException:
+                remove_tree(directory / current)  # the disk may be full
+                raise
             _show(top, current)
         shown = {path.partition("/")[0] for path in payload}
         for name in sorted(shown):
@@ -112,13 +117,11 @@ def _directory_mode(gid: int | None) -> int:
     return _DIRECTORY_MODE if gid is None else shared_mode(_DIRECTORY_MODE, directory=True, read_only=True)
 
 
-def _write_version(top: Fd, payload: Payload, gid: int | None, now: float) -> str:
-    name = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime(now)) + secrets.token_hex(4)
+def _write_version(top: Fd, name: str, payload: Payload, gid: int | None) -> None:
     with _make_directory(top, name, gid) as version:
         for path, file in payload.items():
             *parents, last = path.split("/")
             _write_file(version, parents, last, file, gid)
-    return name
 
 
 def _write_file(version: Fd, parents: list[str], name: str, file: File, gid: int | None) -> None:
