@@ -28,11 +28,13 @@ from nsrun.images.service import ImageService
 from nsrun.model.node import Node
 from nsrun.model.update import SourceUpdate
 from nsrun.network.service import NetworkService
+from nsrun.probes.service import NetworkProbes
 from nsrun.runtime.cgroups import Cgroups, open_cgroups
 from nsrun.runtime.engine import Engine
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.settings import Settings
 from nsrun.sources.directory import DirectorySource
+from nsrun.supervisor.admission import Admission
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.ports import Manifests
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
@@ -209,10 +211,11 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
         volumes=VolumeService(layout, node=node, clock=clock),
         network=network,
         runtime=engine,
+        probes=NetworkProbes(),
         board=board,
         clock=clock,
         node=node,
-        settings=SupervisorSettings(max_pods=settings.max_pods),
+        settings=SupervisorSettings(admission=_admission(settings, facts, node)),
     )
     _say_withheld(facts, cgroups)
     return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)
@@ -225,6 +228,17 @@ def _node(settings: Settings, facts: HostFacts, *, address: str) -> Node:
         addresses=(address,),
         capacity=whole,
         allocatable=allocatable(whole, settings.reserved),
+    )
+
+
+def _admission(settings: Settings, facts: HostFacts, node: Node) -> Admission:
+    return Admission(
+        allocatable=node.allocatable,
+        max_pods=settings.max_pods,
+        unsafe_sysctls=settings.unsafe_sysctls,
+        app_armor="apparmor" in facts.lsms,
+        se_linux="selinux" in facts.lsms,
+        user_namespaces=facts.features.user_namespaces,
     )
 
 

@@ -21,6 +21,7 @@ class Settings:
     its first.
     ``registries_conf`` None: the system's own. ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
     ``read_only_port`` 0: no HTTP. ``max_pods``: how many pods run at once. ``pids_limit`` 0: none.
+    ``unsafe_sysctls``: what pods may set besides the safe ones: names, or beginnings of names with ``*``.
     ``reserved``: what is kept from pods for the rest of the machine, in thousandths of the unit by resource name.
     """
 
@@ -36,4 +37,5 @@ class Settings:
     read_only_port: int = 10255
     max_pods: int = 110
     pids_limit: int = 0
+    unsafe_sysctls: tuple[str, ...] = ()
     reserved: Mapping[str, int] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from nsrun.model.pod import Pod
+from nsrun.supervisor.admission import Admission, Refusal, Room
 from nsrun.support.layout import PodName
 
 __all__ = ["Decision", "Incumbent", "Rejection", "reconcile"]
@@ -36,14 +37,16 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do. ``wait``: pods that can start once another with their name or UID is gone. ``keep``: UIDs of pods
-    that go on although nothing readable asks for them."""
+    """What to do. ``wait``: pods that can start once another with their name or UID is gone. ``queue``: pods for which
+    there is room once those that leave are gone. ``keep``: UIDs of pods that go on although nothing readable asks for
+    them."""
 
     start: tuple[Pod, ...] = ()
     refresh: tuple[Pod, ...] = ()
     terminate: tuple[str, ...] = ()
     reject: tuple[Rejection, ...] = ()
     wait: tuple[Pod, ...] = ()
+    queue: tuple[Rejection, ...] = ()
     keep: tuple[str, ...] = ()
 
 
@@ -51,14 +54,15 @@ def reconcile(
     desired: Sequence[Pod],
     incumbents: Collection[Incumbent],
     *,
-    max_pods: int,
+    admission: Admission,
     keeps: Callable[[Pod], bool] = lambda pod: False,
 ) -> Decision:
     """The decision. ``keeps`` tells of a pod that is not desired whether it goes on all the same.
 
     A pod with the UID and the spec of one that is there is that one; any other pod of the same name or UID takes its
     place when it is gone. When there is not room for all, pods that run come before new ones, and earlier ones in
-    ``desired`` before later ones.
+    ``desired`` before later ones; a pod that runs is never asked again whether it may. Room comes free when a pod ends,
+    not when it is told to.
     """
     pods, reject = _distinct(desired)
     by_uid = {incumbent.uid: incumbent for incumbent in incumbents}
@@ -68,16 +72,22 @@ def reconcile(
     keep = {i.uid for i in others if _is_kept(i, names, keeps)}
     new = [pod for pod in pods if pod.uid not in stay]
     wait = [pod for pod in new if any(i.uid == pod.uid or i.name == pod.name for i in others)]
-    room = max_pods - len(wait) - sum(not by_uid[uid].finished for uid in (*stay, *keep))
-    start = [pod for pod in new if pod not in wait]
-    admitted, surplus = start[: max(room, 0)], start[max(room, 0) :]
-    used = max_pods - room + len(admitted)
+    room = admission.room()
+    for incumbent in (by_uid[uid] for uid in (*stay, *keep)):
+        if incumbent.pod is not None:
+            (room.take_ports if incumbent.finished else room.take)(incumbent.pod)
+    for pod in wait:
+        if admission.forbids(pod) is None and room.lacks(pod) is None:
+            room.take(pod)
+    leaving = [i.pod for i in others if i.uid not in keep and i.pod is not None]
+    start, queue, refused = _admit([pod for pod in new if pod not in wait], admission, room, leaving)
     return Decision(
-        start=tuple(admitted),
+        start=start,
         refresh=tuple(pod for pod in stay.values() if by_uid[pod.uid].pod != pod),
         terminate=tuple(i.uid for i in others if not i.leaving and i.uid not in keep),
-        reject=(*reject, *(_out_of_pods(pod, used, max_pods) for pod in surplus)),
+        reject=(*reject, *refused),
         wait=tuple(wait),
+        queue=queue,
         keep=tuple(keep),
     )
 
@@ -116,10 +126,28 @@ def _is_kept(incumbent: Incumbent, names: Collection[PodName], keeps: Callable[[
     return pod is not None and not incumbent.leaving and pod.name not in names and keeps(pod)
 
 
-def _out_of_pods(pod: Pod, used: int, capacity: int) -> Rejection:
-    """lifecycle/predicate.go, InsufficientResourceError."""
-    return Rejection(
-        pod=pod,
-        reason="OutOfpods",
-        message=f"Node didn't have enough resource: pods, requested: 1, used: {used}, capacity: {capacity}",
-    )
+def _admit(
+    new: Sequence[Pod], admission: Admission, room: Room, leaving: Sequence[Pod]
+) -> tuple[tuple[Pod, ...], tuple[Rejection, ...], tuple[Rejection, ...]]:
+    """Of the new pods: those that start, those that will when the leaving ones are gone, and those turned away."""
+    now = room.copy()  # as it is before the leaving ones are gone
+    for pod in leaving:
+        now.take(pod, place=False)
+    start, queue, refused = [], [], []
+    for pod in new:
+        refusal = admission.forbids(pod) or room.lacks(pod)
+        delay = now.lacks(pod) if refusal is None else None
+        if refusal is not None:
+            refused.append(_rejection(pod, refusal))
+            continue
+        room.take(pod)
+        now.take(pod)
+        if delay is not None:
+            queue.append(_rejection(pod, delay))
+        else:
+            start.append(pod)
+    return tuple(start), tuple(queue), tuple(refused)
+
+
+def _rejection(pod: Pod, refusal: Refusal) -> Rejection:
+    return Rejection(pod=pod, reason=refusal.reason, message=refusal.message)

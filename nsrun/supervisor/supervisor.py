@@ -21,18 +21,19 @@ from nsrun.model.running import AdoptedPod, ContainerExit, SandboxExit
 from nsrun.model.status import Event, EventType
 from nsrun.model.update import SourceUpdate
 from nsrun.supervisor import events, fold
+from nsrun.supervisor.admission import Admission
 from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.claims import ClaimKeeper
 from nsrun.supervisor.collect import leftovers, owners
 from nsrun.supervisor.facts import PodFacts
 from nsrun.supervisor.lifecycle import PodState
+from nsrun.supervisor.outside import Outside
 from nsrun.supervisor.podjson import read_pod
 from nsrun.supervisor.ports import Images, Manifests, Network, Probes, Runtime, Volumes
 from nsrun.supervisor.probing import Probing
-from nsrun.supervisor.reconciler import Decision, Incumbent, Rejection, reconcile
+from nsrun.supervisor.reconciler import Decision, Incumbent, reconcile
 from nsrun.supervisor.recovery import adopted_facts, orphaned_facts
-from nsrun.supervisor.status import rejected_status
 from nsrun.supervisor.worker import Mechanisms, Worker
 from nsrun.support.clock import Clock
 from nsrun.support.layout import PodName
@@ -47,9 +48,9 @@ AGAIN = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorSettings:
-    """``max_pods``: how many pods run at once."""
+    """``admission``: which pods are taken."""
 
-    max_pods: int = 110
+    admission: Admission = field(default_factory=Admission)
     backoffs: BackoffSettings = field(default_factory=BackoffSettings)
 
 
@@ -64,16 +65,16 @@ class Supervisor:
         volumes: Volumes,
         network: Network,
         runtime: Runtime,
+        probes: Probes,
         board: StatusBoard,
         clock: Clock,
-        probes: Probes | None = None,
         node: Node | None = None,
         settings: SupervisorSettings | None = None,
     ) -> None:
         """``node``: this machine, as fields that speak of it say it."""
         self._settings = settings if settings is not None else SupervisorSettings()
         self._manifests = manifests
-        self._probing = Probing(runtime=runtime, probes=probes, clock=clock) if probes is not None else None
+        self._probing = Probing(runtime=runtime, probes=probes, clock=clock)
         self._with = Mechanisms(
             images=images,
             volumes=volumes,
@@ -90,7 +91,7 @@ class Supervisor:
         self._unread: dict[str, AdoptedPod] = {}  # found, but nothing says what they are, until the manifests do
         self._unrouted: list[ContainerExit | SandboxExit] = []  # what was told of those
         self._update: SourceUpdate | None = None  # what is wanted; None: nobody said yet
-        self._rejected: dict[str, Rejection] = {}  # by UID
+        self._outside = Outside(board, clock, self._say)
         self._claims = ClaimKeeper()
         self._claims_due = asyncio.Event()
         self._retained: frozenset[PodName] = frozenset()  # whose broken manifest was talked of
@@ -114,10 +115,13 @@ class Supervisor:
         found = await self._with.runtime.adopt()
         async with asyncio.TaskGroup() as group:
             self._recover(group, found)
-            chores = [self._hear_exits, self._hear_updates, self._tidy_claims, lambda: self._compare(group)]
-            if self._probing is not None:
-                chores.append(self._probing.run)
-            for chore in chores:
+            for chore in (
+                self._probing.run,
+                self._hear_exits,
+                self._hear_updates,
+                self._tidy_claims,
+                lambda: self._compare(group),
+            ):
                 self._keep(group.create_task(self._forever(chore)))
             await self._stopped.wait()
             for task in self._chores:
@@ -237,14 +241,14 @@ class Supervisor:
             )
             for facts in (worker.facts for worker in self._workers.values())
         ]
-        return reconcile(update.pods, incumbents, max_pods=self._settings.max_pods, keeps=update.keeps)
+        return reconcile(update.pods, incumbents, admission=self._settings.admission, keeps=update.keeps)
 
     def _apply(self, group: asyncio.TaskGroup, update: SourceUpdate, decision: Decision) -> None:
         for uid in self._workers if self._going_down else decision.terminate:
             self._workers[uid].terminate(self._grace)
         for pod in decision.refresh:
             self._workers[pod.uid].refresh(pod)
-        self._reject(decision.reject)
+        self._outside.show(reject=decision.reject, queue=decision.queue, here=self._workers)
         # Until it is known what lies about, a new pod might move into the place of one that is not gone.
         for pod in decision.start if self._collected else ():
             self._employ(group, fold.accepted(pod, self._with.clock.now()))
@@ -257,21 +261,6 @@ class Supervisor:
             if name in retained and name not in self._retained:
                 worker.say(events.broken_manifest())
         self._retained = retained
-
-    def _reject(self, rejections: tuple[Rejection, ...]) -> None:
-        """Pods turned away stay on the board as failed until there is room; those with another's UID have no place."""
-        board, before = self._with.board, self._rejected
-        self._rejected = {rejection.pod.uid: rejection for rejection in rejections}
-        for uid in before.keys() - self._rejected.keys() - self._workers.keys():
-            board.remove(uid)
-        for uid, rejection in self._rejected.items():
-            if before.get(uid) == rejection:
-                continue
-            now, pod = self._with.clock.now(), rejection.pod
-            if uid not in self._workers:
-                board.put(pod, rejected_status(pod, reason=rejection.reason, message=rejection.message, now=now))
-            if uid not in before:
-                self._say(rejection.reason, f"Pod was rejected: {rejection.message}", pod)
 
     # --- finding
 

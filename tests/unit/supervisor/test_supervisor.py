@@ -17,6 +17,7 @@ from nsrun.model.running import SandboxExit
 from nsrun.model.status import Event, Phase, PodStatus, Running, Terminated, Waiting
 from nsrun.model.update import MANIFEST_ANNOTATION, SourceUpdate
 from nsrun.supervisor import worker
+from nsrun.supervisor.admission import Admission
 from nsrun.supervisor.status import pod_status
 from nsrun.supervisor.supervisor import SupervisorSettings
 from tests.contracts.fakes import FakePod, Program, fake_image
@@ -789,7 +790,7 @@ async def test_pods_beyond_the_limit_are_turned_away_until_there_is_room() -> No
     world = World()
     a, b, c = pod("a"), pod("b"), pod("c")
     world.manifests.say(a, b, c)
-    async with world.daemon(settings=SupervisorSettings(max_pods=2)) as daemon:
+    async with world.daemon(settings=SupervisorSettings(admission=Admission(max_pods=2))) as daemon:
         status = daemon.status(c)
         assert (status.phase, status.reason) == (Phase.FAILED, "OutOfpods")
         assert status.message == (
@@ -811,7 +812,7 @@ async def test_a_finished_pod_makes_room() -> None:
     world = World()
     job, web = pod("job", container("main", "sleep 5; exit 0"), policy=NEVER), pod("web")
     world.manifests.say(job, web)
-    async with world.daemon(settings=SupervisorSettings(max_pods=1)) as daemon:
+    async with world.daemon(settings=SupervisorSettings(admission=Admission(max_pods=1))) as daemon:
         assert daemon.status(web).phase is Phase.FAILED
         await world.clock.advance(5)
         assert daemon.status(job).phase is Phase.SUCCEEDED
