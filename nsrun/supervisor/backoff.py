@@ -76,16 +76,17 @@ class Crashes:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """A step that failed ``failures`` times in a row and is tried again at ``until`` (seconds since the epoch).
-    ``message``: how it failed last."""
+    ``message``: how it failed last; ``reason``: what containers that wait for it wait with, "" for nothing special."""
 
     failures: int = 0
     until: float = 0.0
     message: str = ""
+    reason: str = ""
 
-    def failed(self, now: float, schedule: Schedule, message: str = "") -> Retry:
+    def failed(self, now: float, schedule: Schedule, message: str = "", reason: str = "") -> Retry:
         """After one more failure."""
         failures = self.failures + 1
-        return Retry(failures=failures, until=now + schedule.delay(failures), message=message)
+        return Retry(failures=failures, until=now + schedule.delay(failures), message=message, reason=reason)
 
 
 def go_duration(seconds: float) -> str:

@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nsrun.errors import ImageError, NsrunError
-from nsrun.model.container import Container, PullPolicy
+from nsrun.model.container import PullPolicy
 from nsrun.model.image import Image
 from nsrun.model.pod import Pod
 from nsrun.model.status import EventType, Waiting
-from nsrun.supervisor.status import full_name
+from nsrun.supervisor.container_status import full_name
+from nsrun.supervisor.facts import PodFacts
 
 __all__ = [
     "Notice",
     "broken_manifest",
     "cleaning_failed",
     "container_created",
-    "container_killing",
     "container_started",
     "crash_loop",
     "host_withholds",
@@ -28,12 +28,18 @@ __all__ = [
     "image_pulled",
     "image_pulling",
     "internal",
+    "pod_failed",
     "pod_ready",
     "pod_removed",
+    "post_start_failed",
+    "pre_stop_failed",
+    "record_failed",
     "rejected",
+    "restarting_all",
     "sandbox_changed",
     "sandbox_failed",
     "start_failed",
+    "stops",
     "unmaking_failed",
     "volumes_failed",
     "with_hint",
@@ -62,42 +68,42 @@ def with_hint(error: NsrunError) -> str:
 # --- images
 
 
-def image_pulling(container: Container) -> Notice:
-    return Notice(reason="Pulling", message=f'Pulling image "{container.image}"', container=container.name)
+def image_pulling(reference: str, container: str = "") -> Notice:
+    """``container`` is empty for the image of a volume, here and below."""
+    return Notice(reason="Pulling", message=f'Pulling image "{reference}"', container=container)
 
 
-def image_pulled(container: Container, image: Image, seconds: float) -> Notice:
+def image_pulled(reference: str, image: Image, seconds: float, container: str = "") -> Notice:
     took = f"{seconds:.3g}s"
     return Notice(
         reason="Pulled",
-        message=f'Successfully pulled image "{container.image}" in {took} ({took} including waiting). '
+        message=f'Successfully pulled image "{reference}" in {took} ({took} including waiting). '
         f"Image size: {image.size} bytes.",
-        container=container.name,
+        container=container,
     )
 
 
-def image_present(container: Container) -> Notice:
-    return Notice(
-        reason="Pulled",
-        message=f'Container image "{container.image}" already present on machine',
-        container=container.name,
-    )
+def image_present(reference: str, container: str = "") -> Notice:
+    message = f'Container image "{reference}" already present on machine'
+    return Notice(reason="Pulled", message=message, container=container)
 
 
-def image_failed(container: Container, error: ImageError) -> tuple[Waiting, tuple[Notice, ...]]:
-    """What the container waits with now, and what there is to say about it."""
+def image_failed(
+    reference: str, policy: PullPolicy, error: ImageError, container: str = ""
+) -> tuple[Waiting, tuple[Notice, ...]]:
+    """What waits for it waits with now, and what there is to say about it."""
     message = with_hint(error)
-    if error.reason == "ErrImageNeverPull" and container.image_pull_policy is PullPolicy.NEVER:
-        message = f'Container image "{container.image}" is not present with pull policy of Never'
+    if error.reason == "ErrImageNeverPull" and policy is PullPolicy.NEVER:
+        message = f'Container image "{reference}" is not present with pull policy of Never'
     problem = Waiting(reason=error.reason, message=message)
     said = {"ErrImagePull": "Failed", "ErrImageNeverPull": "ErrImageNeverPull"}.get(error.reason, "InspectFailed")
     notices = [
-        Notice(reason=said, message=message, warning=True, container=container.name),
-        Notice(reason="Failed", message=f"Error: {error.reason}", warning=True, container=container.name),
+        Notice(reason=said, message=message, warning=True, container=container),
+        Notice(reason="Failed", message=f"Error: {error.reason}", warning=True, container=container),
     ]
     if error.reason == "ErrImagePull":
-        backoff = f'Back-off pulling image "{container.image}"'
-        notices.append(Notice(reason="BackOff", message=backoff, container=container.name))
+        backoff = f'Back-off pulling image "{reference}"'
+        notices.append(Notice(reason="BackOff", message=backoff, container=container))
     return problem, tuple(notices)
 
 
@@ -112,8 +118,20 @@ def container_started(name: str) -> Notice:
     return Notice(reason="Started", message=f"Started container {name}", container=name)
 
 
-def container_killing(name: str) -> Notice:
-    return Notice(reason="Killing", message=f"Stopping container {name}", container=name)
+def stops(before: PodFacts, after: PodFacts) -> tuple[Notice, ...]:
+    """One for each container whose stop has begun."""
+    known = {c.name: c for c in before.containers}
+    begun = [c for c in after.containers if c.stop is not None and c.name in known and known[c.name].stop is None]
+    return tuple(Notice(reason="Killing", message=c.stop.message, container=c.name) for c in begun if c.stop)
+
+
+def post_start_failed(name: str) -> Notice:
+    """Without the cause: it may hold what a server said, and secrets with it (kuberuntime_container.go)."""
+    return Notice(reason="FailedPostStartHook", message="PostStartHook failed", warning=True, container=name)
+
+
+def pre_stop_failed(name: str) -> Notice:
+    return Notice(reason="FailedPreStopHook", message="PreStopHook failed", warning=True, container=name)
 
 
 def start_failed(name: str, error: NsrunError) -> Notice:
@@ -156,6 +174,22 @@ def sandbox_changed(cause: str) -> Notice:
 
 def volumes_failed(error: NsrunError) -> Notice:
     return Notice(reason="FailedMount", message=f"Cannot mount volumes: {with_hint(error)}", warning=True)
+
+
+def record_failed(error: NsrunError) -> Notice:
+    return Notice(reason="FailedRecord", message=f"Cannot record the pod's state: {with_hint(error)}", warning=True)
+
+
+def pod_failed(reason: str, message: str) -> Notice:
+    return Notice(reason=reason, message=message, warning=reason != "DeadlineExceeded")
+
+
+def restarting_all(name: str) -> Notice:
+    return Notice(
+        reason="RestartingAllContainers",
+        message=f"Container {name} ended with a code for which all containers are restarted",
+        container=name,
+    )
 
 
 def unmaking_failed(error: NsrunError) -> Notice:

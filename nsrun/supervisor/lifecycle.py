@@ -42,8 +42,12 @@ class PodState(StrEnum):
     """Address, volumes and sandbox are being made; images are pulled meanwhile."""
     RUNNING = "Running"
     """The sandbox stands; containers come and go."""
+    RESTARTING = "Restarting"
+    """A container's end asks for all of them to be run again: they are stopped, and their records removed."""
+    FINISHING = "Finishing"
+    """Nothing is run any more; what still runs is stopped."""
     FINISHED = "Finished"
-    """Every container ended for good. The sandbox is kept, for it holds the records of their exits."""
+    """No container runs, nor will one. The sandbox is kept, for it holds the records of their exits."""
     RESETTING = "Resetting"
     """The sandbox died; what is left of it is removed before a new one is made."""
     STOPPING = "Stopping"
@@ -60,7 +64,9 @@ class PodEvent(StrEnum):
     SANDBOX_STARTED = "sandbox started"
     SANDBOX_LOST = "sandbox lost"
     SANDBOX_REMOVED = "sandbox removed"
-    ALL_FINISHED = "all containers finished"
+    RESTART = "restart all"
+    CLEARED = "all runs forgotten"
+    END = "nothing is to run any more"
     TERMINATE = "terminate"
     CONTAINERS_GONE = "no container runs"
     UNMADE = "everything unmade"
@@ -74,13 +80,23 @@ class ContainerState(StrEnum):
     PULL_BACKOFF = "PullBackoff"
     """Until its image is tried again."""
     READY = "Ready"
-    """For the pod's sandbox and volumes; the image is there."""
+    """For the pod's sandbox and volumes, and for its turn; the image is there."""
     STARTING = "Starting"
     """For the runtime's answer."""
     START_BACKOFF = "StartBackoff"
     """Until its creation is tried again."""
+    POST_START = "PostStart"
+    """For its postStart hook; it runs."""
     RUNNING = "Running"
     """For its end."""
+    PRE_STOP = "PreStop"
+    """For its preStop hook; it is to be stopped."""
+    STOPPING = "Stopping"
+    """For those that stop before it; then it gets its stop signal."""
+    ASKED = "Asked"
+    """For its end; it got its stop signal."""
+    KILLED = "Killed"
+    """For its end; it was killed."""
     CRASH_BACKOFF = "CrashBackoff"
     """Until it is run again after its end."""
     FINISHED = "Finished"
@@ -95,19 +111,39 @@ class ContainerEvent(StrEnum):
     RETRY = "backoff over"
     START = "start"
     STARTED = "started"
+    HOOKED = "started, with a hook"
     REFUSED = "cannot be created"
+    POST_STARTED = "hook done"
+    STOP = "stop"
+    STOP_HOOKED = "stop, with a hook"
+    PRE_STOPPED = "hook over"
+    ASKED = "signalled"
+    KILLED = "killed"
     ENDED = "ended, to run again"
     FINISHED = "ended for good"
+    AGAIN = "all over again"
 
 
 POD_TRANSITIONS: Mapping[PodState, Mapping[PodEvent, PodState]] = {
     PodState.STARTING: {
         PodEvent.SANDBOX_STARTED: PodState.RUNNING,
+        PodEvent.END: PodState.FINISHING,
         PodEvent.TERMINATE: PodState.STOPPING,
     },
     PodState.RUNNING: {
         PodEvent.SANDBOX_LOST: PodState.RESETTING,
-        PodEvent.ALL_FINISHED: PodState.FINISHED,
+        PodEvent.RESTART: PodState.RESTARTING,
+        PodEvent.END: PodState.FINISHING,
+        PodEvent.TERMINATE: PodState.STOPPING,
+    },
+    PodState.RESTARTING: {
+        PodEvent.CLEARED: PodState.RUNNING,
+        PodEvent.SANDBOX_LOST: PodState.RESETTING,
+        PodEvent.END: PodState.FINISHING,
+        PodEvent.TERMINATE: PodState.STOPPING,
+    },
+    PodState.FINISHING: {
+        PodEvent.CONTAINERS_GONE: PodState.FINISHED,
         PodEvent.TERMINATE: PodState.STOPPING,
     },
     PodState.FINISHED: {
@@ -115,6 +151,7 @@ POD_TRANSITIONS: Mapping[PodState, Mapping[PodEvent, PodState]] = {
     },
     PodState.RESETTING: {
         PodEvent.SANDBOX_REMOVED: PodState.STARTING,
+        PodEvent.END: PodState.FINISHING,
         PodEvent.TERMINATE: PodState.STOPPING,
     },
     PodState.STOPPING: {
@@ -124,6 +161,15 @@ POD_TRANSITIONS: Mapping[PodState, Mapping[PodEvent, PodState]] = {
         PodEvent.UNMADE: PodState.REMOVED,
     },
     PodState.REMOVED: {},
+}
+
+_STOPS: Mapping[ContainerEvent, ContainerState] = {
+    ContainerEvent.STOP: ContainerState.STOPPING,
+    ContainerEvent.STOP_HOOKED: ContainerState.PRE_STOP,
+}
+_ENDS: Mapping[ContainerEvent, ContainerState] = {
+    ContainerEvent.ENDED: ContainerState.CRASH_BACKOFF,
+    ContainerEvent.FINISHED: ContainerState.FINISHED,
 }
 
 CONTAINER_TRANSITIONS: Mapping[ContainerState, Mapping[ContainerEvent, ContainerState]] = {
@@ -136,25 +182,50 @@ CONTAINER_TRANSITIONS: Mapping[ContainerState, Mapping[ContainerEvent, Container
     },
     ContainerState.READY: {
         ContainerEvent.START: ContainerState.STARTING,
+        ContainerEvent.REFUSED: ContainerState.START_BACKOFF,
     },
     ContainerState.STARTING: {
         ContainerEvent.STARTED: ContainerState.RUNNING,
+        ContainerEvent.HOOKED: ContainerState.POST_START,
         ContainerEvent.REFUSED: ContainerState.START_BACKOFF,
         # The process could not become the container's program: that is a run, and it ended.
-        ContainerEvent.ENDED: ContainerState.CRASH_BACKOFF,
-        ContainerEvent.FINISHED: ContainerState.FINISHED,
+        **_ENDS,
     },
     ContainerState.START_BACKOFF: {
         ContainerEvent.RETRY: ContainerState.WAITING,
     },
+    ContainerState.POST_START: {
+        ContainerEvent.POST_STARTED: ContainerState.RUNNING,
+        **_STOPS,
+        **_ENDS,
+    },
     ContainerState.RUNNING: {
-        ContainerEvent.ENDED: ContainerState.CRASH_BACKOFF,
-        ContainerEvent.FINISHED: ContainerState.FINISHED,
+        **_STOPS,
+        **_ENDS,
+    },
+    ContainerState.PRE_STOP: {
+        ContainerEvent.PRE_STOPPED: ContainerState.STOPPING,
+        **_ENDS,
+    },
+    ContainerState.STOPPING: {
+        ContainerEvent.ASKED: ContainerState.ASKED,
+        ContainerEvent.KILLED: ContainerState.KILLED,
+        **_ENDS,
+    },
+    ContainerState.ASKED: {
+        ContainerEvent.KILLED: ContainerState.KILLED,
+        **_ENDS,
+    },
+    ContainerState.KILLED: {
+        **_ENDS,
     },
     ContainerState.CRASH_BACKOFF: {
         ContainerEvent.RETRY: ContainerState.WAITING,
+        ContainerEvent.AGAIN: ContainerState.WAITING,
     },
-    ContainerState.FINISHED: {},
+    ContainerState.FINISHED: {
+        ContainerEvent.AGAIN: ContainerState.WAITING,
+    },
 }
 
 

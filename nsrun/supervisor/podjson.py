@@ -1,27 +1,30 @@
-"""The document that lies beside a pod's sandbox: the pod as it was accepted, with its status when the sandbox was made.
+"""The document that lies beside a pod's sandbox: the pod as it was accepted, with its status.
 
-It is an ordinary v1 Pod. The status is kept for one thing: a sandbox that takes a dead one's place has none of its
-records, and a container that had ended for good must not be run again because they are gone.
+It is an ordinary v1 Pod. The status is kept for what the machine itself would not tell the next supervisor: since when
+the pod is active; which containers had ended for good in an earlier sandbox, whose records are gone; why the pod
+failed, when its containers did not; and of which runs the postStart hook is done, and the startup probe (``Marks``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from nsrun.errors import NsrunError
 from nsrun.model.decode import decode_pod
 from nsrun.model.encode import encode_pod
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerId, Exit, ExitReason
-from nsrun.model.status import PodStatus
-from nsrun.supervisor.facts import Run
+from nsrun.model.status import Phase, PodStatus
+from nsrun.supervisor.facts import Failure, Marks, Run
 from nsrun.support.clock import from_rfc3339
 
-__all__ = ["ended_before", "pod_document", "read_pod"]
+__all__ = ["active_since", "ended_before", "pod_document", "read_marks", "read_pod"]
+
+_PREFIX = "nsrun://"
 
 
 def pod_document(pod: Pod, status: PodStatus | None) -> Mapping[str, object]:
-    """What ``read_pod`` and ``ended_before`` read."""
+    """What the other functions here read."""
     return encode_pod(pod, status)
 
 
@@ -35,18 +38,55 @@ def read_pod(document: Mapping[str, object] | None) -> Pod | None:
         return None
 
 
+def active_since(document: Mapping[str, object] | None) -> float | None:
+    """When the pod was taken on, in whole seconds since the epoch; None when it does not say."""
+    try:
+        return _time(_status(document).get("startTime")) or None
+    except ValueError:
+        return None
+
+
+def read_marks(document: Mapping[str, object] | None) -> Marks:
+    """The marks. What cannot be understood is left out."""
+    status = _status(document)
+    failure = None
+    if status.get("phase") == Phase.FAILED and status.get("reason"):
+        failure = Failure(reason=str(status["reason"]), message=str(status.get("message", "")))
+    hooked, up = set[str](), set[str]()
+    for entry in (*_entries(status, "initContainerStatuses"), *_entries(status, "containerStatuses")):
+        run = str(entry.get("containerID", "")).removeprefix(_PREFIX)
+        state = entry.get("state")
+        if run and isinstance(state, Mapping) and "running" in state:
+            hooked.add(run)
+            if entry.get("started") is True:
+                up.add(run)
+    return Marks(failure=failure, hooked=frozenset(hooked), up=frozenset(up))
+
+
 def ended_before(document: Mapping[str, object] | None, uid: str) -> Mapping[str, Run]:
-    """Runs, by container, that had ended when this sandbox was made. What cannot be understood is left out."""
-    status = (document or {}).get("status")
-    listed = status.get("containerStatuses") if isinstance(status, Mapping) else None
-    runs = [_run(entry, uid) for entry in listed] if isinstance(listed, list) else []
+    """Runs of app containers, by container, that had ended when this was written. What cannot be understood is left
+    out."""
+    runs = [_run(entry, uid) for entry in _entries(_status(document), "containerStatuses")]
     return {run.id.name: run for run in runs if run is not None}
 
 
-def _run(entry: object, uid: str) -> Run | None:
+def _status(document: Mapping[str, object] | None) -> Mapping[str, object]:
+    status = (document or {}).get("status")
+    return status if isinstance(status, Mapping) else {}
+
+
+def _entries(status: Mapping[str, object], key: str) -> Iterator[Mapping[str, object]]:
+    listed = status.get(key)
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, Mapping):
+            yield entry
+
+
+def _run(entry: Mapping[str, object], uid: str) -> Run | None:
     try:
-        assert isinstance(entry, Mapping)
-        terminated = entry["state"]["terminated"]
+        state = entry["state"]
+        terminated = state["terminated"] if isinstance(state, Mapping) else None
+        assert isinstance(terminated, Mapping)
         exit = Exit(
             code=int(terminated["exitCode"]),
             reason=ExitReason(terminated["reason"]),
@@ -56,8 +96,8 @@ def _run(entry: object, uid: str) -> Run | None:
             message=str(terminated.get("message", "")),
         )
         return Run(
-            id=ContainerId(uid=uid, name=str(entry["name"]), attempt=int(entry["restartCount"])),
-            hash=str(terminated.get("containerID", "")).removeprefix("nsrun://"),
+            id=ContainerId(uid=uid, name=str(entry["name"]), attempt=int(str(entry["restartCount"]))),
+            hash=str(terminated.get("containerID", "")).removeprefix(_PREFIX),
             image_reference=str(entry.get("image", "")),
             image_digest=str(entry.get("imageID", "")).rpartition("@")[2],
             started_at=exit.started_at,

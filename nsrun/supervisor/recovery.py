@@ -1,16 +1,26 @@
-"""From what is found on the machine to what is known: the facts of a pod that an earlier supervisor left. Pure."""
+"""From what is found on the machine to what is known: the facts of a pod that an earlier supervisor left. Pure.
+
+Records tell almost everything: they are removed with their sandbox, so each is of a run in this one. An init container
+after which another container has a record has done its part, whatever became of its own. The rest is in ``podjson``.
+
+A postStart hook of which nobody wrote down that it was done is run again: hooks are promised to be run at least once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from nsrun.model.pod import Pod
+from nsrun.model.container import Container
+from nsrun.model.pod import Pod, RestartPolicy
 from nsrun.model.running import AdoptedContainer, AdoptedPod, Exit, ExitReason
+from nsrun.supervisor import restart
 from nsrun.supervisor.backoff import BackoffSettings, Crashes
-from nsrun.supervisor.facts import ContainerFacts, PodFacts, Run
+from nsrun.supervisor.facts import ContainerFacts, Failure, Marks, PodFacts, Role, Run, roles
 from nsrun.supervisor.lifecycle import ContainerState, PodState
-from nsrun.supervisor.podjson import ended_before
-from nsrun.supervisor.restart import runs_again
+from nsrun.supervisor.order import is_up
+from nsrun.supervisor.podjson import active_since, ended_before, read_marks
+from nsrun.supervisor.restart import Outcome
 from nsrun.support.layout import PodName
 
 __all__ = ["adopted_facts", "orphaned_facts"]
@@ -23,20 +33,23 @@ def adopted_facts(found: AdoptedPod, pod: Pod, *, now: float, settings: BackoffS
 
     The address and the volumes are asked for again; both are found where they are.
     """
-    remembered = ended_before(found.document, pod.uid)
-    containers = tuple(
-        _container(container.name, pod, _runs(found, container.name, now), remembered.get(container.name), settings)
-        for container in pod.spec.containers
-    )
-    return PodFacts(
+    marks = read_marks(found.document)
+    since = active_since(found.document)
+    begun = found.sandbox.started_at if found.sandbox is not None else now
+    facts = PodFacts(
         uid=pod.uid,
         name=pod.name,
         pod=pod,
-        accepted_at=found.sandbox.started_at if found.sandbox is not None else now,
-        state=_state(found, containers),
-        containers=containers,
+        accepted_at=begun if since is None else since,
+        containers=_containers(found, pod, marks, now, settings),
         sandbox=found.sandbox,
+        failure=marks.failure,
+        recorded=marks,
     )
+    containers = tuple(
+        replace(c, initialized=c.initialized or (c.role is Role.SIDECAR and is_up(facts, c))) for c in facts.containers
+    )
+    return _in_state(replace(facts, containers=containers), now)
 
 
 def orphaned_facts(found: AdoptedPod, name: PodName | None, *, now: float) -> PodFacts:
@@ -63,11 +76,85 @@ def orphaned_facts(found: AdoptedPod, name: PodName | None, *, now: float) -> Po
     )
 
 
-def _state(found: AdoptedPod, containers: Sequence[ContainerFacts]) -> PodState:
-    if found.sandbox is not None:
-        return PodState.RUNNING
-    finished = all(container.state is ContainerState.FINISHED for container in containers)
-    return PodState.FINISHED if finished else PodState.RESETTING
+# --- the pod
+
+
+def _in_state(facts: PodFacts, now: float) -> PodFacts:
+    """Its state, which the machine does not tell either."""
+    if facts.failure is not None:
+        state = PodState.FINISHING if facts.sandbox is not None else PodState.FINISHED
+        return replace(facts, state=state, stopping_since=now)
+    if facts.sandbox is None:
+        return _without_sandbox(facts)
+    source = next((c.name for c in facts.containers if _outcome(facts, c) is Outcome.ALL_AGAIN), "")
+    return replace(facts, state=PodState.RESTARTING if source else PodState.RUNNING, restarting=source)
+
+
+def _without_sandbox(facts: PodFacts) -> PodFacts:
+    """As ``fold.sandbox_lost`` has it."""
+    if _is_over(facts):
+        return replace(facts, state=PodState.FINISHED)
+    never = facts.pod is not None and facts.pod.spec.restart_policy is RestartPolicy.NEVER
+    if never and any(c.run is not None for c in facts.containers):
+        failure = Failure(reason="SandboxChanged", message=f"Pod sandbox died: {LOST}")
+        return replace(facts, state=PodState.FINISHED, failure=failure)
+    return replace(facts, state=PodState.RESETTING)
+
+
+def _is_over(facts: PodFacts) -> bool:
+    """Whether nothing is to run any more in a pod whose sandbox died."""
+    finished = [c for c in facts.containers if c.state is ContainerState.FINISHED]
+    failed = any(c.role is Role.INIT and not c.initialized for c in finished)
+    return failed or {c.name for c in facts.containers if c.role is Role.APP} <= {c.name for c in finished}
+
+
+def _outcome(facts: PodFacts, container: ContainerFacts) -> Outcome:
+    run, spec = container.run, facts.spec(container)
+    if facts.pod is None or spec is None or run is None or run.exit is None or run.removed:
+        return Outcome.OVER
+    return restart.outcome(facts.pod, spec, container.role, run.exit)
+
+
+# --- containers
+
+
+def _containers(
+    found: AdoptedPod, pod: Pod, marks: Marks, now: float, settings: BackoffSettings
+) -> tuple[ContainerFacts, ...]:
+    remembered = ended_before(found.document, pod.uid)
+    containers: list[ContainerFacts] = []
+    passed = False  # whether a later one ran
+    for name, role in reversed(list(roles(pod).items())):
+        adopted = _runs(found, name, now)
+        runs = adopted
+        if not adopted and role is Role.APP and name in remembered:
+            runs = [remembered[name]]
+        container = _container(pod, pod.container(name), role, runs, settings)
+        if role is not Role.APP:
+            container = _passed(container, passed)
+        containers.append(_marked(container, pod.container(name), marks, passed))
+        passed = passed or bool(adopted)
+    return tuple(reversed(containers))
+
+
+def _passed(container: ContainerFacts, passed: bool) -> ContainerFacts:
+    """An init container after which another one ran is done, though its own record is gone or tells of a failure."""
+    if not passed:
+        return container
+    live = container.live is not None
+    finished = container.role is Role.INIT and not live
+    state = ContainerState.FINISHED if finished else container.state
+    return replace(container, initialized=True, state=state)
+
+
+def _marked(container: ContainerFacts, spec: Container, marks: Marks, passed: bool) -> ContainerFacts:
+    run = container.live
+    if run is None:
+        return container
+    passed = passed and container.role is Role.SIDECAR and run.id.attempt == 0
+    waits = spec.lifecycle.post_start is not None and run.hash not in marks.hooked and not passed
+    state = ContainerState.POST_START if waits else container.state
+    return replace(container, state=state, up=run.hash in marks.up or passed)
 
 
 def _runs(found: AdoptedPod, name: str, now: float) -> list[Run]:
@@ -91,23 +178,24 @@ def _run(adopted: AdoptedContainer, found: AdoptedPod, now: float) -> Run:
     )
 
 
-def _container(
-    name: str, pod: Pod, runs: Sequence[Run], remembered: Run | None, settings: BackoffSettings
-) -> ContainerFacts:
+def _container(pod: Pod, spec: Container, role: Role, runs: Sequence[Run], settings: BackoffSettings) -> ContainerFacts:
+    """As its own records have it."""
     if not runs:
-        if remembered is None or remembered.exit is None or runs_again(pod.spec.restart_policy, remembered.exit):
-            return ContainerFacts(name=name)
-        runs = [remembered]
+        return ContainerFacts(name=spec.name, role=role)
     *older, run = runs
+    again = run.exit is not None and restart.outcome(pod, spec, role, run.exit) is not Outcome.OVER
+    if run.removed and again:
+        return ContainerFacts(name=spec.name, role=role)
     crashes = Crashes.rebuilt(restarts=run.id.attempt, started_at=run.started_at)
     state, until, kept = ContainerState.RUNNING, 0.0, 1
     if run.exit is not None:
-        again = runs_again(pod.spec.restart_policy, run.exit)
         state = ContainerState.CRASH_BACKOFF if again else ContainerState.FINISHED
         until, kept = crashes.restart_at(run.exit.finished_at, settings), 0
     return ContainerFacts(
-        name=name,
+        name=spec.name,
+        role=role,
         state=state,
+        initialized=role is Role.INIT and run.exit is not None and restart.succeeded(run.exit),
         run=run,
         previous=older[-1] if older else None,
         attempt=run.id.attempt,

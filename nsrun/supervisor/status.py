@@ -1,44 +1,24 @@
-"""A pod's status, folded from the facts as the kubelet does (kubelet_pods.go, status/generate.go). Pure."""
+"""A pod's status, folded from the facts as the kubelet does (kubelet_pods.go, getPhase). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from nsrun.model.pod import Pod, RestartPolicy
+from nsrun.model.node import Node
+from nsrun.model.pod import Pod
 from nsrun.model.running import ExitReason
-from nsrun.model.status import (
-    Condition,
-    ContainerState,
-    ContainerStatus,
-    Phase,
-    PodStatus,
-    Running,
-    Terminated,
-    Waiting,
-)
-from nsrun.supervisor import lifecycle
-from nsrun.supervisor.backoff import BackoffSettings, go_duration
-from nsrun.supervisor.facts import ContainerFacts, PodFacts, Run
-from nsrun.supervisor.lifecycle import PodState
+from nsrun.model.status import ContainerStatus, Phase, PodStatus, Running, Terminated, Waiting
+from nsrun.supervisor.backoff import BackoffSettings
+from nsrun.supervisor.conditions import any_app_started, pod_conditions
+from nsrun.supervisor.container_status import container_status, full_name, image_id
+from nsrun.supervisor.facts import PodFacts, Role
+from nsrun.supervisor.lifecycle import ContainerState, PodState
 
 __all__ = ["full_name", "image_id", "is_ready", "pod_status", "rejected_status"]
 
-
 _LEAVING = (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED)
-
-
-def full_name(pod: Pod) -> str:
-    """How the kubelet's messages call a pod: ``<name>_<namespace>(<uid>)``."""
-    return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.uid})"
-
-
-def image_id(reference: str, digest: str) -> str:
-    """``docker.io/library/nginx:latest`` and a digest → ``docker.io/library/nginx@sha256:…``."""
-    if not digest:
-        return ""
-    repository = reference.split("@", 1)[0]
-    directory, slash, last = repository.rpartition("/")
-    return f"{directory}{slash}{last.split(':', 1)[0]}@{digest}"
+_ENDED = (PodState.FINISHING, PodState.FINISHED)
 
 
 def is_ready(status: PodStatus) -> bool:
@@ -46,26 +26,32 @@ def is_ready(status: PodStatus) -> bool:
     return any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)
 
 
-def pod_status(facts: PodFacts, *, before: PodStatus | None, now: float, settings: BackoffSettings) -> PodStatus:
-    """The status now. ``before``: the last one; a condition that did not change keeps its time.
+def pod_status(
+    facts: PodFacts, *, before: PodStatus | None, now: float, settings: BackoffSettings, node: Node | None = None
+) -> PodStatus:
+    """The status now. ``before``: the last one; a condition that did not change keeps its time. ``node``: whose address
+    the host's is as long as the pod has none of its own.
 
     The pod must be known (``facts.pod`` not None).
     """
     pod = facts.pod
     assert pod is not None
-    trouble = _trouble(facts)
-    statuses = tuple(_container_status(pod, container, settings, trouble) for container in facts.containers)
+    statuses = {c.name: container_status(facts, c, settings) for c in facts.containers}
     phase = _phase(facts, pod, statuses)
     attachment = facts.attachment
     leaving = facts.state in _LEAVING
+    node_ip = node.addresses[0] if node is not None and node.addresses else ""
     return PodStatus(
         phase=phase,
         qos_class=pod.qos_class,
         start_time=facts.accepted_at,
-        host_ip=attachment.host_ip if attachment is not None else "",
+        host_ip=attachment.host_ip if attachment is not None else node_ip,
         pod_ip=attachment.address if attachment is not None else "",
-        conditions=_conditions(facts, phase, statuses, before.conditions if before is not None else (), now),
-        container_statuses=statuses,
+        conditions=pod_conditions(facts, phase, statuses, before.conditions if before is not None else (), now),
+        init_container_statuses=tuple(statuses[c.name] for c in facts.containers if c.role is not Role.APP),
+        container_statuses=tuple(statuses[name] for name in sorted(c.name for c in pod.spec.containers)),
+        reason=facts.failure.reason if facts.failure is not None else "",
+        message=facts.failure.message if facts.failure is not None else "",
         deletion_time=facts.kill_at if leaving else None,
         deletion_grace=facts.grace_seconds if leaving else None,
     )
@@ -85,154 +71,73 @@ def rejected_status(pod: Pod, *, reason: str, message: str, now: float) -> PodSt
 # --- phase
 
 
-def _phase(facts: PodFacts, pod: Pod, statuses: Sequence[ContainerStatus]) -> Phase:
-    """kubelet_pods.go getPhase. A pod on its way out counts as one that is never restarted."""
-    if any(isinstance(s.state, Waiting) and s.last_state is None for s in statuses):
+@dataclass(slots=True)
+class _Count:
+    """How many containers are how; ``pending``: parts of the initialization that are still to come."""
+
+    pending: int = 0
+    waiting: int = 0
+    running: int = 0
+    stopped: int = 0
+    succeeded: int = 0
+
+
+def _phase(facts: PodFacts, pod: Pod, statuses: Mapping[str, ContainerStatus]) -> Phase:
+    if facts.failure is not None or _init_failed(facts):
+        return Phase.FAILED
+    count = _counted(facts, statuses)
+    if count.waiting or (count.pending and not any_app_started(pod, statuses)):
         return Phase.PENDING
-    if any(isinstance(s.state, Running) for s in statuses):
+    if count.running:
         return Phase.RUNNING
-    all_succeeded = all(_code(s) == 0 for s in statuses)
-    leaving = facts.state in _LEAVING
-    policy = pod.spec.restart_policy
-    if policy is RestartPolicy.ALWAYS and not leaving:
+    if not count.stopped:
+        return Phase.PENDING
+    over = all(c.state is ContainerState.FINISHED for c in facts.containers if c.role is Role.APP)
+    if not over and facts.state not in _LEAVING:
         return Phase.RUNNING
-    if all_succeeded:
-        return Phase.SUCCEEDED
-    return Phase.RUNNING if policy is RestartPolicy.ON_FAILURE and not leaving else Phase.FAILED
+    return Phase.SUCCEEDED if count.stopped == count.succeeded else Phase.FAILED
 
 
-def _code(status: ContainerStatus) -> int | None:
-    ended = status.state if isinstance(status.state, Terminated) else status.last_state
-    return None if ended is None or ended.reason == ExitReason.OOM_KILLED else ended.exit_code
+def _init_failed(facts: PodFacts) -> bool:
+    """Whether the pod ended because an init container did not end well."""
+    finished = [c for c in facts.containers if c.state is ContainerState.FINISHED]
+    return facts.state in _ENDED and any(c.role is Role.INIT and not c.initialized for c in finished)
 
 
-# --- conditions
+def _counted(facts: PodFacts, statuses: Mapping[str, ContainerStatus]) -> _Count:
+    count = _Count()
+    for container in facts.containers:
+        match container.role:
+            case Role.INIT:
+                _count_init(count, statuses[container.name])
+            case Role.SIDECAR:
+                _count_sidecar(count, statuses[container.name])
+            case Role.APP:
+                _count_app(count, statuses[container.name])
+    return count
 
 
-def _conditions(
-    facts: PodFacts, phase: Phase, statuses: Sequence[ContainerStatus], before: Sequence[Condition], now: float
-) -> tuple[Condition, ...]:
-    """In the kubelet's order."""
-    networked = facts.sandbox is not None and facts.attachment is not None
-    ready = _readiness(phase, statuses)
-    completed = "PodCompleted" if phase is Phase.SUCCEEDED else ""
-    wanted = (
-        ("PodReadyToStartContainers", networked, "", ""),
-        ("Initialized", True, completed, ""),
-        ("Ready", *ready),
-        ("ContainersReady", *ready),
-        ("PodScheduled", True, "", ""),
-    )
-    times = {(c.type, c.status): c.last_transition_time for c in before}
-    return tuple(
-        Condition(
-            type=type,
-            status=str(holds),
-            last_transition_time=times.get((type, str(holds)), now),
-            reason=reason,
-            message=message,
-        )
-        for type, holds, reason, message in wanted
-    )
+def _count_init(count: _Count, status: ContainerStatus) -> None:
+    waits = isinstance(status.state, Waiting) and status.last_state is None
+    count.pending += isinstance(status.state, Running) or waits
 
 
-def _readiness(phase: Phase, statuses: Sequence[ContainerStatus]) -> tuple[bool, str, str]:
-    if phase is Phase.SUCCEEDED:
-        return False, "PodCompleted", ""
-    if phase is Phase.FAILED:
-        return False, "PodFailed", ""
-    unready = [status.name for status in statuses if not status.ready]
-    if unready:
-        return False, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
-    return True, "", ""
+def _count_sidecar(count: _Count, status: ContainerStatus) -> None:
+    if isinstance(status.state, Running):
+        count.running += 1
+        count.pending += not status.started
+    elif isinstance(status.state, Waiting) and status.last_state is None:
+        count.pending += 1
+        count.waiting += 1
 
 
-# --- containers
-
-
-def _trouble(facts: PodFacts) -> str:
-    """Why the pod's address, volumes or sandbox are not there: what all its containers wait for."""
-    return "; ".join(retry.message for retry in facts.retries.values() if retry.message)
-
-
-def _container_status(pod: Pod, container: ContainerFacts, settings: BackoffSettings, trouble: str) -> ContainerStatus:
-    state = _container_state(pod, container, settings, trouble)
-    running = isinstance(state, Running)
-    shown = container.run
-    last = container.run if isinstance(state, Waiting) else container.previous
-    return ContainerStatus(
-        name=container.name,
-        image=_image_name(pod, container),
-        state=state,
-        last_state=_terminated(last) if last is not None and last.exit is not None else None,
-        ready=running,
-        started=running,
-        restart_count=max(container.attempt, 0),
-        image_id=image_id(shown.image_reference, shown.image_digest) if shown is not None else "",
-        container_id=_container_id(shown) if shown is not None else "",
-    )
-
-
-def _image_name(pod: Pod, container: ContainerFacts) -> str:
-    if container.run is not None and container.run.image_reference:
-        return container.run.image_reference
-    return pod.container(container.name).image
-
-
-def _container_id(run: Run) -> str:
-    return f"nsrun://{run.hash}" if run.hash else ""
-
-
-def _terminated(run: Run) -> Terminated:
-    assert run.exit is not None
-    return Terminated(
-        exit_code=run.exit.code,
-        reason=run.exit.reason,
-        started_at=run.exit.started_at,
-        finished_at=run.exit.finished_at,
-        container_id=_container_id(run),
-        signal=run.exit.signal,
-        message=run.exit.message,
-    )
-
-
-def _container_state(pod: Pod, container: ContainerFacts, settings: BackoffSettings, trouble: str) -> ContainerState:
-    match container.state:
-        case lifecycle.ContainerState.RUNNING:
-            assert container.run is not None
-            return Running(started_at=container.run.started_at)
-        case lifecycle.ContainerState.FINISHED:
-            assert container.run is not None
-            return _terminated(container.run)
-        case lifecycle.ContainerState.CRASH_BACKOFF:
-            delay = go_duration(settings.crash.delay(max(container.crashes.count, 1)))
-            who = f"container={container.name} pod={full_name(pod)}"
-            return Waiting(reason="CrashLoopBackOff", message=f"back-off {delay} restarting failed {who}")
-        case lifecycle.ContainerState.PULL_BACKOFF:
-            return _pull_backoff(pod, container)
-        case _:
-            return _between_runs(container, trouble)
-
-
-def _pull_backoff(pod: Pod, container: ContainerFacts) -> Waiting:
-    """Only a pull that was tried is backed off from; the other reasons say what is wrong with the manifest."""
-    assert container.problem is not None
-    if container.problem.reason != "ErrImagePull":
-        return container.problem
-    image = pod.container(container.name).image
-    return Waiting(
-        reason="ImagePullBackOff",
-        message=f'Back-off pulling image "{image}": {container.problem.reason}: {container.problem.message}',
-    )
-
-
-def _between_runs(container: ContainerFacts, trouble: str) -> ContainerState:
-    """Waiting to be started: the trouble there was, or how the last run ended, or just that it is being created."""
-    if container.problem is not None:
-        return container.problem
-    run = container.run
-    if run is None or run.exit is None:
-        return Waiting(reason="ContainerCreating", message=trouble)
-    if run.exit.reason is ExitReason.START_ERROR:
-        return Waiting(reason="RunContainerError", message=run.exit.message)
-    return _terminated(run)
+def _count_app(count: _Count, status: ContainerStatus) -> None:
+    match status.state:
+        case Running():
+            count.running += 1
+        case Terminated():
+            count.stopped += 1
+            count.succeeded += status.state.exit_code == 0 and status.state.reason != ExitReason.OOM_KILLED
+        case Waiting():
+            count.stopped += status.last_state is not None
+            count.waiting += status.last_state is None

@@ -1,17 +1,14 @@
-"""What to do next for a pod: steps as values, chosen from the facts alone. Performing them is the worker's business.
+"""What can be done for a pod: steps as values. ``agenda`` chooses them, ``performing`` does them.
 
-Level-triggered: nothing here remembers what was chosen before; a step is chosen as long as the facts ask for it, it is
-not under way, and it is not waiting for another try.
+A step's ``key`` names it while it is under way and while it waits for another try. Its first word tells its kind:
+``start`` and ``remove`` are about the sandbox or what is in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from nsrun.model.running import ContainerId
-from nsrun.supervisor.facts import PodFacts
-from nsrun.supervisor.lifecycle import ContainerState, PodState
 
 __all__ = [
     "KILL_PATIENCE",
@@ -19,16 +16,19 @@ __all__ = [
     "AttachNetwork",
     "DetachNetwork",
     "EnsureImage",
+    "EnsureVolumeImage",
     "Kill",
+    "PostStart",
+    "PreStop",
     "PrepareVolumes",
+    "Record",
+    "RefreshVolumes",
     "RemoveContainer",
     "RemoveSandbox",
     "RemoveVolumes",
     "StartContainer",
     "StartSandbox",
     "Step",
-    "next_alarm",
-    "next_steps",
 ]
 
 KILL_PATIENCE = 10.0
@@ -50,6 +50,20 @@ class PrepareVolumes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshVolumes:
+    """Let the pod's volumes show what has changed."""
+
+    key: str = "refresh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Write down what the machine would not tell the next supervisor."""
+
+    key: str = "record"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartSandbox:
     """Start the pod's shim and pause process."""
 
@@ -68,6 +82,17 @@ class EnsureImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureVolumeImage:
+    """Have the image of an image volume on the machine."""
+
+    volume: str
+
+    @property
+    def key(self) -> str:
+        return f"image volume {self.volume}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartContainer:
     """Start a run of a container."""
 
@@ -76,6 +101,28 @@ class StartContainer:
     @property
     def key(self) -> str:
         return f"start {self.container}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostStart:
+    """Run the hook that follows a container's start."""
+
+    id: ContainerId
+
+    @property
+    def key(self) -> str:
+        return f"post {self.id.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreStop:
+    """Run the hook that goes before a container's end."""
+
+    id: ContainerId
+
+    @property
+    def key(self) -> str:
+        return f"pre {self.id.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +182,14 @@ class RemoveVolumes:
 Step = (
     AttachNetwork
     | PrepareVolumes
+    | RefreshVolumes
+    | Record
     | StartSandbox
     | EnsureImage
+    | EnsureVolumeImage
     | StartContainer
+    | PostStart
+    | PreStop
     | Ask
     | Kill
     | RemoveContainer
@@ -145,103 +197,3 @@ Step = (
     | DetachNetwork
     | RemoveVolumes
 )
-
-
-def next_steps(facts: PodFacts, busy: Collection[str], now: float) -> tuple[Step, ...]:
-    """Every step that can begin now. ``busy``: keys of the steps under way."""
-    return tuple(s for s in _wanted(facts, busy, now) if s.key not in busy and _due(facts, s.key) <= now)
-
-
-def next_alarm(facts: PodFacts, busy: Collection[str], now: float) -> float | None:
-    """When to look again if nothing happens (seconds since the epoch); None: never."""
-    times = [_due(facts, s.key) for s in _wanted(facts, busy, now) if s.key not in busy]
-    if facts.state in (PodState.STARTING, PodState.RUNNING, PodState.RESETTING):
-        times += [c.until for c in facts.containers if c.state in _BACKOFFS]
-    if facts.state is PodState.STOPPING and any(c.live for c in facts.containers):
-        times += [facts.kill_at, facts.kill_at + KILL_PATIENCE]
-    return min((t for t in times if t > now), default=None)
-
-
-_BACKOFFS = (ContainerState.PULL_BACKOFF, ContainerState.START_BACKOFF, ContainerState.CRASH_BACKOFF)
-
-
-def _due(facts: PodFacts, key: str) -> float:
-    retry = facts.retries.get(key)
-    return retry.until if retry is not None else 0.0
-
-
-def _wanted(facts: PodFacts, busy: Collection[str], now: float) -> Iterator[Step]:
-    match facts.state:
-        case PodState.STARTING | PodState.RUNNING:
-            yield from _toward_running(facts)
-        case PodState.FINISHED:
-            yield from _expired(facts)
-        case PodState.RESETTING:
-            # A step that is under way in the sandbox must not have the ground pulled from under it.
-            if not any(key.split()[0] in ("start", "remove") for key in busy):
-                yield RemoveSandbox()
-        case PodState.STOPPING:
-            yield from _toward_stop(facts, now)
-        case PodState.REMOVING:
-            yield from _toward_nothing(facts)
-        case PodState.REMOVED:
-            pass
-
-
-def _toward_running(facts: PodFacts) -> Iterator[Step]:
-    if facts.attachment is None:
-        yield AttachNetwork()
-    if facts.volumes is None:
-        yield PrepareVolumes()
-    if facts.state is PodState.STARTING and facts.attachment is not None:
-        yield StartSandbox()
-    complete = facts.state is PodState.RUNNING and facts.attachment is not None and facts.volumes is not None
-    for container in facts.containers:
-        if container.state is ContainerState.WAITING:
-            yield EnsureImage(container=container.name)
-        # STARTING and not under way: a start that was cut off is made again, under the same number.
-        elif complete and container.state in (ContainerState.READY, ContainerState.STARTING):
-            yield StartContainer(container=container.name)
-    if facts.state is PodState.RUNNING:
-        yield from _expired(facts)
-
-
-def _expired(facts: PodFacts) -> Iterator[Step]:
-    for container in facts.containers:
-        for id in container.expired:
-            yield RemoveContainer(id=id)
-
-
-def _toward_stop(facts: PodFacts, now: float) -> Iterator[Step]:
-    for container in facts.containers:
-        run = container.live
-        if run is None:
-            continue
-        if now >= facts.kill_at:
-            if not container.killed:
-                yield Kill(id=run.id)
-        elif not container.asked:
-            yield Ask(id=run.id)
-
-
-def _toward_nothing(facts: PodFacts) -> Iterator[Step]:
-    """In reverse of the making: runs, then the sandbox, then what the sandbox held on to."""
-    runs = [RemoveContainer(id=id) for id in _ended(facts)]
-    undone = [step for step in runs if step.key not in facts.unmade]
-    if undone:
-        yield from undone
-    elif RemoveSandbox().key not in facts.unmade:
-        yield RemoveSandbox()
-    else:
-        if facts.name is not None and DetachNetwork().key not in facts.unmade:
-            yield DetachNetwork()
-        if RemoveVolumes().key not in facts.unmade:
-            yield RemoveVolumes()
-
-
-def _ended(facts: PodFacts) -> Iterator[ContainerId]:
-    for container in facts.containers:
-        yield from container.expired
-        for run in (container.previous, container.run):
-            if run is not None and run.hash and not run.removed and run.id not in container.expired:
-                yield run.id

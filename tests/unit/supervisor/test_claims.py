@@ -74,10 +74,10 @@ async def test_workers_are_told_what_pods_can_refer_to() -> None:
     world.manifests.update(SourceUpdate(pods=(web,), objects=first))
     async with world.daemon() as daemon:
         (worker,) = daemon.supervisor._workers.values()
-        assert worker._objects == first
+        assert worker.facts.objects == first
         world.manifests.update(SourceUpdate(pods=(web,), objects=second))
         await world.clock.settle()
-        assert worker._objects == second
+        assert worker.facts.objects == second
     async with world.daemon() as daemon:
         (worker,) = daemon.supervisor._workers.values()
-        assert worker._objects == second, "a pod that was found is told too"
+        assert worker.facts.objects == second, "a pod that was found is told too"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nsrun.model.running import Attachment, ContainerId, Exit, ExitReason, RunningContainer, SandboxInfo
 from nsrun.model.status import Waiting
-from nsrun.supervisor import fold, steps
+from nsrun.supervisor import agenda, fold, runs, steps
 from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.facts import PodFacts
 from nsrun.supervisor.lifecycle import ContainerState, PodState
@@ -31,17 +31,17 @@ def ready() -> PodFacts:
     """The sandbox stands, the image is there."""
     known = fold.attached(fold.accepted(WEB, 1.0), PLACE)
     known = fold.prepared(fold.sandbox_started(known, SANDBOX), {})
-    return fold.pulled(known, "main", fake_image("busybox"))
+    return runs.pulled(known, "main", fake_image("busybox"))
 
 
 def running() -> PodFacts:
-    return fold.started(fold.starting(ready(), "main", 0), RUNNING, fake_image("busybox"), 10.0, SETTINGS)
+    return runs.started(runs.starting(ready(), "main", 0), RUNNING, fake_image("busybox"), 10.0, SETTINGS)
 
 
 def test_an_end_can_be_told_before_its_beginning() -> None:
-    known = fold.exited(fold.starting(ready(), "main", 0), ID, END, SETTINGS)
+    known = runs.exited(runs.starting(ready(), "main", 0), ID, END, SETTINGS)
     assert known.containers[0].state is ContainerState.STARTING
-    known = fold.started(known, RUNNING, fake_image("busybox"), 10.0, SETTINGS)
+    known = runs.started(known, RUNNING, fake_image("busybox"), 10.0, SETTINGS)
     (container,) = known.containers
     assert container.state is ContainerState.CRASH_BACKOFF
     assert container.run is not None
@@ -50,8 +50,8 @@ def test_an_end_can_be_told_before_its_beginning() -> None:
 
 def test_or_instead_of_it() -> None:
     """The start was cut off after it had worked, and asking again came after the end."""
-    known = fold.exited(fold.starting(ready(), "main", 0), ID, END, SETTINGS)
-    known = fold.refused(known, "main", Waiting(reason="CreateContainerError"), 12.0, SETTINGS)
+    known = runs.exited(runs.starting(ready(), "main", 0), ID, END, SETTINGS)
+    known = runs.refused(known, "main", Waiting(reason="CreateContainerError"), 12.0, SETTINGS)
     (container,) = known.containers
     assert container.state is ContainerState.CRASH_BACKOFF
     assert container.run is not None
@@ -60,10 +60,10 @@ def test_or_instead_of_it() -> None:
 
 
 def test_an_end_is_told_once_and_only_of_our_runs() -> None:
-    known = fold.exited(running(), ID, END, SETTINGS)
-    assert fold.exited(known, ID, replace(END, code=9), SETTINGS) == known
-    assert fold.exited(known, replace(ID, attempt=7), END, SETTINGS) == known
-    assert fold.exited(known, replace(ID, name="nobody"), END, SETTINGS) == known
+    known = runs.exited(running(), ID, END, SETTINGS)
+    assert runs.exited(known, ID, replace(END, code=9), SETTINGS) == known
+    assert runs.exited(known, replace(ID, attempt=7), END, SETTINGS) == known
+    assert runs.exited(known, replace(ID, name="nobody"), END, SETTINGS) == known
 
 
 def test_a_pod_is_terminated_once() -> None:
@@ -83,28 +83,28 @@ def test_a_sandbox_that_dies_where_there_is_none_is_no_news() -> None:
 
 
 def test_pulls_are_hurried_only_where_one_is_waited_for() -> None:
-    assert fold.pulls_due(running(), 0.0) == running()
+    assert runs.pulls_due(running(), 0.0) == running()
     known = fold.accepted(WEB, 1.0)
-    known = fold.pull_failed(known, "main", Waiting(reason="ErrImagePull"), 1.0, SETTINGS.image)
-    assert fold.pulls_due(known, 2.0).containers[0].until == 2.0
-    assert fold.pulls_due(known, 99.0).containers[0].until == 11.0
+    known = runs.pull_failed(known, "main", Waiting(reason="ErrImagePull"), 1.0, SETTINGS.image)
+    assert runs.pulls_due(known, 2.0).containers[0].until == 2.0
+    assert runs.pulls_due(known, 99.0).containers[0].until == 11.0
 
 
 def test_one_ended_run_is_kept_besides_the_newest() -> None:
     known = running()
     for attempt in range(1, 4):
-        known = fold.exited(known, replace(ID, attempt=attempt - 1), END, SETTINGS)
+        known = runs.exited(known, replace(ID, attempt=attempt - 1), END, SETTINGS)
         known = fold.advanced(known, (), 10_000.0 * attempt, SETTINGS)
-        known = fold.pulled(known, "main", fake_image("busybox"))
-        known = fold.starting(known, "main", attempt)
+        known = runs.pulled(known, "main", fake_image("busybox"))
+        known = runs.starting(known, "main", attempt)
         again = replace(RUNNING, id=replace(ID, attempt=attempt))
-        known = fold.started(known, again, fake_image("busybox"), 10.0, SETTINGS)
+        known = runs.started(known, again, fake_image("busybox"), 10.0, SETTINGS)
         expired = [
-            step.id.attempt for step in steps.next_steps(known, (), 0.0) if isinstance(step, steps.RemoveContainer)
+            step.id.attempt for step in agenda.next_steps(known, (), 0.0) if isinstance(step, steps.RemoveContainer)
         ]
         assert expired == list(range(attempt - 1))
     for attempt in (0, 1):
-        known = fold.run_removed(known, replace(ID, attempt=attempt))
+        known = runs.run_removed(known, replace(ID, attempt=attempt))
     assert known.containers[0].expired == ()
 
 
@@ -116,7 +116,7 @@ def test_no_order_of_events_is_a_bug(order: list[str]) -> None:
         now += 1.0
         match event:
             case "exit":
-                known = fold.exited(known, ID, END, SETTINGS)
+                known = runs.exited(known, ID, END, SETTINGS)
             case "lose":
                 known = fold.sandbox_lost(known, "gone", now, SETTINGS)
             case "terminate":
@@ -125,14 +125,14 @@ def test_no_order_of_events_is_a_bug(order: list[str]) -> None:
                 known = fold.advanced(known, (), now, SETTINGS)
             case _:
                 known = fold.advanced(known, ("start main",), now, SETTINGS)
-        steps.next_steps(known, (), now)
-        steps.next_alarm(known, (), now)
+        agenda.next_steps(known, (), now)
+        agenda.next_alarm(known, (), now)
         pod_status(known, before=None, now=now, settings=SETTINGS)
 
 
 def test_the_document_says_what_ended_for_good() -> None:
     never = pod("web", policy=WEB.spec.restart_policy.NEVER)
-    known = fold.exited(replace(running(), pod=never), ID, END, SETTINGS)
+    known = runs.exited(replace(running(), pod=never), ID, END, SETTINGS)
     document = pod_document(never, pod_status(known, before=None, now=20.0, settings=SETTINGS))
     assert read_pod(document) == never
     remembered = ended_before(document, never.uid)["main"]
@@ -165,5 +165,5 @@ def test_steps_have_names_of_their_own() -> None:
 
 def test_a_removed_pod_needs_nothing() -> None:
     known = replace(fold.orphan("u", None, 0.0), state=PodState.REMOVED)
-    assert steps.next_steps(known, (), 0.0) == ()
-    assert steps.next_alarm(known, (), 0.0) is None
+    assert agenda.next_steps(known, (), 0.0) == ()
+    assert agenda.next_alarm(known, (), 0.0) is None
