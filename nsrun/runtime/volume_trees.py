@@ -52,7 +52,7 @@ def pack_trees(
         if asked is not None:
             tree = volume_tree(asked, request.volumes[asked.name], container=request.container.name, stage=stage)
         elif mount["type"] == "bind" and not mount["source"].startswith(f"{sandbox_root}/"):
-            with _mounting(mount["source"], destination):
+            with _mounting(f'"{mount["source"]}"', destination):
                 tree = _plain_tree(mount)
         else:
             continue
@@ -63,7 +63,7 @@ def pack_trees(
 
 def volume_tree(asked: VolumeMount, volume: PreparedVolume, *, container: str, stage: str) -> Fd:
     """A volume, or what is at its subPath, as one mount of a container wants it. Raises RuntimeFailure."""
-    with _mounting(volume.path or f'the image of volume "{asked.name}"', asked.mount_path):
+    with _mounting(f'"{volume.path}"' if volume.path else f'the image of volume "{asked.name}"', asked.mount_path):
         if volume.layers:
             return _image_tree(asked, volume.layers, stage)
         with Fd.open(volume.path, os.O_PATH) as top:
@@ -222,6 +222,6 @@ def _mounting(what: str, destination: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RuntimeFailure(
-            f'cannot mount "{what}" at "{destination}": {describe_errno(error.errno or 0)}',
+            f'cannot mount {what} at "{destination}": {describe_errno(error.errno or 0)}',
             reason="CreateContainerError",
         ) from error
