@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from nsrun.errors import ImageError, NotFoundError, describe_errno
 from nsrun.images.archive import load_archive
+from nsrun.images.collect import Collector, Space, disk_space
 from nsrun.images.credentials import Credentials
 from nsrun.images.layers import Layers, read_rootfs_file
 from nsrun.images.offloop import off_loop
@@ -22,6 +23,7 @@ from nsrun.images.registries import Registries
 from nsrun.images.store import Store, StoredImage
 from nsrun.model.container import PullPolicy
 from nsrun.model.image import Image
+from nsrun.model.retention import ImageRetention, Reclaimed
 from nsrun.support.clock import Clock, SystemClock
 from nsrun.support.layout import Layout
 
@@ -63,6 +65,7 @@ class ImageService:
         clock: Clock | None = None,
         in_use: Callable[[], Collection[str]] = frozenset,
         machine: Platform | None = None,
+        space: Callable[[Path], Space] = disk_space,
     ) -> None:
         self._layout = layout
         self._credentials = credentials or Credentials()
@@ -80,6 +83,14 @@ class ImageService:
             registries=registries or Registries(),
             client=self._client,
             platform=self._platform,
+        )
+        self._collector = Collector(
+            store=self._store,
+            layers=self._layers,
+            directory=layout.images,
+            in_use=in_use,
+            clock=self._clock,
+            space=space,
         )
         # Images by the digest of their manifest, which says all about them but the name.
         self._known: dict[str, Image] = {}
@@ -176,16 +187,17 @@ class ImageService:
         False when a pull is under way: then nothing is removed, and a later call will do it.
         """
         with _store_errors("collect unused images"):
-            collection = await off_loop(self._store.collection)
-            if collection is None:
-                return False
-            with collection:
-                needed = await off_loop(lambda: collection.sweep(self._in_use()))
-                self._known.clear()
-                for diff_id in await self._layers.list():
-                    if diff_id not in needed:
-                        await self._layers.remove(diff_id)
-        return True
+            swept = await self._collector.sweep()
+        self._known.clear()
+        return swept
+
+    async def reclaim(self, retention: ImageRetention, used: Collection[str]) -> Reclaimed:
+        """Removes images that nothing runs from, when they are too old or the disk is too full. Raises ImageError."""
+        with _store_errors("collect unused images"):
+            done = await self._collector.reclaim(retention, used)
+        if done.images:
+            self._known.clear()
+        return done
 
     async def _take(self, image: StoredImage) -> None:
         """Unpacks a loaded image, which verifies its layers, and then gives it its name."""

@@ -15,6 +15,7 @@ from nsrun.model.image import Image
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.model.probe import HttpGet, NetworkCheck
+from nsrun.model.retention import ImageRetention, Reclaimed
 from nsrun.model.running import (
     AdoptedContainer,
     AdoptedPod,
@@ -47,11 +48,13 @@ __all__ = [
     "ContainerRequest",
     "Exit",
     "ExitReason",
+    "ImageRetention",
     "Images",
     "Manifests",
     "Network",
     "PreparedVolume",
     "Probes",
+    "Reclaimed",
     "RunningContainer",
     "Runtime",
     "SandboxExit",
@@ -78,6 +81,12 @@ class Images(Protocol):
         ``pulling`` is called, at most once, when this call asks a registry, or waits for another call that does.
         Raises ImageError with the kubelet's reason.
         """
+        ...
+
+    async def reclaim(self, retention: ImageRetention, used: Collection[str]) -> Reclaimed:
+        """Removes images that nothing runs from, when they are too old or the disk is too full, those first that were
+        unused for longest. ``used``: digests of images that are wanted although nothing runs from them yet. An image's
+        age is known from the first call on. Raises ImageError."""
         ...
 
 

@@ -26,7 +26,9 @@ from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.claims import ClaimKeeper
 from nsrun.supervisor.collect import leftovers, owners
+from nsrun.supervisor.eviction import Evictions
 from nsrun.supervisor.facts import PodFacts
+from nsrun.supervisor.housekeeping import Housekeeping, HousekeepingSettings
 from nsrun.supervisor.lifecycle import PodState
 from nsrun.supervisor.outside import Outside
 from nsrun.supervisor.podjson import read_pod
@@ -48,10 +50,11 @@ AGAIN = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorSettings:
-    """``admission``: which pods are taken."""
+    """``admission``: which pods are taken. ``housekeeping``: when images go that nothing runs from."""
 
     admission: Admission = field(default_factory=Admission)
     backoffs: BackoffSettings = field(default_factory=BackoffSettings)
+    housekeeping: HousekeepingSettings = field(default_factory=HousekeepingSettings)
 
 
 class Supervisor:
@@ -87,6 +90,16 @@ class Supervisor:
             probes=probes,
             probing=self._probing,
         )
+        self._evictions = Evictions(
+            volumes=volumes, runtime=runtime, clock=clock, pods=self._running_pods, evict=self._evict
+        )
+        self._housekeeping = Housekeeping(
+            images=images,
+            clock=clock,
+            used=self._chosen_images,
+            say=lambda notice: self._say(notice.reason, notice.message),
+            settings=self._settings.housekeeping,
+        )
         self._workers: dict[str, Worker] = {}  # by UID; each has a task in the group of ``run``
         self._unread: dict[str, AdoptedPod] = {}  # found, but nothing says what they are, until the manifests do
         self._unrouted: list[ContainerExit | SandboxExit] = []  # what was told of those
@@ -117,6 +130,8 @@ class Supervisor:
             self._recover(group, found)
             for chore in (
                 self._probing.run,
+                self._evictions.run,
+                self._housekeeping.run,
                 self._hear_exits,
                 self._hear_updates,
                 self._tidy_claims,
@@ -332,6 +347,7 @@ class Supervisor:
     async def _work(self, worker: Worker) -> None:
         await worker.run()
         del self._workers[worker.facts.uid]
+        self._probing.forget(worker.facts.uid)
         self._claims_due.set()
         self._look.set()
 
@@ -339,6 +355,22 @@ class Supervisor:
     def _objects(self) -> Objects | None:
         """What pods can refer to; None while nobody said."""
         return self._update.objects if self._update is not None else None
+
+    # --- for those who look after the disk
+
+    def _running_pods(self) -> list[Pod]:
+        facts = [worker.facts for worker in self._workers.values()]
+        return [found.pod for found in facts if found.pod is not None and found.state is PodState.RUNNING]
+
+    def _evict(self, pod: Pod, reason: str, message: str, *, grace: float) -> None:
+        worker = self._workers.get(pod.uid)
+        if worker is not None:
+            worker.fail(reason, message, grace=grace)
+
+    def _chosen_images(self) -> frozenset[str]:
+        """Digests of what containers are to be made from, which may be long before they are."""
+        facts = [worker.facts for worker in self._workers.values()]
+        return frozenset(c.image.digest for found in facts for c in found.containers if c.image is not None)
 
     def _say(self, reason: str, message: str, pod: Pod | None = None) -> None:
         """An event of the node, or of a pod that has no worker."""

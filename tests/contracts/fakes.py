@@ -35,7 +35,9 @@ from nsrun.supervisor.ports import (
     ContainerRequest,
     Exit,
     ExitReason,
+    ImageRetention,
     PreparedVolume,
+    Reclaimed,
     RunningContainer,
     SandboxExit,
     SandboxInfo,
@@ -62,12 +64,13 @@ __all__ = [
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """What a process does: ends by itself after ``seconds`` (None: never) with ``code``; ends at SIGTERM with ``asked``
-    or, ``stubborn``, does not. ``broken``: it cannot be executed at all."""
+    or, ``stubborn``, does not; it ``takes`` seconds to. ``broken``: it cannot be executed at all."""
 
     seconds: float | None = None
     code: int = 0
     asked: int = 143
     stubborn: bool = False
+    takes: float = 0.0
     broken: bool = False
 
 
@@ -160,6 +163,7 @@ class FakeMachine:
         self.commands: list[tuple[ContainerId, tuple[str, ...]]] = []  # everything that was run in containers
         self.written: dict[str, dict[str, int]] = {}  # bytes, by UID and volume or container
         self.refreshed: list[str] = []  # UIDs, one for each refresh of volumes
+        self.disk_used = 0  # percent, by images
         self.claims: set[tuple[str, str]] = set()  # persistent claims that have a directory
         self.lives: list[Life] = []
         self.calls: list[str] = []
@@ -180,6 +184,8 @@ class FakeMachine:
         self.being_started: list[str] = []  # UIDs, one for each start under way
         self.scripts: dict[tuple[str, str], list[Program]] = {}  # by pod and container: its processes, in order
         self.processes: dict[tuple[str, str], int] = {}  # how many were ever started, by UID and container
+        self.signalled: list[tuple[str, float]] = []  # container and time of each stop signal
+        self.began: list[ContainerId] = []  # every process there ever was, in order
         self.ended: list[tuple[ContainerId, int]] = []  # every end there ever was
         self._pids = 1000
 
@@ -213,6 +219,7 @@ class FakeMachine:
         self.processes[key] = number + 1
         run = FakeRun(id=id, pid=self.pid(), started_at=self.clock.now(), image=request.image, program=program)
         pod.runs[id] = run
+        self.began.append(id)
         if program.seconds == 0:
             # Before anybody can say that it was started.
             self.end(run, code=program.code)
@@ -296,6 +303,21 @@ class FakeImages:
             raise image
         machine.images[reference] = image
         return image
+
+    async def reclaim(self, retention: ImageRetention, used: Collection[str]) -> Reclaimed:
+        """The disk is as full as ``disk_used`` says; every image that nobody uses is a tenth of it."""
+        machine = self._machine
+        await self._life.at("reclaim")
+        running = {run.image.digest for pod in machine.pods.values() for run in pod.runs.values()} | set(used)
+        gone: list[str] = []
+        if machine.disk_used >= retention.high_percent:
+            for name, image in sorted(machine.images.items()):
+                if machine.disk_used > retention.low_percent and image.digest not in running:
+                    del machine.images[name]
+                    machine.disk_used -= 10
+                    gone.append(image.reference)
+        missing = max(machine.disk_used - retention.low_percent, 0) if machine.disk_used >= retention.low_percent else 0
+        return Reclaimed(images=tuple(gone), freed=10 * len(gone), missing=missing)
 
 
 class FakeVolumes:
@@ -474,10 +496,16 @@ class FakeRuntime:
 
     async def signal(self, id: ContainerId, signal: int) -> None:
         await self._life.at("signal")
-        run = self._find(id)
+        run, machine = self._find(id), self._machine
+        machine.signalled.append((id.name, machine.clock.now()))
         if run is not None and not run.program.stubborn:
             asked = run.program.asked
-            self._machine.end(run, code=asked, signal=signal if asked == 128 + signal else 0)
+            number = signal if asked == 128 + signal else 0
+            if run.program.takes:
+                due = machine.clock.now() + run.program.takes
+                machine.clock.call_at(due, lambda: machine.end(run, code=asked, signal=number))
+            else:
+                machine.end(run, code=asked, signal=number)
         await self._life.at("signalled")
 
     async def run(self, id: ContainerId, command: Command) -> CommandResult:
