@@ -17,7 +17,7 @@ enum { EXIT_NOT_STARTED = 127 };
 
 typedef int (*operation)(struct ns_child *child, const struct ns_op *op);
 
-static void report(const struct ns_child *child, uint32_t kind, uint32_t step, int error, uint32_t index)
+void ns_child_report(const struct ns_child *child, uint32_t kind, uint32_t step, int error, uint32_t index)
 {
         struct ns_report said = {.kind = kind, .failure = {.step = step, .error = error, .index = index}};
         /* write, as a seccomp filter may be in force already. The shim's death is the only way to fail, and then nobody
@@ -28,14 +28,14 @@ static void report(const struct ns_child *child, uint32_t kind, uint32_t step, i
 
 static _Noreturn void give_up(const struct ns_child *child, uint32_t step, uint32_t index)
 {
-        report(child, NS_REPORT_FAILED, step, errno, index);
+        ns_child_report(child, NS_REPORT_FAILED, step, errno, index);
         _exit(EXIT_NOT_STARTED);
 }
 
 void ns_child_tolerate(struct ns_child *child, const struct ns_op *op, int error)
 {
         if (child->tolerated++ < NS_MAX_TOLERATED)
-                report(child, NS_REPORT_TOLERATED, op->kind, error, (uint32_t)(op - ns_plan_ops(child->plan)));
+                ns_child_report(child, NS_REPORT_TOLERATED, op->kind, error, (uint32_t)(op - ns_plan_ops(child->plan)));
 }
 
 int ns_child_arm(const struct ns_child *child)
@@ -52,10 +52,10 @@ int ns_child_arm(const struct ns_child *child)
 /* ---- operations that belong neither to mounts nor to identity -------------------------------------------------------
  */
 
-static int wait_at_gate(struct ns_child *child)
+int ns_child_gate(struct ns_child *child)
 {
         char byte = 0;
-        if (child->gate_passed || child->plan->procs_count == 0)
+        if (child->gate_passed)
                 return 0;
         ssize_t got = 0;
         do
@@ -70,7 +70,7 @@ static int wait_at_gate(struct ns_child *child)
 static int op_gate(struct ns_child *child, const struct ns_op *op)
 {
         (void)op;
-        return wait_at_gate(child);
+        return ns_child_gate(child);
 }
 
 static int op_unshare(struct ns_child *child, const struct ns_op *op)
@@ -151,10 +151,10 @@ static void fill(const struct ns_plan *plan, struct ns_text list, const char **o
 /* What has to be true of every program, whatever its plan says. */
 static int last_things(struct ns_child *child)
 {
-        if (wait_at_gate(child) < 0 || sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        if (ns_child_gate(child) < 0 || sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
                 return -1;
         umask(child->umask);
-        report(child, NS_REPORT_EXEC, 0, 0, NS_NO_INDEX);
+        ns_child_report(child, NS_REPORT_EXEC, 0, 0, NS_NO_INDEX);
         return 0;
 }
 
@@ -227,6 +227,8 @@ static const operation operations[NS_OP_LAST] = {
     [NS_OP_CWD] = ns_op_cwd,
     [NS_OP_DUMPABLE] = ns_op_dumpable,
     [NS_OP_JOIN] = op_join,
+    [NS_OP_ENTER] = ns_op_enter,
+    [NS_OP_BIRTH] = ns_op_birth,
     [NS_OP_EXEC] = op_exec,
     [NS_OP_EXEC_FD] = op_exec_fd,
 };
@@ -254,10 +256,12 @@ _Noreturn void ns_child_run(const struct ns_launch *launch, int control_fd)
             .fds = launch->fds,
             .control_fd = control_fd,
             .pause_pidfd = launch->pause_pidfd,
+            .target_pidfd = launch->target_pidfd,
             .root_fd = -1,
             .null_fd = -1,
             .death_signal = SIGKILL,
             .umask = 022,
+            .gate_passed = !ns_launch_gated(launch),
         };
         for (int slot = 0; slot < NS_PLAN_SLOTS; slot++)
                 child.slots[slot] = -1;

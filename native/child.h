@@ -17,6 +17,7 @@ struct ns_child {
         const int *fds;   /* plan->fd_count of them */
         int control_fd;   /* reports go out, the gate's byte comes in; the shim's death is a hang-up */
         int pause_pidfd;  /* the sandbox, -1 when there is none */
+        int target_pidfd; /* the container to enter, -1 when there is none */
         int root_fd;      /* the rootfs; -1 before NS_OP_ROOT */
         int null_fd;      /* the host's /dev/null, verified; -1 until first needed */
         int death_signal; /* a change of ids clears it in the kernel: armed again after it */
@@ -47,6 +48,12 @@ void ns_child_tolerate(struct ns_child *child, const struct ns_op *op, int error
 /* Sets the parent-death signal, and fails with EPIPE when the parent is dead already. */
 int ns_child_arm(const struct ns_child *child);
 
+/* Waits until the parent has put this process where it belongs. */
+int ns_child_gate(struct ns_child *child);
+
+/* Tells the shim: enum ns_report_kind. */
+void ns_child_report(const struct ns_child *child, uint32_t kind, uint32_t step, int error, uint32_t index);
+
 /* One per kind of operation, in mount.c … */
 int ns_op_private(struct ns_child *child, const struct ns_op *op);
 int ns_op_open(struct ns_child *child, const struct ns_op *op);
@@ -64,6 +71,9 @@ int ns_op_pivot(struct ns_child *child, const struct ns_op *op);
 int ns_op_empty_root(struct ns_child *child, const struct ns_op *op);
 int ns_op_sandbox_tree(struct ns_child *child, const struct ns_op *op);
 int ns_op_cwd(struct ns_child *child, const struct ns_op *op);
+/* … in enter.c … */
+int ns_op_enter(struct ns_child *child, const struct ns_op *op);
+int ns_op_birth(struct ns_child *child, const struct ns_op *op);
 /* … and in creds.c */
 int ns_op_rlimit(struct ns_child *child, const struct ns_op *op);
 int ns_op_keyring(struct ns_child *child, const struct ns_op *op);

@@ -27,18 +27,18 @@ static bool cgroup_refused(int error)
                error == EOPNOTSUPP || error == ENODEV || error == ENOENT;
 }
 
-static pid_t clone_child(const struct ns_plan *plan, const int *fds, int *pidfd, bool *into_cgroup)
+static pid_t clone_child(const struct ns_launch *launch, int *pidfd, bool *into_cgroup)
 {
         struct clone_args args = {
-            .flags = CLONE_PIDFD | plan->new_namespaces,
+            .flags = CLONE_PIDFD | launch->plan->new_namespaces,
             .pidfd = (uint64_t)(uintptr_t)pidfd,
             .exit_signal = SIGCHLD,
         };
-        *into_cgroup = plan->cgroup_fd >= 0;
+        *into_cgroup = launch->cgroup_fd >= 0;
         if (*into_cgroup) {
                 struct clone_args with = args;
                 with.flags |= CLONE_INTO_CGROUP;
-                with.cgroup = (uint64_t)fds[plan->cgroup_fd];
+                with.cgroup = (uint64_t)launch->cgroup_fd;
                 pid_t pid = (pid_t)sys_clone3(&with);
                 if (pid >= 0 || !cgroup_refused(errno))
                         return pid;
@@ -60,20 +60,28 @@ static size_t decimal(pid_t pid, char out[12])
         return length;
 }
 
+/* The cgroup that the clone could not be born in: v1's, or where v2's was refused. */
+static int place_late(const struct ns_launch *launch, const char *text, size_t length, struct ns_failure *failure)
+{
+        CLEANUP_FD int fd = openat(launch->cgroup_fd, "cgroup.procs", O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 || write(fd, text, length) < 0 ? fail(failure, NS_STEP_PLACE, NS_NO_INDEX) : 0;
+}
+
 /* cgroup.procs of every hierarchy that the clone itself did not settle. */
 static int place(const struct ns_launch *launch, pid_t pid, bool in_cgroup2, struct ns_failure *failure)
 {
         char text[12];
         size_t length = decimal(pid, text);
-        for (uint32_t i = 0; i < launch->plan->procs_count; i++) {
-                int fd = launch->fds[launch->plan->procs_fd[i]];
+        for (uint32_t i = 0; i < launch->procs_count; i++) {
+                int fd = launch->procs_fds[i];
                 struct statfs status;
                 if (in_cgroup2 && fstatfs(fd, &status) == 0 && status.f_type == CGROUP2_SUPER_MAGIC)
                         continue;
                 if (write(fd, text, length) < 0)
                         return fail(failure, NS_STEP_PLACE, i);
         }
-        return 0;
+        /* Last, as it may be frozen: what is frozen could not be killed for another's refusal. */
+        return launch->cgroup_fd >= 0 && !in_cgroup2 ? place_late(launch, text, length, failure) : 0;
 }
 
 static void destroy(pid_t pid, int pidfd)
@@ -93,7 +101,10 @@ int ns_launch_start(const struct ns_launch *launch, struct ns_process *process, 
         CLEANUP_FD int pidfd = -1;
         bool in_cgroup2 = false;
 
-        pid_t pid = clone_child(launch->plan, launch->fds, &pidfd, &in_cgroup2);
+        const int on = 1; /* who speaks tells its pid, too: after a birth it is another one */
+        if (launch->target_pidfd >= 0 && setsockopt(ours, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+                return fail(failure, NS_STEP_PIPES, NS_NO_INDEX);
+        pid_t pid = clone_child(launch, &pidfd, &in_cgroup2);
         if (pid == 0) {
                 close(ours); /* else the child would keep its own line open when the shim dies */
                 ns_child_run(launch, theirs);
@@ -106,7 +117,7 @@ int ns_launch_start(const struct ns_launch *launch, struct ns_process *process, 
                 return -1;
         }
         /* Opens the gate. A child that is gone already has said why. */
-        if (launch->plan->procs_count > 0)
+        if (ns_launch_gated(launch))
                 send(ours, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         *process = (struct ns_process){.pid = pid, .pidfd = ns_take_fd(&pidfd), .control_fd = ns_take_fd(&ours)};
         return 0;

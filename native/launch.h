@@ -10,8 +10,18 @@ struct ns_launch {
         const struct ns_plan *plan; /* approved by ns_plan_check */
         const int *fds;             /* its descriptors */
         int pause_pidfd;            /* whose namespaces plan->join_namespaces are taken from */
+        int target_pidfd;           /* whose namespaces NS_OP_ENTER joins; -1: nobody's */
+        int cgroup_fd;              /* directory of the cgroup to be born in; -1: none */
+        const int *procs_fds;       /* cgroup.procs files that take the pid while the child works */
+        uint32_t procs_count;
         int stdio[3];
 };
+
+/* The child waits at its gate for the parent. */
+static inline bool ns_launch_gated(const struct ns_launch *launch)
+{
+        return launch->procs_count > 0 || launch->cgroup_fd >= 0;
+}
 
 /* `control_fd` tells what becomes of the launch, by struct ns_report; it is closed by the exec. */
 struct ns_process {
@@ -25,6 +35,9 @@ enum ns_report_kind {
         NS_REPORT_FAILED = 2,
         NS_REPORT_EXEC =
             3, /* everything is done but the execve; what follows is its failure or the end of the stream */
+        /* NS_OP_BIRTH: failure.error is the pid of who goes on, or 0 where the sender, by its credentials, is the one.
+         * Both parent and child say it before they end, so whoever is reaped first is known then. */
+        NS_REPORT_BORN = 4,
 };
 
 struct ns_report {

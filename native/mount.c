@@ -240,7 +240,9 @@ int ns_op_cwd(struct ns_child *child, const struct ns_op *op)
 {
         static const struct ns_make make = {.mode = 0755};
         char path[PATH_MAX];
-        CLEANUP_FD int fd = ns_make_directory(child->root_fd, ns_op_text(child, op, 0), &make);
+        const char *place = ns_op_text(child, op, 0);
+        CLEANUP_FD int fd = op->a == 0 ? ns_make_directory(child->root_fd, place, &make)
+                                       : ns_open_in_root(child->root_fd, place, O_PATH | O_DIRECTORY);
         if (fd < 0 || fchdir(fd) < 0)
                 return -1;
         /* The kernel's own answer, before a C library touches it: "(unreachable)/…" for what is outside the root. */

@@ -65,7 +65,8 @@ struct ns_plan {
         uint64_t new_namespaces;  /* CLONE_NEW*: made by the clone3 of the child */
         uint64_t join_namespaces; /* CLONE_NEW*: joined from the sandbox's pause process, by its pidfd, before the first
                                      op; a process namespace by being born in it */
-        int32_t cgroup_fd;        /* index of a cgroup v2 directory for CLONE_INTO_CGROUP, or -1 */
+        int32_t cgroup_fd;        /* index of the cgroup directory that holds the process together, or -1: v2's, for
+                                     CLONE_INTO_CGROUP, else the freezer's. Commands run in it get cgroups below it. */
         uint32_t procs_count;     /* how many of procs_fd are used */
         uint32_t spare[4];        /* 0 */
         int32_t procs_fd[16]; /* indices of open cgroup.procs files: the parent writes the child's pid into each while
@@ -158,12 +159,19 @@ enum ns_op_kind {
         NS_OP_SECCOMP = 33,
         /* prctl(PR_SET_PDEATHSIG, a); SIGKILL without this, also after NS_OP_IDS, which makes the kernel forget it. */
         NS_OP_PDEATHSIG = 34,
-        /* chdir text[0] in the root, made (0755, root) when missing; refused unless getcwd is inside. */
+        /* chdir text[0] in the root, made (0755, root) when missing unless a = 1; refused unless getcwd is inside. */
         NS_OP_CWD = 35,
         /* prctl(PR_SET_DUMPABLE, a); 0 without this, until the exec. */
         NS_OP_DUMPABLE = 36,
         /* setns(fd, a): pause joins the pod's pinned network namespace. */
         NS_OP_JOIN = 37,
+        /* The namespaces a of the process whose container the request names (NS_REQ_EXEC), all at once, the user
+         * namespace last; its root is the root from now on. Its process namespace is entered by NS_OP_BIRTH only. */
+        NS_OP_ENTER = 38,
+        /* From here on this is another process: born into the process namespace that NS_OP_ENTER joined, a child of the
+         * shim, with nothing open but 0 to 2. Until then nobody in the container can see, let alone trace, who joins.
+         */
+        NS_OP_BIRTH = 39,
 
         /* ---- the end */
 
@@ -199,12 +207,24 @@ enum ns_request_kind {
         NS_REQ_SUBSCRIBE = 5, /* from now on NS_MSG_EXIT for every end, after one for each end already there */
         NS_REQ_REOPEN = 6,    /* open the log of `id` again (after it was renamed) */
         NS_REQ_SHUTDOWN = 7,  /* SIGKILL everything, reap, write the records, answer, exit */
+        /* A command in the container of `id`. fds: its plan, which takes no descriptors; with NS_EXEC_STDIO then the
+         * three that become its 0, 1 and 2. Answered once, at its end: NS_MSG_RESULT, or NS_MSG_FAILED when it could
+         * not be started. It is killed, with all it started, after `timeout_ns` and when its client goes. */
+        NS_REQ_EXEC = 8,
+        NS_REQ_CANCEL = 9, /* kills the command that this client asked for by `of_serial`, with all it started */
 };
 
 enum ns_launch_flags {
         NS_LAUNCH_SANDBOX = 1, /* this is the pod's pause process; stdio is /dev/null */
         NS_LAUNCH_NO_LOG = 2,
 };
+
+enum ns_exec_flags {
+        NS_EXEC_STDIO = 1,    /* without it: /dev/null, and what it writes comes with the answer */
+        NS_EXEC_DETACHED = 2, /* it lives on when its client goes, and then nobody is told how it ends */
+};
+
+enum ns_exec_limits { NS_OUTPUT_MAX = 65536 };
 
 /* Python → shim. 512 bytes. */
 struct ns_request {
@@ -213,9 +233,12 @@ struct ns_request {
         uint64_t serial; /* comes back in the answer */
         int32_t value;
         uint32_t reserved;
-        char id[128];  /* [NS_ID_MAX] letters, digits, '-' and '.', NUL-terminated */
-        char log[256]; /* [NS_NAME_MAX] file name in the log directory, without '/' */
-        uint32_t spare[26];
+        char id[128];          /* [NS_ID_MAX] letters, digits, '-' and '.', NUL-terminated */
+        char log[256];         /* [NS_NAME_MAX] file name in the log directory, without '/' */
+        uint64_t timeout_ns;   /* EXEC; 0: none */
+        uint64_t of_serial;    /* CANCEL */
+        uint32_t output_limit; /* EXEC: bytes of output that are kept, up to NS_OUTPUT_MAX; the rest is dropped */
+        uint32_t spare[21];
 };
 
 enum ns_message_kind {
@@ -224,6 +247,12 @@ enum ns_message_kind {
         NS_MSG_ENTRY = 3,  /* LIST */
         NS_MSG_EXIT = 4,   /* an end; serial 0. `failure`: the record could not be written, or the start failed with
                               nobody waiting */
+        NS_MSG_RESULT = 5, /* EXEC: the command's end; its output follows the struct, in the same datagram */
+};
+
+enum ns_result_flags {
+        NS_RESULT_TIMED_OUT = 1,
+        NS_RESULT_CUT = 2, /* there was more output */
 };
 
 enum ns_entry_state {
@@ -244,7 +273,7 @@ struct ns_message {
         int32_t wait_status; /* as waitpid gives it */
         uint32_t dropped;    /* log records that could not be written */
         uint32_t tolerated_count;
-        uint32_t reserved;
+        uint32_t flags;                  /* enum ns_result_flags */
         struct ns_failure tolerated[16]; /* [NS_MAX_TOLERATED] */
         char id[128];                    /* [NS_ID_MAX] */
 };

@@ -68,6 +68,8 @@ static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_CWD] = {true, NO_FD, {STRING}, MOUNTS},
     [NS_OP_DUMPABLE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_JOIN] = {true, NEEDS_FD, {NO_TEXT}, 0},
+    [NS_OP_ENTER] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_BIRTH] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_EXEC] = {true, NO_FD, {SOME_LIST, SOME_LIST, LIST}, 0},
     [NS_OP_EXEC_FD] = {true, NEEDS_FD, {NO_TEXT, SOME_LIST, LIST}, 0},
 };
@@ -181,7 +183,7 @@ static bool kind_valid(struct reader *reader, const struct ns_op *op)
                 return references_valid(reader, ns_plan_text(reader->plan, op->text[1]));
         if (op->kind == NS_OP_ROOT)
                 return (op->fd >= 0) != (op->text[0].length > 0);
-        if (op->kind == NS_OP_JOIN || op->kind == NS_OP_UNSHARE)
+        if (op->kind == NS_OP_JOIN || op->kind == NS_OP_UNSHARE || op->kind == NS_OP_ENTER)
                 reader->namespaces |= op->a;
         return true;
 }

@@ -39,6 +39,14 @@ static bool launch_valid(const struct ns_request *request, unsigned int fd_count
         return fd_count >= 2 && log_valid(request->log);
 }
 
+static bool exec_valid(const struct ns_request *request, unsigned int fd_count)
+{
+        const uint32_t known = NS_EXEC_STDIO | NS_EXEC_DETACHED;
+        if ((request->flags & ~known) != 0 || !id_valid(request->id) || request->output_limit > NS_OUTPUT_MAX)
+                return false;
+        return fd_count == ((request->flags & NS_EXEC_STDIO) != 0 ? 4 : 1);
+}
+
 static bool fields_valid(const struct ns_request *request, unsigned int fd_count)
 {
         switch (request->kind) {
@@ -49,6 +57,9 @@ static bool fields_valid(const struct ns_request *request, unsigned int fd_count
         case NS_REQ_FORGET:
         case NS_REQ_REOPEN:
                 return fd_count == 0 && id_valid(request->id);
+        case NS_REQ_EXEC:
+                return exec_valid(request, fd_count);
+        case NS_REQ_CANCEL:
         case NS_REQ_LIST:
         case NS_REQ_SUBSCRIBE:
         case NS_REQ_SHUTDOWN:

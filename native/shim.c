@@ -25,6 +25,12 @@ int64_t ns_now(int clock)
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int ns_fail(struct ns_failure *failure, uint32_t step, int error)
+{
+        *failure = (struct ns_failure){.step = step, .error = error, .index = NS_NO_INDEX};
+        return -1;
+}
+
 int ns_watch(struct ns_shim *shim, int fd, enum ns_source source, unsigned int index, unsigned int stream)
 {
         struct epoll_event event = {
@@ -139,6 +145,9 @@ static void dispatch(struct ns_shim *shim, uint64_t data)
         case NS_FROM_STREAM:
                 ns_entry_read(shim, &shim->entries[index], (unsigned int)data & 0xff);
                 break;
+        case NS_FROM_EXEC:
+                ns_exec_read(shim, &shim->execs[index]);
+                break;
         }
 }
 
@@ -159,7 +168,8 @@ static void loop(struct ns_shim *shim)
                 for (int i = 0; i < count; i++)
                         dispatch(shim, events[i].data.u64);
                 ns_entries_expire(shim);
-                if (shim->stopping && !ns_entries_alive(shim))
+                ns_execs_expire(shim);
+                if (shim->stopping && !ns_entries_alive(shim) && !ns_execs_alive(shim))
                         stop(shim);
         }
 }

@@ -4,6 +4,9 @@
  *   shim_clients.c   the socket: who may speak, requests in, messages out
  *   shim_requests.c  what each request does
  *   shim_launch.c    from a request to a process, and to the answer once it has exec'ed
+ *   shim_exec.c      commands in containers: from the request to the answer at their end
+ *   shim_exec_process.c  … and their processes
+ *   shim_cgroup.c    their cgroups
  *   shim_entries.c   the table of processes, and their ends
  *   shim_exits.c     exit records
  *   shim_log.c       from pipes to CRI log lines
@@ -22,6 +25,7 @@
 
 enum {
         NS_MAX_ENTRIES = 256,
+        NS_MAX_EXECS = 256,
         NS_MAX_CLIENTS = 16,
         NS_LINE_MAX = 16384, /* of content in a log record: longer lines become partial records */
         NS_DRAIN_MS = 250,   /* how long output may still come after an end, if a descendant holds the pipe */
@@ -60,7 +64,38 @@ struct ns_entry {
         int64_t deadline; /* NS_DRAINING: CLOCK_MONOTONIC, ns */
         struct ns_process process;
         struct ns_log log;
+        int cgroup_fd;     /* the directory that holds it together, -1: none; commands get theirs below it */
+        int procs_fds[16]; /* [NS_MAX_CGROUPS] where commands go besides */
+        uint32_t procs_count;
         struct ns_message message; /* all that is told about it */
+};
+
+enum ns_exec_phase {
+        NS_EXEC_FREE = 0,
+        NS_EXEC_RUNNING,
+        NS_EXEC_ENDED, /* answered; something may be left in its cgroup */
+};
+
+/* A command in a container. Its process is our child: until it is reaped its number is its own. */
+struct ns_exec {
+        enum ns_exec_phase phase;
+        bool detached;
+        bool born;   /* `pid` is its own */
+        bool killed; /* all that it started has to go with it */
+        int client;  /* who asked; -1: nobody any more */
+        uint64_t serial;
+        struct ns_entry *entry; /* the container; NULL once that is forgotten */
+        pid_t pid;              /* the joiner's, and its own once it is born */
+        int control_fd;
+        int output_fd;
+        int cgroup_fd;
+        uint64_t number;  /* its cgroup is "exec-<number>" */
+        int64_t deadline; /* CLOCK_MONOTONIC, ns; INT64_MAX: none. When ended: of the next try to remove the cgroup */
+        int64_t pause;    /* before the try after that */
+        uint32_t output_limit;
+        uint32_t output_length;
+        char *output; /* output_limit bytes, mapped when first needed */
+        struct ns_message message;
 };
 
 struct ns_client {
@@ -80,11 +115,14 @@ struct ns_shim {
         unsigned int used; /* entries at and above this were never used */
         struct ns_client clients[NS_MAX_CLIENTS];
         struct ns_entry entries[NS_MAX_ENTRIES];
+        unsigned int execs_used; /* likewise */
+        uint64_t execs_counted;
+        struct ns_exec execs[NS_MAX_EXECS];
         char scratch[NS_LINE_MAX]; /* what is being read from a pipe */
 };
 
 /* What an event of epoll is about: kind, index of the entry or client, and which stream. */
-enum ns_source { NS_FROM_LISTENER, NS_FROM_SIGNALS, NS_FROM_CLIENT, NS_FROM_CONTROL, NS_FROM_STREAM };
+enum ns_source { NS_FROM_LISTENER, NS_FROM_SIGNALS, NS_FROM_CLIENT, NS_FROM_CONTROL, NS_FROM_STREAM, NS_FROM_EXEC };
 
 /* shim.c */
 int ns_watch(struct ns_shim *shim, int fd, enum ns_source source, unsigned int index, unsigned int stream);
@@ -92,12 +130,17 @@ int ns_watch(struct ns_shim *shim, int fd, enum ns_source source, unsigned int i
  * alive. */
 void ns_unwatch(int epoll_fd, int *fd);
 int64_t ns_now(int clock);
+/* NS_STEP_* went wrong: fills *failure, and returns -1. */
+int ns_fail(struct ns_failure *failure, uint32_t step, int error);
 
 /* shim_clients.c */
 void ns_clients_accept(struct ns_shim *shim);
 void ns_client_read(struct ns_shim *shim, unsigned int index);
 /* A client that does not read is dropped: it comes back, subscribes, and is told everything. */
 void ns_client_send(struct ns_shim *shim, int index, const struct ns_message *message);
+/* The same with `size` bytes of data behind the message. */
+void ns_client_send_with(struct ns_shim *shim, int index, const struct ns_message *message, const void *data,
+                         size_t size);
 void ns_clients_publish(struct ns_shim *shim, const struct ns_message *message);
 
 /* shim_requests.c. Owns none of the descriptors; sets those to -1 that it keeps. */
@@ -109,6 +152,42 @@ void ns_answer(struct ns_shim *shim, int client, uint64_t serial, const struct n
 int ns_launch_begin(struct ns_shim *shim, int client, const struct ns_request *request, int *fds, unsigned int count,
                     struct ns_failure *failure);
 void ns_launch_progress(struct ns_shim *shim, struct ns_entry *entry);
+/* A checked plan, mapped; `start` NULL: none. */
+struct ns_mapping {
+        void *start;
+        size_t size;
+};
+int ns_plan_map(int fd, unsigned int fd_count, struct ns_mapping *mapping, struct ns_failure *failure);
+void ns_plan_unmap(struct ns_mapping *mapping);
+/* A pipe for one output: ours does not block; theirs can be opened again by a program that is not root (/dev/stdout).
+ */
+int ns_output_pipe(int *ours, int *theirs);
+
+/* shim_exec.c. As ns_launch_begin; the answer is sent at the command's end. */
+int ns_exec_begin(struct ns_shim *shim, int client, const struct ns_request *request, int *fds,
+                  struct ns_failure *failure);
+void ns_exec_read(struct ns_shim *shim, struct ns_exec *exec);
+void ns_exec_cancel(struct ns_shim *shim, int client, uint64_t serial);
+/* Learns who was born since; has to come between knowing that a child has ended and reaping it. */
+void ns_execs_progress(struct ns_shim *shim);
+/* A child ended: true when it was a command. */
+bool ns_execs_reaped(struct ns_shim *shim, pid_t pid, int status);
+/* Forgets commands that ended and left something running, once that has ended too. */
+void ns_execs_sweep(struct ns_shim *shim);
+/* CLOCK_MONOTONIC of what has to be done next; INT64_MAX: nothing. */
+int64_t ns_execs_deadline(const struct ns_shim *shim);
+void ns_execs_expire(struct ns_shim *shim);
+void ns_execs_client_gone(struct ns_shim *shim, int client);
+void ns_execs_entry_gone(struct ns_shim *shim, const struct ns_entry *entry);
+void ns_execs_kill(struct ns_shim *shim);
+bool ns_execs_alive(const struct ns_shim *shim);
+
+/* shim_cgroup.c: cgroups of commands, below their container's. */
+int ns_cgroup_make(int parent_fd, uint64_t number);
+/* SIGKILL for everything in it, whatever it forks meanwhile. */
+void ns_cgroup_kill(int cgroup_fd);
+/* -1: something is in it. */
+int ns_cgroup_remove(int parent_fd, uint64_t number);
 
 /* shim_entries.c */
 struct ns_entry *ns_entry_find(struct ns_shim *shim, const char *id);

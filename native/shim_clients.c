@@ -41,16 +41,28 @@ static void drop(struct ns_shim *shim, unsigned int index)
         for (unsigned int i = 0; i < shim->used; i++)
                 if (shim->entries[i].client == (int)index)
                         shim->entries[i].client = -1;
+        ns_execs_client_gone(shim, (int)index);
         if (shim->stop_client == (int)index)
                 shim->stop_client = -1;
 }
 
-void ns_client_send(struct ns_shim *shim, int index, const struct ns_message *message)
+void ns_client_send_with(struct ns_shim *shim, int index, const struct ns_message *message, const void *data,
+                         size_t size)
 {
+        struct iovec parts[2] = {
+            {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message)},
+            {.iov_base = (void *)(uintptr_t)data, .iov_len = size},
+        };
+        struct msghdr head = {.msg_iov = parts, .msg_iovlen = size > 0 ? 2 : 1};
         if (index < 0 || shim->clients[index].fd < 0)
                 return;
-        if (send(shim->clients[index].fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        if (sendmsg(shim->clients[index].fd, &head, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
                 drop(shim, (unsigned int)index);
+}
+
+void ns_client_send(struct ns_shim *shim, int index, const struct ns_message *message)
+{
+        ns_client_send_with(shim, index, message, NULL, 0);
 }
 
 void ns_clients_publish(struct ns_shim *shim, const struct ns_message *message)

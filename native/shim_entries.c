@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+enum { LONGEST_WAIT_MS = 3600000 };
+
 struct ns_entry *ns_entry_find(struct ns_shim *shim, const char *id)
 {
         for (unsigned int i = 0; i < shim->used; i++)
@@ -35,6 +37,7 @@ struct ns_entry *ns_entry_new(struct ns_shim *shim, const char *id)
             .phase = NS_FREE,
             .client = -1,
             .process = {.pidfd = -1, .control_fd = -1},
+            .cgroup_fd = -1,
             .log = {.epoll_fd = shim->epoll_fd, .dir_fd = -1, .fd = -1, .streams = {{.fd = -1}, {.fd = -1}}},
             .message = {.kind = NS_MSG_ENTRY, .state = NS_STATE_RUNNING},
         };
@@ -42,8 +45,19 @@ struct ns_entry *ns_entry_new(struct ns_shim *shim, const char *id)
         return entry;
 }
 
+/* No command can be run in it any more. */
+static void close_cgroups(struct ns_entry *entry)
+{
+        ns_close_fd(&entry->cgroup_fd);
+        for (uint32_t i = 0; i < entry->procs_count; i++)
+                ns_close_fd(&entry->procs_fds[i]);
+        entry->procs_count = 0;
+}
+
 void ns_entry_free(struct ns_shim *shim, struct ns_entry *entry)
 {
+        ns_execs_entry_gone(shim, entry);
+        close_cgroups(entry);
         ns_log_finish(&entry->log);
         ns_close_fd(&entry->process.pidfd);
         ns_unwatch(shim->epoll_fd, &entry->process.control_fd);
@@ -96,6 +110,8 @@ static void ended(struct ns_shim *shim, struct ns_entry *entry, int status)
         message->serial = 0;
         message->state = NS_STATE_EXITED;
         ns_close_fd(&entry->process.pidfd);
+        ns_execs_entry_gone(shim, entry);
+        close_cgroups(entry);
         record(shim, message);
         entry->phase = NS_DRAINING;
         entry->deadline = ns_now(CLOCK_MONOTONIC) + (int64_t)NS_DRAIN_MS * 1000000;
@@ -117,12 +133,20 @@ static struct ns_entry *find_pid(struct ns_shim *shim, pid_t pid)
 
 void ns_entries_reap(struct ns_shim *shim)
 {
+        siginfo_t ahead = {0};
         int status = 0;
-        pid_t pid = 0;
-        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        /* Looked at before it is reaped: what it said before its end, above all who it is, is to be read then. */
+        while (waitid(P_ALL, 0, &ahead, WEXITED | WNOHANG | WNOWAIT) == 0 && ahead.si_pid > 0) {
+                ns_execs_progress(shim);
+                pid_t pid = waitpid(ahead.si_pid, &status, WNOHANG);
+                ahead.si_pid = 0;
+                if (pid <= 0 || ns_execs_reaped(shim, pid, status))
+                        continue;
                 struct ns_entry *entry = find_pid(shim, pid);
-                if (entry != NULL) /* else an orphan that some container left to us */
+                if (entry != NULL)
                         ended(shim, entry, status);
+                else /* a joiner, or an orphan that some container left to us */
+                        ns_execs_sweep(shim);
         }
 }
 
@@ -137,14 +161,16 @@ void ns_entry_read(struct ns_shim *shim, struct ns_entry *entry, unsigned int st
 
 int ns_entries_timeout(const struct ns_shim *shim)
 {
-        int64_t first = INT64_MAX;
+        int64_t first = ns_execs_deadline(shim);
         for (unsigned int i = 0; i < shim->used; i++)
                 if (shim->entries[i].phase == NS_DRAINING && shim->entries[i].deadline < first)
                         first = shim->entries[i].deadline;
         if (first == INT64_MAX)
                 return -1;
-        int64_t left = first - ns_now(CLOCK_MONOTONIC);
-        return left <= 0 ? 0 : (int)(left / 1000000) + 1;
+        int64_t left = (first - ns_now(CLOCK_MONOTONIC)) / 1000000;
+        if (left < 0)
+                return 0;
+        return left < LONGEST_WAIT_MS ? (int)left + 1 : LONGEST_WAIT_MS;
 }
 
 void ns_entries_expire(struct ns_shim *shim)

@@ -20,50 +20,37 @@
 #define F_SEAL_WRITE 8
 #endif
 
-static int fail(struct ns_failure *failure, uint32_t step, int error)
-{
-        *failure = (struct ns_failure){.step = step, .error = error, .index = NS_NO_INDEX};
-        return -1;
-}
-
-struct mapping {
-        void *start;
-        size_t size;
-};
-
-static void unmap(struct mapping *mapping)
+void ns_plan_unmap(struct ns_mapping *mapping)
 {
         if (mapping->start != NULL)
                 munmap(mapping->start, mapping->size);
 }
 
 /* The seals make sure that what is checked is what the child will read. */
-static int map_plan(int fd, unsigned int fd_count, struct mapping *mapping, struct ns_failure *failure)
+int ns_plan_map(int fd, unsigned int fd_count, struct ns_mapping *mapping, struct ns_failure *failure)
 {
         const int needed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
         struct stat status;
         int seals = fcntl(fd, F_GET_SEALS);
         if (seals < 0 || fstat(fd, &status) < 0)
-                return fail(failure, NS_STEP_PLAN, errno);
+                return ns_fail(failure, NS_STEP_PLAN, errno);
         if ((seals & needed) != needed)
-                return fail(failure, NS_STEP_PLAN, EPERM);
+                return ns_fail(failure, NS_STEP_PLAN, EPERM);
         if (status.st_size < (off_t)sizeof(struct ns_plan) || status.st_size > NS_PLAN_MAX_SIZE)
-                return fail(failure, NS_STEP_PLAN, EINVAL);
+                return ns_fail(failure, NS_STEP_PLAN, EINVAL);
         void *start = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (start == MAP_FAILED)
-                return fail(failure, NS_STEP_PLAN, errno);
-        *mapping = (struct mapping){.start = start, .size = (size_t)status.st_size};
+                return ns_fail(failure, NS_STEP_PLAN, errno);
+        *mapping = (struct ns_mapping){.start = start, .size = (size_t)status.st_size};
         return ns_plan_check(start, mapping->size, fd_count, failure) < 0 ? -1 : 0;
 }
 
-/* A pipe for one output: ours does not block; theirs can be opened again by a program that is not root (/dev/stdout).
- */
-static int open_output(struct ns_stream *stream, int *theirs)
+int ns_output_pipe(int *ours, int *theirs)
 {
         int ends[2];
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return -1;
-        stream->fd = ends[0];
+        *ours = ends[0];
         *theirs = ends[1];
         return fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? -1 : fchmod(ends[1], 0666);
 }
@@ -121,10 +108,21 @@ static int prepare_output(struct ns_entry *entry, const struct ns_request *reque
         memcpy(entry->log.name, request->log, sizeof(entry->log.name));
         entry->log.dir_fd = ns_take_fd(dir_fd);
         if (ns_log_open(&entry->log) < 0)
-                return fail(failure, NS_STEP_LOG, errno);
-        if (open_output(&entry->log.streams[0], &stdio[1]) < 0 || open_output(&entry->log.streams[1], &stdio[2]) < 0)
-                return fail(failure, NS_STEP_PIPES, errno);
+                return ns_fail(failure, NS_STEP_LOG, errno);
+        if (ns_output_pipe(&entry->log.streams[0].fd, &stdio[1]) < 0 ||
+            ns_output_pipe(&entry->log.streams[1].fd, &stdio[2]) < 0)
+                return ns_fail(failure, NS_STEP_PIPES, errno);
         return 0;
+}
+
+/* What of the plan's descriptors has to stay for the commands that will be run in this container. */
+static void keep_cgroups(struct ns_entry *entry, const struct ns_plan *plan, int *fds)
+{
+        entry->procs_count = plan->procs_count;
+        for (uint32_t i = 0; i < plan->procs_count; i++)
+                entry->procs_fds[i] = ns_take_fd(&fds[plan->procs_fd[i]]);
+        if (plan->cgroup_fd >= 0)
+                entry->cgroup_fd = ns_take_fd(&fds[plan->cgroup_fd]);
 }
 
 static bool needs_sandbox(const struct ns_plan *plan)
@@ -135,6 +133,17 @@ static bool needs_sandbox(const struct ns_plan *plan)
         return takes_tree || plan->join_namespaces != 0;
 }
 
+/* Where the plan puts the process. */
+static void place(struct ns_launch *what, int procs_fds[NS_MAX_CGROUPS])
+{
+        for (uint32_t i = 0; i < what->plan->procs_count; i++)
+                procs_fds[i] = what->fds[what->plan->procs_fd[i]];
+        what->procs_fds = procs_fds;
+        what->procs_count = what->plan->procs_count;
+        if (what->plan->cgroup_fd >= 0)
+                what->cgroup_fd = what->fds[what->plan->cgroup_fd];
+}
+
 /* With the plan checked: output, process, watches. */
 static int launch(struct ns_shim *shim, struct ns_entry *entry, const struct ns_request *request, int *dir_fd,
                   struct ns_launch *what, struct ns_failure *failure)
@@ -142,7 +151,7 @@ static int launch(struct ns_shim *shim, struct ns_entry *entry, const struct ns_
         bool logged = (request->flags & (NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG)) == 0;
         const struct ns_entry *sandbox = find_sandbox(shim);
         if (sandbox == NULL && needs_sandbox(what->plan))
-                return fail(failure, NS_STEP_JOIN, ESRCH);
+                return ns_fail(failure, NS_STEP_JOIN, ESRCH);
         what->pause_pidfd = sandbox == NULL ? -1 : sandbox->process.pidfd;
         if (logged && prepare_output(entry, request, dir_fd, what->stdio, failure) < 0)
                 return -1;
@@ -165,27 +174,37 @@ int ns_launch_begin(struct ns_shim *shim, int client, const struct ns_request *r
         bool has_dir = (request->flags & (NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG)) == 0;
         unsigned int first = has_dir ? 2 : 1;
         int no_dir = -1;
-        __attribute__((cleanup(unmap))) struct mapping mapping = {0};
+        __attribute__((cleanup(ns_plan_unmap))) struct ns_mapping mapping = {0};
         if (shim->stopping)
-                return fail(failure, NS_STEP_REQUEST, ESHUTDOWN);
+                return ns_fail(failure, NS_STEP_REQUEST, ESHUTDOWN);
         if (ns_entry_find(shim, request->id) != NULL)
-                return fail(failure, NS_STEP_REQUEST, EEXIST);
-        if (map_plan(fds[0], count - first, &mapping, failure) < 0)
+                return ns_fail(failure, NS_STEP_REQUEST, EEXIST);
+        if (ns_plan_map(fds[0], count - first, &mapping, failure) < 0)
                 return -1;
         struct ns_entry *entry = ns_entry_new(shim, request->id);
         if (entry == NULL)
-                return fail(failure, NS_STEP_REQUEST, ENOSPC);
+                return ns_fail(failure, NS_STEP_REQUEST, ENOSPC);
 
         entry->client = client;
         entry->sandbox = (request->flags & NS_LAUNCH_SANDBOX) != 0;
         entry->message.serial = request->serial;
-        struct ns_launch what = {.plan = mapping.start, .fds = fds + first, .stdio = {0, 1, 2}};
+        struct ns_launch what = {
+            .plan = mapping.start,
+            .fds = fds + first,
+            .target_pidfd = -1,
+            .cgroup_fd = -1,
+            .stdio = {0, 1, 2},
+        };
+        int procs_fds[NS_MAX_CGROUPS];
+        place(&what, procs_fds);
         int result = launch(shim, entry, request, has_dir ? &fds[1] : &no_dir, &what, failure);
         for (int fd = 1; fd < 3; fd++)
                 if (what.stdio[fd] > 2)
                         close(what.stdio[fd]);
         if (result < 0)
                 ns_entry_free(shim, entry);
+        else if (!entry->sandbox)
+                keep_cgroups(entry, what.plan, fds + first);
         return result;
 }
 

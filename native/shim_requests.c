@@ -15,25 +15,19 @@ void ns_answer(struct ns_shim *shim, int client, uint64_t serial, const struct n
         ns_client_send(shim, client, &message);
 }
 
-static int fail(struct ns_failure *failure, uint32_t step, int error)
-{
-        *failure = (struct ns_failure){.step = step, .error = error, .index = NS_NO_INDEX};
-        return -1;
-}
-
 static int signal_entry(struct ns_entry *entry, int number, struct ns_failure *failure)
 {
         if (entry->phase != NS_STARTING && entry->phase != NS_RUNNING)
-                return fail(failure, NS_STEP_SIGNAL, ESRCH);
-        return sys_pidfd_send_signal(entry->process.pidfd, number) < 0 ? fail(failure, NS_STEP_SIGNAL, errno) : 0;
+                return ns_fail(failure, NS_STEP_SIGNAL, ESRCH);
+        return sys_pidfd_send_signal(entry->process.pidfd, number) < 0 ? ns_fail(failure, NS_STEP_SIGNAL, errno) : 0;
 }
 
 static int forget_entry(struct ns_shim *shim, struct ns_entry *entry, struct ns_failure *failure)
 {
         if (entry->phase != NS_ENDED)
-                return fail(failure, NS_STEP_REQUEST, EBUSY);
+                return ns_fail(failure, NS_STEP_REQUEST, EBUSY);
         if (ns_exit_forget(shim, entry->message.id) < 0)
-                return fail(failure, NS_STEP_RECORD, errno);
+                return ns_fail(failure, NS_STEP_RECORD, errno);
         ns_entry_free(shim, entry);
         return 0;
 }
@@ -41,9 +35,9 @@ static int forget_entry(struct ns_shim *shim, struct ns_entry *entry, struct ns_
 static int reopen_log(struct ns_entry *entry, struct ns_failure *failure)
 {
         if (entry->log.dir_fd < 0)
-                return fail(failure, NS_STEP_LOG, ENOENT);
+                return ns_fail(failure, NS_STEP_LOG, ENOENT);
         ns_close_fd(&entry->log.fd);
-        return ns_log_open(&entry->log) < 0 ? fail(failure, NS_STEP_LOG, errno) : 0;
+        return ns_log_open(&entry->log) < 0 ? ns_fail(failure, NS_STEP_LOG, errno) : 0;
 }
 
 static void list_entries(struct ns_shim *shim, int client, uint64_t serial)
@@ -73,6 +67,7 @@ static void begin_shutdown(struct ns_shim *shim, int client, uint64_t serial)
         shim->stop_client = client;
         shim->stop_serial = serial;
         ns_entries_kill(shim);
+        ns_execs_kill(shim);
 }
 
 /* The requests about one entry that exists. */
@@ -80,7 +75,7 @@ static int handle_entry(struct ns_shim *shim, const struct ns_request *request, 
 {
         struct ns_entry *entry = ns_entry_find(shim, request->id);
         if (entry == NULL)
-                return fail(failure, NS_STEP_REQUEST, ENOENT);
+                return ns_fail(failure, NS_STEP_REQUEST, ENOENT);
         if (request->kind == NS_REQ_SIGNAL)
                 return signal_entry(entry, request->value, failure);
         if (request->kind == NS_REQ_FORGET)
@@ -97,6 +92,10 @@ void ns_request_handle(struct ns_shim *shim, int client, const struct ns_request
                 if (ns_launch_begin(shim, client, request, fds, count, &failure) < 0)
                         ns_answer(shim, client, request->serial, &failure);
                 return;
+        case NS_REQ_EXEC:
+                if (ns_exec_begin(shim, client, request, fds, &failure) < 0)
+                        ns_answer(shim, client, request->serial, &failure);
+                return;
         case NS_REQ_SHUTDOWN:
                 begin_shutdown(shim, client, request->serial);
                 return;
@@ -105,6 +104,9 @@ void ns_request_handle(struct ns_shim *shim, int client, const struct ns_request
                 break;
         case NS_REQ_SUBSCRIBE:
                 subscribe(shim, client);
+                break;
+        case NS_REQ_CANCEL:
+                ns_exec_cancel(shim, client, request->of_serial);
                 break;
         default:
                 result = handle_entry(shim, request, &failure);

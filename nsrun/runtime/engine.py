@@ -31,6 +31,7 @@ from nsrun.model.running import (
 from nsrun.runtime.adoption import Adoption, Found
 from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.endings import Endings
+from nsrun.runtime.execution import Execution
 from nsrun.runtime.machine import read_machine
 from nsrun.runtime.preparation import Launch, Preparation, subject
 from nsrun.runtime.process import boot_id
@@ -90,6 +91,7 @@ class Engine:
         )
         self._endings = Endings(run_directory=self._run, cgroups=cgroups, clock=clock)
         self._adoption = Adoption(layout=layout, run_directory=self._run, cgroups=cgroups, endings=self._endings)
+        self._execution = Execution(run_directory=self._run, filter=self._preparation.filter)
         self._shim: Fd | None = None
         self._sandboxes: dict[str, Sandbox] = {}
         self._stop_signals: dict[ContainerId, int] = {}
@@ -178,6 +180,7 @@ class Engine:
             await sandbox.shut_down()
         self._sandboxes.pop(uid, None)
         await self._blocking(self._remove_pod, name, uid)
+        self._execution.forget_pod(uid)
         for id in [id for id in self._stop_signals if id.uid == uid]:
             del self._stop_signals[id]
 
@@ -239,7 +242,7 @@ class Engine:
 
     async def run(self, id: ContainerId, command: Command) -> CommandResult:
         """See the port."""
-        raise RuntimeFailure(f'cannot run a command in container "{id.name}": this build cannot')
+        return await self._execution.run(self._sandboxes.get(id.uid), id, command)
 
     async def usage(self, uid: str) -> Mapping[str, int]:
         """See the port."""
@@ -255,6 +258,7 @@ class Engine:
         if sandbox is not None and not sandbox.shim.closed:
             await sandbox.forget(id)
         await self._blocking(self._remove_files, id)
+        self._execution.forget(id)
         self._stop_signals.pop(id, None)
 
     def _remove_files(self, id: ContainerId) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nsrun.runtime.entry_operations import Birth, Enter
 from nsrun.runtime.mount_operations import (
     Bind,
     Directory,
@@ -50,11 +51,13 @@ from nsrun.runtime.process_operations import (
 
 __all__ = [
     "Bind",
+    "Birth",
     "Capabilities",
     "DeathSignal",
     "Directory",
     "EmptyRoot",
     "Encoded",
+    "Enter",
     "Execute",
     "ExecuteFd",
     "Gate",

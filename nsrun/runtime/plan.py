@@ -23,6 +23,7 @@ from nsrun.runtime.ociconfig import OciConfig, Process
 from nsrun.support import native
 
 __all__ = [
+    "NAMESPACES",
     "ContainerParts",
     "LaunchPlan",
     "MountParts",
@@ -34,7 +35,7 @@ __all__ = [
     "sandbox_plan",
 ]
 
-_NAMESPACES = {
+NAMESPACES = {
     "mount": native.CLONE_NEWNS,
     "pid": native.CLONE_NEWPID,
     "ipc": native.CLONE_NEWIPC,
@@ -137,9 +138,9 @@ def _namespaces(config: OciConfig) -> tuple[int, int]:
     new = join = 0
     for entry in config["linux"]["namespaces"]:
         if "path" in entry:
-            join |= _NAMESPACES[entry["type"]]
+            join |= NAMESPACES[entry["type"]]
         else:
-            new |= _NAMESPACES[entry["type"]]
+            new |= NAMESPACES[entry["type"]]
     return new & ~native.CLONE_NEWCGROUP, join
 
 

@@ -209,7 +209,7 @@ class Preparation:
                 mounts=mounts,
                 seccomp=self.filter(config),
                 empty_dir=str(self._layout.empty_dir),
-                session=f"nsrun-{self._run.hash(request.id)[:32]}",
+                session=self._run.session(request.id),
                 fd_count=len(luggage),
                 cgroup_fd=cgroup_fd,
                 procs_fds=procs,

@@ -267,15 +267,16 @@ class DeathSignal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkingDirectory:
-    """Enters the working directory, made when missing; it must lie inside the root."""
+    """Enters the working directory, made when missing if ``make``; it must lie inside the root."""
 
     path: str
+    make: bool = True
 
     def describe(self) -> str:
         return f'enter working directory "{self.path}"'
 
     def encoded(self) -> Encoded:
-        return Encoded(abi.NS_OP_CWD, texts=(text(self.path),))
+        return Encoded(abi.NS_OP_CWD, a=0 if self.make else 1, texts=(text(self.path),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

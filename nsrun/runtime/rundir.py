@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerId
@@ -74,6 +75,10 @@ class RunDirectory:
         """64 hex digits that no other run has; computed, so that they need not be kept."""
         text = f"{id.uid}/{id.name}/{id.attempt}/{self._boot}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def session(self, id: ContainerId) -> str:
+        """What the keyring of a run is called."""
+        return f"nsrun-{self.hash(id)[:32]}"
 
     # --- a pod
 
@@ -152,6 +157,11 @@ class RunDirectory:
                 state = _state(_read_json(self._layout.container_run(uid, name, attempt) / "state.json"))
                 if state is not None:
                     yield id, state
+
+    def config(self, id: ContainerId) -> OciConfig:
+        """The configuration that a run was started with. Raises OSError; ValueError when it is not readable."""
+        path = self._layout.container_run(id.uid, id.name, id.attempt) / "config.json"
+        return cast(OciConfig, json.loads(_read(path)))
 
     def records(self, uid: str) -> dict[str, ExitRecord]:
         """Exit records by the shim's key; what cannot be read is left out."""

@@ -20,6 +20,9 @@ __all__ = ["Shim", "connect"]
 
 _SOCKET = "shim.sock"
 
+# The longest message: a command's result with all its output. A longer one is none of ours.
+_RECEIVE = native.MESSAGE_SIZE + abi.NS_OUTPUT_MAX + 1
+
 
 def connect(run_dir: Path) -> socket.socket | None:
     """A connection to the shim of this run directory; None when none listens. Blocks for microseconds.
@@ -78,18 +81,56 @@ class Shim:
         self, kind: int, *, flags: int = 0, value: int = 0, id: str = "", log: str = "", fds: Sequence[int] = ()
     ) -> asyncio.Future[Message]:
         """The same, but returns as soon as it is sent: the answer comes even if nobody waits for it."""
+        serial, answer = self._expect()
+        await self._ask(native.pack_request(kind, serial, flags=flags, value=value, id=id, log=log), fds, answer)
+        return answer
+
+    async def execute(
+        self, id: str, fds: Sequence[int], *, flags: int = 0, timeout: float | None = None, output_limit: int = 0
+    ) -> Message:
+        """Runs a command in a running container; returns at its end, NS_MSG_RESULT or NS_MSG_FAILED. ``fds``: its plan,
+        and its stdio when ``flags`` say so; ``timeout`` in seconds. Cancelled, it has the command killed. Raises
+        RuntimeFailure when the shim is gone, or goes before it answers."""
+        serial, answer = self._expect()
+        nanoseconds = 0 if timeout is None else max(int(timeout * 1e9), 1)
+        request = native.pack_request(
+            abi.NS_REQ_EXEC, serial, flags=flags, id=id, timeout_ns=nanoseconds, output_limit=output_limit
+        )
+        try:
+            await self._ask(request, fds, answer)
+            return await answer
+        except asyncio.CancelledError:
+            self._cancel(serial)
+            raise
+
+    def _expect(self) -> tuple[int, asyncio.Future[Message]]:
+        """A new request's serial, and where its answer will come."""
         self._check_open()
         self._serial += 1
         serial = self._serial
         answer: asyncio.Future[Message] = self._loop.create_future()
         self._waiting[serial] = answer
         answer.add_done_callback(lambda _: self._waiting.pop(serial, None))
+        return serial, answer
+
+    async def _ask(self, request: bytes, fds: Sequence[int], answer: asyncio.Future[Message]) -> None:
         try:
-            await self._send(native.pack_request(kind, serial, flags=flags, value=value, id=id, log=log), fds)
+            await self._send(request, fds)
         except BaseException:
             answer.cancel()
             raise
-        return answer
+
+    def _cancel(self, of_serial: int) -> None:
+        """Has a command killed. Waits for nothing: who asks is being cancelled."""
+        if self.closed:
+            return
+        self._serial += 1
+        request = native.pack_request(abi.NS_REQ_CANCEL, self._serial, of_serial=of_serial)
+        try:
+            if self._outgoing or not self._try_send(request, ()):
+                self._queue(request, ())
+        except RuntimeFailure:
+            pass  # then the shim is gone, or sees us go
 
     async def entries(self) -> list[Message]:
         """Everything the shim knows, running and ended. Raises RuntimeFailure."""
@@ -127,10 +168,13 @@ class Shim:
     async def _send(self, message: bytes, fds: Sequence[int]) -> None:
         if not self._outgoing and self._try_send(message, fds):
             return
+        await self._queue(message, fds)
+
+    def _queue(self, message: bytes, fds: Sequence[int]) -> asyncio.Future[None]:
         sent: asyncio.Future[None] = self._loop.create_future()
         self._outgoing.append((message, fds, sent))
         self._loop.add_writer(self._connection.fileno(), self._write)
-        await sent
+        return sent
 
     def _try_send(self, message: bytes, fds: Sequence[int]) -> bool:
         """False: the socket is full."""
@@ -161,15 +205,17 @@ class Shim:
     def _read(self) -> None:
         while not self.closed:
             try:
-                data = self._connection.recv(native.MESSAGE_SIZE + 1)
+                data = self._connection.recv(_RECEIVE)
             except BlockingIOError:
                 return
             except OSError:
                 data = b""
-            if len(data) != native.MESSAGE_SIZE:
+            try:
+                message = native.unpack_message(data)
+            except ValueError:
                 self._die()
                 return
-            self._dispatch(native.unpack_message(data))
+            self._dispatch(message)
 
     def _dispatch(self, message: Message) -> None:
         if message.kind == abi.NS_MSG_EXIT:

@@ -317,12 +317,26 @@ def pack_head(
     return bytes(_ffi.buffer(head))
 
 
-def pack_request(kind: int, serial: int, *, flags: int = 0, value: int = 0, id: str = "", log: str = "") -> bytes:
+def pack_request(
+    kind: int,
+    serial: int,
+    *,
+    flags: int = 0,
+    value: int = 0,
+    id: str = "",
+    log: str = "",
+    timeout_ns: int = 0,
+    of_serial: int = 0,
+    output_limit: int = 0,
+) -> bytes:
     """One struct ns_request. Raises ValueError for an id or log name that does not fit."""
     if len(id.encode()) >= abi.NS_ID_MAX or len(log.encode()) >= abi.NS_NAME_MAX:
         raise ValueError("the id or the log name is too long")
-    fields = {"kind": kind, "flags": flags, "serial": serial, "value": value, "id": id.encode(), "log": log.encode()}
-    return bytes(_ffi.buffer(_ffi.new("struct ns_request *", fields)))
+    request = _ffi.new("struct ns_request *")
+    request.kind, request.serial, request.flags, request.value = kind, serial, flags, value
+    request.id, request.log = id.encode(), log.encode()
+    request.timeout_ns, request.of_serial, request.output_limit = timeout_ns, of_serial, output_limit
+    return bytes(_ffi.buffer(request))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +350,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What the shim says: struct ns_message. Times in nanoseconds since the epoch; ``failure`` None: there is none."""
+    """What the shim says: struct ns_message. Times in nanoseconds since the epoch; ``failure`` None: there is none;
+    ``flags``: of a result, with the command's ``output``."""
 
     kind: int
     state: int
@@ -350,6 +365,8 @@ class Message:
     dropped: int
     tolerated: tuple[Failure, ...]
     id: str
+    flags: int = 0
+    output: bytes = b""
 
 
 def _failure(raw: Any) -> Failure:
@@ -357,10 +374,12 @@ def _failure(raw: Any) -> Failure:
 
 
 def unpack_message(data: bytes) -> Message:
-    """Raises ValueError when this is not a struct ns_message."""
-    if len(data) != MESSAGE_SIZE:
+    """Raises ValueError when this is not a struct ns_message, with output behind it if it is a result."""
+    if len(data) < MESSAGE_SIZE:
         raise ValueError(f"a message of the shim has {MESSAGE_SIZE} bytes, not {len(data)}")
     raw = _ffi.cast("struct ns_message *", _ffi.from_buffer(data))
+    if len(data) > MESSAGE_SIZE and raw.kind != abi.NS_MSG_RESULT:
+        raise ValueError(f"a message of the shim has {MESSAGE_SIZE} bytes, not {len(data)}")
     return Message(
         kind=raw.kind,
         state=raw.state,
@@ -376,6 +395,8 @@ def unpack_message(data: bytes) -> Message:
             _failure(raw.tolerated[index]) for index in range(min(raw.tolerated_count, len(raw.tolerated)))
         ),
         id=_ffi.string(raw.id).decode("utf-8", "replace"),
+        flags=raw.flags,
+        output=data[MESSAGE_SIZE:],
     )
 
 

@@ -86,6 +86,7 @@ class World:
     def __init__(self, *, root: Path, cgroup_root: str, busybox: Path) -> None:
         self.layout = Layout(root=root / "lib", run_dir=root / "run", log_dir=root / "log", netns_dir=root / "netns")
         self.root = root
+        self.cgroup_root = cgroup_root
         self.facts: HostFacts = probe()
         self.cgroups: Cgroups = open_cgroups(self.facts, cgroup_root)
         self.engine = self.new_engine()

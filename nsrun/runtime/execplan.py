@@ -1,0 +1,58 @@
+"""The plan of a command in a container that runs: from the configuration that its container was started with, so that
+nothing of it is asked of the container.
+
+    hide · namespaces · working directory · session keyring · limits · ids · capabilities · seccomp · execute
+
+and somewhere in between it is born into the container's process namespace, where others can look at it. They cannot
+trace it, for it is hidden until it executes, unless they hold CAP_SYS_PTRACE, or may be of a container that does: then
+it is born last, when there is nothing to be gained from it. That asks the system call filter to let it be born, so it
+is not done for everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nsrun.runtime import operations as do
+from nsrun.runtime.environment import executable_candidates
+from nsrun.runtime.launchplan import LaunchPlan
+from nsrun.runtime.ociconfig import OciConfig
+from nsrun.runtime.plan import NAMESPACES, identity
+
+__all__ = ["exec_plan"]
+
+
+def exec_plan(config: OciConfig, arguments: Sequence[str], *, seccomp: bytes, session: str) -> LaunchPlan:
+    """``seccomp``: the configuration's filter; ``session``: name of the container's keyring. Raises RuntimeFailure when
+    nothing can be executed."""
+    process = config["process"]
+    ops: list[do.Operation] = [
+        do.Hide(),
+        do.OomScore(score=process["oomScoreAdj"]),
+        do.Enter(flags=_namespaces(config)),
+        do.WorkingDirectory(path=process["cwd"], make=False),
+        do.Keyring(name=session),
+    ]
+    who = identity(process, seccomp)
+    ops += [*who, do.Birth(), do.NewSession()] if _may_be_traced(config) else [do.Birth(), do.NewSession(), *who]
+    ops.append(
+        do.Execute(
+            candidates=tuple(executable_candidates(arguments[0], process["env"])),
+            arguments=tuple(arguments),
+            environment=tuple(process["env"]),
+        )
+    )
+    return LaunchPlan(operations=tuple(ops), new_namespaces=0)
+
+
+def _namespaces(config: OciConfig) -> int:
+    """All that are not the host's."""
+    flags = 0
+    for entry in config["linux"]["namespaces"]:
+        flags |= NAMESPACES[entry["type"]]
+    return flags
+
+
+def _may_be_traced(config: OciConfig) -> bool:
+    own = any(entry["type"] == "pid" and "path" not in entry for entry in config["linux"]["namespaces"])
+    return not own or "CAP_SYS_PTRACE" in config["process"]["capabilities"]["bounding"]
