@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsrun.probes.grpc_messages import code_name, encoded_request, message_text, serving_status
@@ -57,6 +57,7 @@ def test_what_is_no_response(data: bytes) -> None:
         serving_status(data)
 
 
+@settings(deadline=None)
 @given(message=st.binary(max_size=40))
 def test_any_message_is_a_status_or_a_failure(message: bytes) -> None:
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsrun.model.probe import HttpGet, Scheme
@@ -102,6 +102,7 @@ def test_paths(path: str, target: str) -> None:
     assert request(HttpGet(port=80, path=path)).target == target
 
 
+@settings(deadline=None)
 @given(path=st.text(max_size=50), name=st.text(max_size=10), value=st.text(max_size=20))
 def test_whatever_a_manifest_says_one_request_is_sent(path: str, name: str, value: str) -> None:
     try:
@@ -183,6 +184,7 @@ def test_ten_redirects_are_too_many() -> None:
         redirected(following, b"/again")
 
 
+@settings(deadline=None)
 @given(location=st.binary(max_size=60))
 def test_whatever_a_server_says_no_redirect_breaks_the_request(location: bytes) -> None:
     try:

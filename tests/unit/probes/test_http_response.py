@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsrun.probes.http_response import BODY_LIMIT, HEAD_LIMIT, BodyFailure, ResponseReader
@@ -122,6 +122,7 @@ def test_heads_without_an_end_are_not_read_for_long() -> None:
     assert len(reader._buffer) < 2 * HEAD_LIMIT
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), piece=st.integers(1, 50))
 def test_any_bytes_are_an_answer_or_a_failure(data: bytes, piece: int) -> None:
     try:
@@ -131,6 +132,7 @@ def test_any_bytes_are_an_answer_or_a_failure(data: bytes, piece: int) -> None:
     assert 100 <= reader.status <= 999
 
 
+@settings(deadline=None)
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=300), max_size=8),
     piece=st.integers(1, 400),

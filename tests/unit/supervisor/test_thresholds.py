@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsrun.model.probe import Exec, Probe, ProbeKind
@@ -66,6 +66,7 @@ def test_the_first_question_waits_for_the_delay_from_the_start() -> None:
     assert first_wait(Probe(action=ACTION), age=0.0, share=0.0) == 0.0
 
 
+@settings(deadline=None)
 @given(
     period=st.integers(1, 600),
     taken=st.lists(st.floats(0.0, 5000.0), max_size=20),
