@@ -9,6 +9,7 @@ import fcntl
 import gc
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -27,6 +28,8 @@ from nsrun.host.node import allocatable, capacity, disk_size
 from nsrun.images.service import ImageService
 from nsrun.model.node import Node
 from nsrun.model.update import SourceUpdate
+from nsrun.network.dns import ClusterDns
+from nsrun.network.files import HostFiles
 from nsrun.network.service import NetworkService
 from nsrun.probes.service import NetworkProbes
 from nsrun.runtime.cgroups import Cgroups, open_cgroups
@@ -35,6 +38,7 @@ from nsrun.runtime.seccomp import Seccomp
 from nsrun.settings import Settings
 from nsrun.sources.directory import DirectorySource
 from nsrun.supervisor.admission import Admission
+from nsrun.supervisor.backoff import BackoffSettings, Schedule
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.ports import Manifests
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
@@ -88,6 +92,7 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
     layout = settings.layout
     with _sole_owner(layout):
         _be_nsrun()
+        _allow_open_files(settings.open_files)
         clock = SystemClock()
         source = DirectorySource(
             settings.manifests,
@@ -197,11 +202,29 @@ def _be_nsrun() -> None:
     prctl.set_dumpable(False)
 
 
+def _allow_open_files(wanted: int) -> None:
+    """As many as asked for; as many as this machine lets us have, when that is fewer. Pods have limits of their own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limits in ((wanted, max(wanted, hard)), (min(wanted, hard), hard)):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        except (OSError, ValueError):
+            continue
+        return
+    logger.warning("nsrun may have %d files open, not %d", soft, wanted)
+
+
 def _build(settings: Settings, source: Manifests) -> _Parts:
     layout, clock, board = settings.layout, SystemClock(), StatusBoard()
     facts = probe()
     cgroups = open_cgroups(facts, settings.cgroup_root, pids_limit=settings.pids_limit)
-    network = NetworkService(layout=layout, bridge=settings.bridge, pod_cidr=settings.pod_cidr)
+    network = NetworkService(
+        layout=layout,
+        bridge=settings.bridge,
+        pod_cidr=settings.pod_cidr,
+        host_files=HostFiles(resolv_conf=settings.resolv_conf),
+        cluster_dns=ClusterDns(servers=settings.cluster_dns, domain=settings.cluster_domain),
+    )
     engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock)
     images = image_service(layout, settings.registries_conf)
     node = _node(settings, facts, address=network.host_address)
@@ -215,7 +238,12 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
         board=board,
         clock=clock,
         node=node,
-        settings=SupervisorSettings(admission=_admission(settings, facts, node)),
+        settings=SupervisorSettings(
+            admission=_admission(settings, facts, node),
+            backoffs=BackoffSettings(
+                crash=Schedule(initial=settings.crash_loop_initial, maximum=settings.crash_loop_max)
+            ),
+        ),
     )
     _say_withheld(facts, cgroups)
     return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)

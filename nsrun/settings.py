@@ -21,6 +21,10 @@ class Settings:
     its first.
     ``registries_conf`` None: the system's own. ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
     ``read_only_port`` 0: no HTTP. ``max_pods``: how many pods run at once. ``pids_limit`` 0: none.
+    ``cluster_dns``: name servers of pods that ask for the cluster's; ``cluster_domain``: what names in it end in.
+    ``resolv_conf``: where the other pods' name servers come from, None for none.
+    ``open_files``: how many nsrun may have open.
+    ``crash_loop_initial``, ``crash_loop_max``: seconds that a container which crashes again waits, first and at most.
     ``unsafe_sysctls``: what pods may set besides the safe ones: names, or beginnings of names with ``*``.
     ``reserved``: what is kept from pods for the rest of the machine, in thousandths of the unit by resource name.
     """
@@ -37,5 +41,11 @@ class Settings:
     read_only_port: int = 10255
     max_pods: int = 110
     pids_limit: int = 0
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    resolv_conf: Path | None = Path("/etc/resolv.conf")
+    open_files: int = 1000000
+    crash_loop_initial: float = 10.0
+    crash_loop_max: float = 300.0
     unsafe_sysctls: tuple[str, ...] = ()
     reserved: Mapping[str, int] = field(default_factory=dict)

@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import platform
-import re
 import sys
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from nsrun import __version__
-from nsrun.cli.age import seconds_of
-from nsrun.errors import SettingsError
 from nsrun.model.status import PodStatus
 from nsrun.settings import Settings
 from nsrun.supervisor.board import StatusBoard
-from nsrun.support.layout import Layout, PodName
+from nsrun.support.layout import PodName
 
 if TYPE_CHECKING:
     from nsrun.daemon import Ending
@@ -28,38 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["run_daemon"]
 
 
-def run_daemon(
-    layout: Layout,
-    manifests: Path,
-    *,
-    file_check_frequency: str,
-    pod_cidr: str,
-    bridge: str,
-    registries_conf: Path | None,
-    cgroup_root: str,
-    address: str,
-    read_only_port: int,
-    hostname_override: str | None,
-    max_pods: int,
-    pod_max_pids: int,
-    tips: bool,
-    verbose: bool,
-) -> int:
+def run_daemon(settings: Settings, *, tips: bool, verbose: bool) -> int:
     """Runs until a signal; returns the exit code. Raises NsrunError."""
-    settings = Settings(
-        manifests=Path(manifests).absolute(),
-        node_name=hostname_override or platform.node().strip().lower(),
-        layout=layout,
-        file_check_seconds=_seconds("--file-check-frequency", file_check_frequency),
-        pod_cidr=_network("--pod-cidr", pod_cidr),
-        bridge=_bridge_name(bridge),
-        registries_conf=registries_conf,
-        cgroup_root=cgroup_root.strip("/"),
-        address=address,
-        read_only_port=read_only_port,
-        max_pods=max_pods,
-        pids_limit=pod_max_pids,
-    )
     _log_to_stderr(verbose=verbose)
     from nsrun import daemon
 
@@ -76,33 +41,6 @@ def _farewell(ending: Ending) -> str:
         return "nsrun: stopped"
     pods = "1 pod keeps" if ending.pods_left == 1 else f"{ending.pods_left} pods keep"
     return f"nsrun: stopped; {pods} running. Start nsrun again to look after them; nsrun down removes them"
-
-
-def _seconds(flag: str, text: str) -> float:
-    try:
-        seconds = seconds_of(text)
-    except ValueError as error:
-        raise SettingsError(f"cannot use {flag}: {error}") from None
-    if not 0 < seconds < float("inf"):
-        raise SettingsError(f'cannot use {flag}: must be more than nothing, not "{text}"')
-    return seconds
-
-
-def _bridge_name(text: str) -> str:
-    """An interface's name (IFNAMSIZ) that nft takes as a table's, too."""
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,14}", text) is None:
-        raise SettingsError(
-            f'cannot use --bridge: "{text}" is no name for a bridge',
-            hint="a letter, then at most 14 letters, digits, dots, dashes and underscores",
-        )
-    return text
-
-
-def _network(flag: str, text: str) -> IPv4Network:
-    try:
-        return IPv4Network(text)
-    except ValueError as error:
-        raise SettingsError(f"cannot use {flag}: {error}", hint="an IPv4 network such as 10.99.0.0/16") from None
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

@@ -7,12 +7,14 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nsrun.cli.options import Context, default_layout, flag
+from nsrun.cli.daemon_flags import daemon_flags
+from nsrun.cli.options import Context, default_layout, flag, write_grouped
 from nsrun.errors import NsrunError, describe_errno
 
 __all__ = ["main"]
@@ -50,41 +52,19 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_grouped(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+place = partial(flag, group="Places", type=click.Path(path_type=Path))
+
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@flag("--root", type=click.Path(path_type=Path), help="Images, layers and volumes.  [default: /var/lib/nsrun]")
-@flag("--run-dir", type=click.Path(path_type=Path), help="Sockets and run-time state.  [default: /run/nsrun]")
-@flag(
-    "--log-dir", type=click.Path(path_type=Path), help="Where pods/ and containers/ logs are kept.  [default: /var/log]"
-)
-@flag(
-    "--manifests",
-    "--pod-manifest-path",
-    type=click.Path(path_type=Path),
-    help="Directory or file of pod manifests to run.",
-)
-@flag("--file-check-frequency", default="20s", show_default=True, help="How often the whole directory is read again.")
-@flag("--pod-cidr", default="10.99.0.0/16", show_default=True, help="Addresses of pods.")
-@flag("--bridge", default="nsrun0", show_default=True, help="Name of the pods' bridge.")
-@flag(
-    "--registries-conf",
-    type=click.Path(path_type=Path),
-    help="containers-registries.conf(5) to use instead of the system's.",
-)
-@flag("--cgroup-root", default="nsrun", show_default=True, help="Cgroup below which pods live.")
-@flag("--address", default="127.0.0.1", show_default=True, help="Address of the read-only API.")
-@flag("--read-only-port", type=click.IntRange(0, 65535), default=10255, show_default=True, help="Its port; 0 for none.")
-@flag("--hostname-override", help="This node's name.  [default: the host name]")
-@flag("--max-pods", type=click.IntRange(1), default=110, show_default=True, help="How many pods may run.")
-@flag(
-    "--pod-max-pids",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Processes a pod may have; 0 for no limit.",
-)
-@flag("--tips", is_flag=True, help="Print what to try next when the first pod is ready.")
-@flag("--verbose", "-v", is_flag=True, help="Log every step.")
+@place("--root", help="Images, layers and volumes.  [default: /var/lib/nsrun]")
+@place("--run-dir", help="Sockets and run-time state.  [default: /run/nsrun]")
+@place("--log-dir", help="Where pods/ and containers/ logs are kept.  [default: /var/log]")
+@daemon_flags
 @click.pass_context
 def cli(
     ctx: click.Context,
@@ -108,8 +88,10 @@ def cli(
         click.echo(ctx.get_help())
         ctx.exit(0)
     from nsrun.cli.daemon import run_daemon
+    from nsrun.cli.settings import settings_of
 
-    ctx.exit(run_daemon(ctx.obj.layout, manifests, **options))
+    settings = settings_of(ctx.obj.layout, manifests, options)
+    ctx.exit(run_daemon(settings, tips=options["tips"], verbose=options["verbose"]))
 
 
 def main() -> None:

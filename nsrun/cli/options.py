@@ -13,16 +13,36 @@ import click
 from nsrun.api.client import ApiClient
 from nsrun.support.layout import Layout
 
-__all__ = ["Context", "flag", "output_option", "pass_context"]
+__all__ = ["Context", "Flag", "default_layout", "flag", "output_option", "pass_context", "write_grouped"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def flag(name: str, *others: str, **attributes: Any) -> Callable[[F], F]:
-    """A click option ``--some-name`` that NSRUN_SOME_NAME sets too."""
+class Flag(click.Option):
+    """An option that belongs to a group of the help."""
+
+    def __init__(self, *arguments: Any, group: str = "", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.group = group
+
+
+def flag(name: str, *others: str, group: str = "", **attributes: Any) -> Callable[[F], F]:
+    """A click option ``--some-name`` that NSRUN_SOME_NAME sets too. ``group``: where the help shows it."""
     variable = "NSRUN_" + name.removeprefix("--").replace("-", "_").upper()
     attributes.setdefault("show_envvar", True)
-    return click.option(name, *others, envvar=variable, **attributes)
+    return click.option(name, *others, cls=Flag, group=group, envvar=variable, **attributes)
+
+
+def write_grouped(command: click.Command, context: click.Context, formatter: click.HelpFormatter) -> None:
+    """The options in their groups, in the order of their first flags."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None:
+            groups.setdefault(getattr(parameter, "group", "") or "Options", []).append(record)
+    for group, records in groups.items():
+        with formatter.section(group):
+            formatter.write_dl(records)
 
 
 def output_option(*formats: str) -> Callable[[F], F]:

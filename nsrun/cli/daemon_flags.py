@@ -1,0 +1,95 @@
+"""The flags of the daemon: the kubelet's names where the kubelet has them. ``docs/configuration.md`` says more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nsrun.cli.options import flag
+
+__all__ = ["daemon_flags"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_manifests, _node, _network, _containers, _images, _api, _output = (
+    partial(flag, group=group)
+    for group in ("Manifests", "Node", "Network", "Containers", "Images", "Read-only API", "Output")
+)
+
+FLAGS = (
+    _manifests(
+        "--manifests",
+        "--pod-manifest-path",
+        type=click.Path(path_type=Path),
+        help="Directory or file of pod manifests to run.",
+    ),
+    _manifests(
+        "--file-check-frequency", default="20s", show_default=True, help="How often the whole directory is read again."
+    ),
+    _node("--hostname-override", help="This node's name.  [default: the host name]"),
+    _node("--max-pods", type=click.IntRange(1), default=110, show_default=True, help="How many pods may run."),
+    _node(
+        "--pod-max-pids",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Processes a pod may have; 0 for no limit.",
+    ),
+    _node("--system-reserved", default="", metavar="NAME=AMOUNT,…", help="What pods must leave to the machine."),
+    _node("--kube-reserved", default="", metavar="NAME=AMOUNT,…", help="What pods must leave to nsrun."),
+    _node("--allowed-unsafe-sysctls", default="", metavar="NAME,…", help="Sysctls pods may set besides the safe ones."),
+    _node(
+        "--max-open-files",
+        type=click.IntRange(1024),
+        default=1000000,
+        show_default=True,
+        help="Files nsrun may have open.",
+    ),
+    _node("--cgroup-root", default="nsrun", show_default=True, help="Cgroup below which pods live."),
+    _network("--pod-cidr", default="10.99.0.0/16", show_default=True, help="Addresses of pods."),
+    _network("--bridge", default="nsrun0", show_default=True, help="Name of the pods' bridge."),
+    _network(
+        "--cluster-dns", default="", metavar="ADDRESS,…", help="Name servers of pods with dnsPolicy ClusterFirst."
+    ),
+    _network("--cluster-domain", default="cluster.local", show_default=True, help="What pods' full names end in."),
+    _network(
+        "--resolv-conf",
+        default="/etc/resolv.conf",
+        show_default=True,
+        metavar="FILE",
+        help='Where pods\' name servers come from; "" for none.',
+    ),
+    _containers(
+        "--crash-loop-initial",
+        default="10s",
+        show_default=True,
+        help="How long a container that crashed again waits; doubled each time.",
+    ),
+    _containers("--crash-loop-max", default="5m", show_default=True, help="The longest such wait."),
+    _images(
+        "--registries-conf",
+        type=click.Path(path_type=Path),
+        help="containers-registries.conf(5) to use instead of the system's.",
+    ),
+    _api("--address", default="127.0.0.1", show_default=True, help="Address of the read-only API."),
+    _api(
+        "--read-only-port",
+        type=click.IntRange(0, 65535),
+        default=10255,
+        show_default=True,
+        help="Its port; 0 for none.",
+    ),
+    _output("--tips", is_flag=True, help="Print what to try next when the first pod is ready."),
+    _output("--verbose", "-v", is_flag=True, help="Log every step."),
+)
+
+
+def daemon_flags(command: F) -> F:
+    """Gives a command all of them, in this order."""
+    for decorate in reversed(FLAGS):
+        command = decorate(command)
+    return command

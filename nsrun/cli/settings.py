@@ -1,0 +1,55 @@
+"""The daemon's settings, from the flags as they were given."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nsrun.cli import values
+from nsrun.errors import SettingsError
+from nsrun.settings import Settings
+from nsrun.support.layout import Layout
+
+__all__ = ["settings_of"]
+
+
+def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Settings:
+    """``given``: the flags of ``daemon_flags`` by their names in Python. Raises SettingsError."""
+    crash_initial = values.seconds("--crash-loop-initial", given["crash_loop_initial"])
+    crash_max = values.seconds("--crash-loop-max", given["crash_loop_max"])
+    if crash_max < crash_initial:
+        raise SettingsError(
+            f"cannot use --crash-loop-max: {given['crash_loop_max']} is less than "
+            f"--crash-loop-initial ({given['crash_loop_initial']})"
+        )
+    return Settings(
+        manifests=manifests.absolute(),
+        node_name=given["hostname_override"] or platform.node().strip().lower(),
+        layout=layout,
+        file_check_seconds=values.seconds("--file-check-frequency", given["file_check_frequency"]),
+        pod_cidr=values.network("--pod-cidr", given["pod_cidr"]),
+        bridge=values.bridge_name("--bridge", given["bridge"]),
+        cluster_dns=values.addresses("--cluster-dns", given["cluster_dns"]),
+        cluster_domain=values.domain("--cluster-domain", given["cluster_domain"]),
+        resolv_conf=values.resolv_conf("--resolv-conf", given["resolv_conf"]),
+        registries_conf=given["registries_conf"],
+        cgroup_root=given["cgroup_root"].strip("/"),
+        address=given["address"],
+        read_only_port=given["read_only_port"],
+        max_pods=given["max_pods"],
+        pids_limit=given["pod_max_pids"],
+        open_files=given["max_open_files"],
+        unsafe_sysctls=values.sysctl_patterns("--allowed-unsafe-sysctls", given["allowed_unsafe_sysctls"]),
+        reserved=_sum(
+            values.amounts("--system-reserved", given["system_reserved"]),
+            values.amounts("--kube-reserved", given["kube_reserved"]),
+        ),
+        crash_loop_initial=crash_initial,
+        crash_loop_max=crash_max,
+    )
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
