@@ -52,6 +52,7 @@ def mount_huge_pages(directory: Path, *, page_size: str, size: int, mode: int, g
     if page_size:
         options += f",pagesize={page_size}"
     native.mount("nodev", str(directory), "hugetlbfs", _FLAGS, options)
+    directory.chmod(mode)  # of what it was told, hugetlbfs leaves the set-group-ID bit out
 
 
 def _options(mode: int, size: int, gid: int | None) -> str:

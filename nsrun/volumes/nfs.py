@@ -53,14 +53,7 @@ async def _mount(name: str, source: NfsVolume, directory: Path, seconds: float) 
         raise VolumeError("the program mount.nfs is not installed", hint=_REMEDY)
     options = "nosuid,nodev," + ("ro" if source.read_only else "rw")
     what = f"{source.server}:{source.path}"
-    child = await asyncio.create_subprocess_exec(
-        *(mount, "-t", "nfs", "-o", options, "--", what, str(directory)),
-        stdin=DEVNULL,
-        stdout=DEVNULL,
-        stderr=PIPE,
-        env={"PATH": _PLACES, "LC_ALL": "C"},
-        start_new_session=True,
-    )
+    child = await _start(mount, "-t", "nfs", "-o", options, "--", what, str(directory))
     try:
         async with asyncio.timeout(seconds):
             _, said = await child.communicate()
@@ -74,6 +67,25 @@ async def _mount(name: str, source: NfsVolume, directory: Path, seconds: float) 
     if child.returncode:
         words = said.decode("utf-8", "replace").strip().splitlines()
         raise VolumeError(words[-1] if words else f"mount ended with {child.returncode}")
+
+
+async def _start(*arguments: str) -> Process:
+    """In a session of its own. Cancelled while it starts, it is ended: it may have started a helper already."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=PIPE,
+            env={"PATH": _PLACES, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _end(await starting)
+        raise
 
 
 async def _end(child: Process) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nsrun.model.image import Image
 from nsrun.model.node import Node
-from nsrun.model.objects import ConfigMap, Objects, Secret
+from nsrun.model.objects import Claim, ConfigMap, Objects, PersistentVolume, Secret
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec
 from nsrun.model.running import PreparedVolume
 from nsrun.model.security import PodSecurityContext
@@ -19,7 +19,7 @@ from nsrun.volumes.service import VolumeService
 from tests.contracts.virtualclock import VirtualClock
 from tests.unit.runtime.pods import container, pod
 
-__all__ = ["MIB", "NODE", "mode", "objects", "pod_with", "prepare", "volume_service"]
+__all__ = ["MIB", "NODE", "claims", "mode", "objects", "pod_with", "prepare", "volume_service"]
 
 MIB = 1 << 20
 NODE = Node(
@@ -64,6 +64,14 @@ def objects(
     maps = {("default", n): ConfigMap(namespace="default", name=n, data=data) for n, data in (config or {}).items()}
     secrets = {("default", n): Secret(namespace="default", name=n, data=data) for n, data in (secret or {}).items()}
     return Objects(config_maps=maps, secrets=secrets)
+
+
+def claims(*names: str, volumes: tuple[PersistentVolume, ...] = (), **fields: object) -> Objects:
+    """Claims of the namespace "default", alike but for their names, and persistent volumes."""
+    made = [Claim(namespace="default", name=name, **fields) for name in names]  # type: ignore[arg-type]
+    return Objects(
+        claims={("default", claim.name): claim for claim in made}, volumes={volume.name: volume for volume in volumes}
+    )
 
 
 def mode(path: Path | str) -> int:
