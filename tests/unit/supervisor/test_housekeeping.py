@@ -100,4 +100,4 @@ async def test_images_that_a_pod_has_chosen_stay() -> None:
 )
 def test_thresholds_that_nobody_can_mean(settings: dict[str, int]) -> None:
     with pytest.raises(SettingsError):
-        ImageRetention(**settings)  # type: ignore[arg-type]
+        ImageRetention(**settings)
