@@ -12,7 +12,8 @@ from nsrun.model.pod import Pod
 from nsrun.model.shapes import POD
 from nsrun.model.tree import Document, Entry, ListNode, MapNode, Node, Problem, ScalarNode
 from nsrun.model.uid import identify
-from nsrun.model.validate import Violation, validate, warnings
+from nsrun.model.validate import validate, warnings
+from nsrun.model.violation import Violation
 from nsrun.model.wording import Path, quoted, render_path, suggestion
 
 __all__ = ["Manifest", "PlacedPod", "decode_pod", "parse_manifest"]
@@ -20,6 +21,8 @@ __all__ = ["Manifest", "PlacedPod", "decode_pod", "parse_manifest"]
 LISTS = ("List", "PodList")
 MOST_PROBLEMS = 100
 """More than this many lines about one file help nobody."""
+MOST_NAMED = 30
+"""Nor do more than this many fields in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ def parse_manifest(data: bytes, *, file: str, node_name: str, origin: str, json_
 
     Every document stands for itself: a pod is there when its own document has no problem. Never raises.
     """
-    report = Report()
+    report = Report(node_name=node_name)
     pods: list[PlacedPod] = []
     for document in parse_documents(data, json_only=json_only):
         for placed in _pods(document, report):
@@ -79,12 +82,25 @@ def _pods(document: Document, report: Report) -> Iterator[PlacedPod]:
     report.problems.extend(document.problems)
     if document.root is None:
         return
-    own = Report(warnings=report.warnings)
+    own = Report(warnings=report.warnings, node_name=report.node_name)
     placed = [pod for pod in _objects(Place(document.root, (), own)) if pod is not None]
+    report.warnings.extend(_without_effect(own.inert))
     said = {(problem.line, problem.column) for problem in document.problems}
     report.problems.extend(problem for problem in own.problems if (problem.line, problem.column) not in said)
     if not document.problems:
         yield from placed
+
+
+def _without_effect(fields: list[Problem]) -> Iterator[Problem]:
+    """One line about all the fields of a document that say nothing to a single node."""
+    if not fields:
+        return
+    first, *others = sorted(set(fields))
+    named = [first.path, *(f"{other.path} (line {other.line})" for other in others[: MOST_NAMED - 1])]
+    more = f" and {len(others) + 1 - MOST_NAMED} more" if len(others) >= MOST_NAMED else ""
+    verb = "have" if others else "has"
+    text = f"{', '.join(named)}{more} {verb} no effect here, ignored"
+    yield Problem(line=first.line, column=first.column, path="", text=text)
 
 
 def _objects(place: Place) -> Iterator[PlacedPod | None]:

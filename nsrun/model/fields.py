@@ -6,8 +6,9 @@ A decoder takes a Place and returns a value, or MISSING after it has reported wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,20 +19,27 @@ from nsrun.model.wording import Path, listed, quoted, render_path, suggestion
 
 __all__ = [
     "MISSING",
+    "TEXTS",
     "Decoder",
     "Missing",
     "Place",
+    "Refused",
     "Report",
     "Shape",
     "boolean",
     "choice",
     "describe",
+    "inert",
     "integer",
     "list_of",
     "mapping_of",
     "means_nothing",
+    "number_or_text",
+    "one_of",
     "quantity",
+    "some",
     "text",
+    "without",
 ]
 
 
@@ -42,16 +50,21 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
+DIGITS = re.compile(r"[0-9]{1,9}")
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Report:
-    """What was found in one document. ``faulty``: paths that have a problem, whose values are placeholders."""
+    """What was found in one document. ``faulty``: paths that have a problem, whose values are placeholders. ``inert``:
+    fields that Kubernetes knows and that have no effect with one node; they are told together. ``node_name``: of that
+    node, "" when it does not matter."""
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     faulty: set[Path] = field(default_factory=set)
+    inert: list[Problem] = field(default_factory=list)
+    node_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,10 @@ class Place:
     def warning(self, text: str, *, at: Entry | None = None) -> None:
         path = self.path if at is None else (*self.path, at.key)
         self.report.warnings.append(_said(self.node if at is None else at, path, text))
+
+    def has_no_effect(self, at: Entry) -> None:
+        """Notes a key that says something to Kubernetes and nothing to one node."""
+        self.report.inert.append(_said(at, (*self.path, at.key), ""))
 
 
 def _said(at: Node | Entry, path: Path, text: str) -> Problem:
@@ -102,13 +119,15 @@ def describe(node: Node) -> str:
 
 
 def means_nothing(node: Node, default: object = None) -> bool:
-    """Whether leaving the field out would say the same: null, empty, or its default."""
+    """Whether leaving the field out would say the same: null, empty, or its default (of a tuple: one of them)."""
+    if isinstance(default, tuple):
+        return any(means_nothing(node, one) for one in default)
     if isinstance(node, MapNode):
         plain = {e.key: e.value.value for e in node.entries if isinstance(e.value, ScalarNode)}
         return not node.entries or (len(plain) == len(node.entries) and plain == default)
     if isinstance(node, ListNode):
         return not node.items
-    return node.value is None or node.value == default
+    return node.value is None or (node.value == default and type(node.value) is type(default))
 
 
 def text(place: Place) -> str | Missing:
@@ -130,6 +149,16 @@ def integer(place: Place) -> int | Missing:
     if not isinstance(value, int) or isinstance(value, bool):
         return place.problem(f"must be a whole number, not {describe(node)}")
     return value
+
+
+def number_or_text(place: Place) -> int | str | Missing:
+    """A number, or a name in its place: a port."""
+    node = place.node
+    if isinstance(node, ScalarNode) and isinstance(node.value, str):
+        return int(node.value) if DIGITS.fullmatch(node.value) else node.value
+    if not isinstance(node, ScalarNode) or node.value is None or isinstance(node.value, bool):
+        return place.problem(f"must be a number or a name, not {describe(node)}")
+    return integer(place)
 
 
 def boolean(place: Place) -> bool | Missing:
@@ -180,6 +209,23 @@ def list_of(decode: Decoder, placeholder: object) -> Decoder:
     return decode_list
 
 
+def some(decode: Decoder) -> Decoder:
+    """An empty list is as good as none."""
+
+    def decode_some(place: Place) -> Any:
+        return decode(place) or None
+
+    return decode_some
+
+
+TEXTS = list_of(text, "")
+
+
+def without(*names: str) -> Mapping[str, object]:
+    """Fields that mean nothing only when they are null or empty."""
+    return dict.fromkeys(names)
+
+
 def mapping_of(decode: Decoder, *, null: object = MISSING) -> Decoder:
     """A mapping with free keys. What is broken is left out; null stands for ``null``."""
 
@@ -193,13 +239,21 @@ def mapping_of(decode: Decoder, *, null: object = MISSING) -> Decoder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A field without which something else would run than was asked for. ``harmless``: as in ``means_nothing``."""
+
+    text: str = "is not supported"
+    harmless: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shape(Generic[T]):
     """A mapping with known keys. It is a decoder itself.
 
     ``fields``: key → name of ``build``'s argument, and decoder. ``blank``: arguments ``build`` cannot do without, when
     they are missing or broken. ``required``: keys that must be there. ``silent``: keys that say nothing to nsrun.
-    ``ignored``: keys that Kubernetes knows and nsrun does not act on, each with the value that would mean nothing.
-    ``refused``: such keys where going on without them would run something else than was asked for.
+    ``ignored``: keys that Kubernetes knows and that have no effect with one node, each with the value that would mean
+    nothing. ``refused``: keys where going on without them would run something else than was asked for.
     """
 
     build: Callable[..., T]
@@ -208,7 +262,7 @@ class Shape(Generic[T]):
     required: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     ignored: Mapping[str, object] = field(default_factory=dict)
-    refused: Mapping[str, object] = field(default_factory=dict)
+    refused: Mapping[str, Refused] = field(default_factory=dict)
 
     def __call__(self, place: Place) -> T:
         if not isinstance(place.node, MapNode):
@@ -236,11 +290,52 @@ class Shape(Generic[T]):
 
     def _unknown(self, place: Place, entry: Entry) -> None:
         if entry.key in self.refused:
-            if not means_nothing(entry.value, self.refused[entry.key]):
-                place.problem("is not supported yet", at=entry)
+            refused = self.refused[entry.key]
+            if not means_nothing(entry.value, refused.harmless):
+                place.problem(refused.text, at=entry)
         elif entry.key in self.ignored:
             if not means_nothing(entry.value, self.ignored[entry.key]):
-                place.warning("is not supported yet, ignored", at=entry)
+                place.has_no_effect(entry)
         elif entry.key not in self.silent:
             known = {*self.fields, *self.ignored, *self.refused, *self.silent}
             place.warning(f"is not a known field, ignored{suggestion(entry.key, known)}", at=entry)
+
+
+def inert(decode: Decoder, harmless: object = None) -> Decoder:
+    """A field that is kept for whoever asks for it, and has no effect otherwise."""
+
+    def decode_inert(place: Place) -> Any:
+        value = decode(place)
+        if value is not MISSING and not means_nothing(place.node, harmless):
+            place.report.inert.append(_said(place.node, place.path, ""))
+        return value
+
+    return decode_inert
+
+
+def one_of(
+    place: Place, ways: Mapping[str, Decoder], rest: Shape[dict[str, Any]], *, only_one: str
+) -> tuple[Any, dict[str, Any]]:
+    """A mapping that says one thing in one of several ``ways``, beside the fields of ``rest``. Returns what it says
+    (None when it names no way, MISSING when what it names is broken) and the rest.
+
+    A way that is named and left empty (``emptyDir:``) is that way, with its defaults. ``only_one``: the end of the
+    sentence about a second one.
+    """
+    others = replace(rest, silent=rest.silent | ways.keys())(place)
+    said: list[Any] = []
+    for entry in place.node.entries if isinstance(place.node, MapNode) else ():
+        if entry.key not in ways:
+            continue
+        if said:
+            place.problem(f"must not stand beside another {only_one}", at=entry)
+        child = place.child(entry.key, entry.value)
+        said.append(ways[entry.key](_filled(child)))
+    return (said[0] if said else None), others
+
+
+def _filled(place: Place) -> Place:
+    if isinstance(place.node, MapNode) or not means_nothing(place.node):
+        return place
+    empty = MapNode(line=place.node.line, column=place.node.column, entries=(), size=1, height=0)
+    return Place(empty, place.path, place.report)

@@ -13,12 +13,16 @@ from nsrun.model.wording import quoted, words
 __all__ = [
     "capability",
     "dns_label",
+    "dns_search",
     "dns_subdomain",
     "env_name",
+    "http_header",
     "label_value",
+    "object_key",
     "pod_uid",
     "port_name",
     "qualified_name",
+    "signal",
 ]
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -26,6 +30,9 @@ SUBDOMAIN = re.compile(rf"{LABEL.pattern}(\.{LABEL.pattern})*")
 QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 ENV = re.compile(r"[ -<>-~]+")
 UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+KEY = re.compile(r"[-._a-zA-Z0-9]+")
+HEADER = re.compile(r"[-A-Za-z0-9]+")
+SEARCH = re.compile(r"[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*")
 PORT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CAPABILITIES = words("""
     AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH
@@ -34,6 +41,13 @@ CAPABILITIES = words("""
     SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
 """)
 """capabilities(7)."""
+SIGNALS = words("""
+    SIGABRT SIGALRM SIGBUS SIGCHLD SIGCLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGIOT SIGKILL SIGPIPE SIGPOLL
+    SIGPROF SIGPWR SIGQUIT SIGSEGV SIGSTKFLT SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1
+    SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ SIGRTMIN SIGRTMAX
+""")
+"""signal(7)."""
+REAL_TIME = re.compile(r"SIGRTMIN\+([1-9]|1[0-5])|SIGRTMAX-([1-9]|1[0-4])")
 
 
 def dns_label(name: str) -> str | None:
@@ -101,3 +115,34 @@ def capability(name: str) -> str | None:
     near = name.upper().removeprefix("CAP_")
     hint = f': did you mean "{near}"?' if near in CAPABILITIES or near == "ALL" else ""
     return f"must be a capability such as NET_ADMIN, or ALL, not {quoted(name)}{hint}"
+
+
+def object_key(key: str) -> str | None:
+    """A key of a ConfigMap or a Secret: it becomes a file name."""
+    if len(key) <= 253 and KEY.fullmatch(key) and key != "." and not key.startswith(".."):
+        return None
+    rule = 'at most 253 letters, digits, "-", "_" and ".", not starting with ".."'
+    return f"must be {rule}, not {quoted(key)}"
+
+
+def http_header(name: str) -> str | None:
+    """A header of a probe."""
+    return None if HEADER.fullmatch(name) else f'must be letters, digits and "-", not {quoted(name)}'
+
+
+def dns_search(domain: str) -> str | None:
+    """A domain that short names are looked up in; ``.`` is the root."""
+    name = domain.removesuffix(".")
+    if domain == "." or (len(name) <= 253 and SEARCH.fullmatch(name)):
+        return None
+    rule = 'at most 253 lower case letters, digits, "-", "_" and "."'
+    return f"must be {rule}, not {quoted(domain)}"
+
+
+def signal(name: str) -> str | None:
+    """A signal as Kubernetes spells it."""
+    if name in SIGNALS or REAL_TIME.fullmatch(name):
+        return None
+    near = f"SIG{name.upper().removeprefix('SIG')}"
+    hint = f': did you mean "{near}"?' if near in SIGNALS else ""
+    return f"must be a signal such as SIGTERM, not {quoted(name)}{hint}"

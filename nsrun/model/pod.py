@@ -117,13 +117,13 @@ class Pod:
     @property
     def qos_class(self) -> QosClass:
         """Guaranteed when every container limits cpu and memory and asks for just that; BestEffort when none says
-        anything (kubernetes.io: Pod Quality of Service Classes)."""
+        anything; what is said of the pod as a whole counts instead (kubernetes.io: Pod Quality of Service Classes)."""
+        whole = self.spec.resources
         said = False
         guaranteed = True
-        for container in self.spec.containers:
-            requests, limits = container.resources.requests, container.resources.limits
+        for resources in (whole,) if whole is not None else (one.resources for one in self.all_containers):
             for resource in ("cpu", "memory"):
-                asked, limit = _positive(requests.get(resource)), _positive(limits.get(resource))
+                asked, limit = _positive(resources.requests.get(resource)), _positive(resources.limits.get(resource))
                 said = said or asked is not None or limit is not None
                 guaranteed = guaranteed and limit is not None and (asked is None or asked == limit)
         if not said:

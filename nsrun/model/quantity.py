@@ -17,7 +17,7 @@ import re
 
 from nsrun.model.resources import Quantity
 
-__all__ = ["canonical", "parse_quantity"]
+__all__ = ["canonical", "of_milli", "parse_quantity"]
 
 BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -53,6 +53,11 @@ def _scaled(digits: int, suffix: str, exponent: str) -> tuple[int, int]:
     if suffix:
         return digits, DECIMAL[suffix]
     return digits, max(-LARGEST_EXPONENT, min(LARGEST_EXPONENT, int(exponent[1:])))
+
+
+def of_milli(milli: int, *, like: Quantity) -> Quantity:
+    """A quantity of so many thousandths, written in the family of suffixes of another."""
+    return Quantity(milli=milli, text=canonical(Quantity(milli=milli, text=like.text)))
 
 
 def canonical(quantity: Quantity) -> str:

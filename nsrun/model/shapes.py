@@ -1,279 +1,157 @@
 """Every object of a Pod manifest as a table: what nsrun acts on, and what else Kubernetes knows (core/v1 types.go).
 
-To act on one more field: move its name from ``ignored`` or ``refused`` to ``fields``.
+This file has the pod itself; ``shapes_*`` have what is in it. docs/podspec.md lists all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from nsrun.model import defaults
-from nsrun.model.container import Container, ContainerPort, Protocol, PullPolicy
-from nsrun.model.environment import EnvVar
 from nsrun.model.fields import (
     MISSING,
+    TEXTS,
     Missing,
     Place,
+    Refused,
     Shape,
     boolean,
     choice,
     describe,
+    inert,
     integer,
     list_of,
     mapping_of,
-    means_nothing,
     quantity,
     text,
+    without,
 )
-from nsrun.model.pod import ObjectMeta, Pod, PodSpec, RestartPolicy
-from nsrun.model.resources import Quantity, ResourceRequirements
-from nsrun.model.security import PodSecurityContext, SecurityContext
-from nsrun.model.tree import MapNode
-from nsrun.model.volume import (
-    EmptyDir,
-    EmptyDirMedium,
-    HostPath,
-    HostPathType,
-    Volume,
-    VolumeMount,
-    VolumeSource,
-)
+from nsrun.model.pod import DnsConfig, DnsPolicy, HostAlias, ObjectMeta, Pod, PodSpec, RestartPolicy
+from nsrun.model.resources import ResourceRequirements
+from nsrun.model.security import PodSecurityContext
+from nsrun.model.shapes_container import CONTAINERS
+from nsrun.model.shapes_resources import POD_RESOURCES
+from nsrun.model.shapes_security import POD_SECURITY_CONTEXT
+from nsrun.model.shapes_volume import VOLUME
+from nsrun.model.volume import Volume
 from nsrun.model.wording import suggestion, words
 
-__all__ = ["POD"]
+__all__ = ["METADATA", "POD", "SPEC"]
+
+HOST_ALIAS = Shape(
+    build=HostAlias,
+    blank={"ip": ""},
+    required=frozenset({"ip"}),
+    fields={"ip": ("ip", text), "hostnames": ("hostnames", TEXTS)},
+)
 
 
-def _without(*names: str) -> Mapping[str, object]:
-    """Fields that mean nothing only when they are null or empty."""
-    return dict.fromkeys(names)
+def _option(name: str, value: str | None = None) -> tuple[str, str | None]:
+    return name, value
 
 
-TEXTS = list_of(text, "")
-
-ENV = Shape(
-    build=EnvVar,
+DNS_OPTION = Shape(
+    build=_option,
     blank={"name": ""},
     required=frozenset({"name"}),
     fields={"name": ("name", text), "value": ("value", text)},
-    refused=_without("valueFrom"),
 )
-
-PORT = Shape(
-    build=ContainerPort,
-    blank={"container_port": 0},
-    required=frozenset({"containerPort"}),
+DNS_CONFIG = Shape(
+    build=DnsConfig,
     fields={
-        "name": ("name", text),
-        "containerPort": ("container_port", integer),
-        "hostPort": ("host_port", integer),
-        "hostIP": ("host_ip", text),
-        "protocol": ("protocol", choice(Protocol)),
-    },
-)
-
-MOUNT = Shape(
-    build=VolumeMount,
-    blank={"name": "", "mount_path": ""},
-    required=frozenset({"name", "mountPath"}),
-    fields={
-        "name": ("name", text),
-        "mountPath": ("mount_path", text),
-        "readOnly": ("read_only", boolean),
-    },
-    ignored={"mountPropagation": "None", "recursiveReadOnly": "Disabled"},
-    refused={"subPath": "", "subPathExpr": ""},
-)
-
-
-def _resources(
-    requests: Mapping[str, Quantity] | None = None, limits: Mapping[str, Quantity] | None = None
-) -> ResourceRequirements:
-    limits = limits or {}
-    return ResourceRequirements(requests=defaults.requests(requests or {}, limits), limits=limits)
-
-
-RESOURCES = Shape(
-    build=_resources,
-    fields={"requests": ("requests", mapping_of(quantity)), "limits": ("limits", mapping_of(quantity))},
-    ignored=_without("claims"),
-)
-
-CAPABILITIES: Shape[dict[str, tuple[str, ...]]] = Shape(
-    build=dict, fields={"add": ("capabilities_add", TEXTS), "drop": ("capabilities_drop", TEXTS)}
-)
-
-
-def _security_context(capabilities: Mapping[str, tuple[str, ...]] | None = None, **values: object) -> SecurityContext:
-    return SecurityContext(**values, **(capabilities or {}))  # type: ignore[arg-type]
-
-
-SECURITY_CONTEXT = Shape(
-    build=_security_context,
-    fields={
-        "runAsUser": ("run_as_user", integer),
-        "runAsGroup": ("run_as_group", integer),
-        "runAsNonRoot": ("run_as_non_root", boolean),
-        "readOnlyRootFilesystem": ("read_only_root_filesystem", boolean),
-        "allowPrivilegeEscalation": ("allow_privilege_escalation", boolean),
-        "capabilities": ("capabilities", CAPABILITIES),
-    },
-    ignored={
-        **_without("seLinuxOptions", "windowsOptions"),
-        "appArmorProfile": {"type": "RuntimeDefault"},
-        "privileged": False,
-        "procMount": "Default",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    },
-)
-
-POD_SECURITY_CONTEXT = Shape(
-    build=SecurityContext,
-    fields={
-        "runAsUser": ("run_as_user", integer),
-        "runAsGroup": ("run_as_group", integer),
-        "runAsNonRoot": ("run_as_non_root", boolean),
-    },
-    ignored={
-        **_without("fsGroup", "seLinuxOptions", "supplementalGroups", "sysctls", "windowsOptions"),
-        "appArmorProfile": {"type": "RuntimeDefault"},
-        "fsGroupChangePolicy": "Always",
-        "seLinuxChangePolicy": "MountOption",
-        "seccompProfile": {"type": "RuntimeDefault"},
-        "supplementalGroupsPolicy": "Merge",
+        "nameservers": ("nameservers", TEXTS),
+        "searches": ("searches", TEXTS),
+        "options": ("options", list_of(DNS_OPTION, ("", None))),
     },
 )
 
 
-def _container(*, image: str, image_pull_policy: PullPolicy | None = None, **values: object) -> Container:
-    policy = image_pull_policy or defaults.pull_policy(image)
-    return Container(image=image, image_pull_policy=policy, **values)  # type: ignore[arg-type]
+def _named(key: str) -> Shape[str]:
+    """An object with nothing but a name in it."""
+    return Shape(build=lambda name: name, blank={"name": ""}, required=frozenset({key}), fields={key: ("name", text)})
 
 
-CONTAINER = Shape(
-    build=_container,
-    blank={"name": "", "image": ""},
-    required=frozenset({"name", "image"}),
-    fields={
-        "name": ("name", text),
-        "image": ("image", text),
-        "imagePullPolicy": ("image_pull_policy", choice(PullPolicy)),
-        "command": ("command", TEXTS),
-        "args": ("args", TEXTS),
-        "workingDir": ("working_dir", text),
-        "env": ("env", list_of(ENV, EnvVar(name=""))),
-        "ports": ("ports", list_of(PORT, ContainerPort(container_port=0))),
-        "volumeMounts": ("volume_mounts", list_of(MOUNT, VolumeMount(name="", mount_path=""))),
-        "resources": ("resources", RESOURCES),
-        "securityContext": ("security_context", SECURITY_CONTEXT),
-    },
-    ignored={
-        **_without("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"),
-        **_without("resizePolicy", "restartPolicy", "restartPolicyRules"),
-        "stdin": False,
-        "stdinOnce": False,
-        "terminationMessagePath": "/dev/termination-log",
-        "terminationMessagePolicy": "File",
-        "tty": False,
-    },
-    refused=_without("envFrom", "volumeDevices"),
-)
-
-
-EMPTY_DIR = Shape(
-    build=EmptyDir,
-    fields={"medium": ("medium", choice(EmptyDirMedium)), "sizeLimit": ("size_limit", quantity)},
-)
-HOST_PATH = Shape(
-    build=HostPath,
-    blank={"path": ""},
-    required=frozenset({"path"}),
-    fields={"path": ("path", text), "type": ("type", choice(HostPathType))},
-)
-SOURCES: Mapping[str, Shape[EmptyDir] | Shape[HostPath]] = {"emptyDir": EMPTY_DIR, "hostPath": HOST_PATH}
-OTHER_SOURCES = words("""
-    awsElasticBlockStore azureDisk azureFile cephfs cinder configMap csi downwardAPI ephemeral fc flexVolume
-    flocker gcePersistentDisk gitRepo glusterfs image iscsi nfs persistentVolumeClaim photonPersistentDisk
-    portworxVolume projected quobyte rbd scaleIO secret storageos vsphereVolume
-""")
-"""An emptyDir in their place would look like data that is lost: they are refused."""
-
-VOLUME_NAME: Shape[dict[str, str]] = Shape(
-    build=dict,
-    fields={"name": ("name", text)},
-    required=frozenset({"name"}),
-    silent=frozenset({*SOURCES, *OTHER_SOURCES}),
-)
-
-
-def _volume(place: Place) -> Volume | Missing:
-    """A name and one source."""
-    named = VOLUME_NAME(place)
-    if not isinstance(place.node, MapNode):
-        return MISSING
-    sources: list[VolumeSource] = []
-    for entry in place.node.entries:
-        if entry.key in OTHER_SOURCES:
-            place.problem(f"is not supported yet: use {' or '.join(SOURCES)}", at=entry)
-        elif entry.key in SOURCES:
-            if sources:
-                place.problem("must not stand beside another source: a volume has one", at=entry)
-            sources.append(_source(place.child(entry.key, entry.value)))
-    return Volume(name=named.get("name", ""), source=sources[0] if sources else defaults.volume_source())
-
-
-def _source(place: Place) -> VolumeSource:
-    """A source that is named and left empty (``emptyDir:``) is that source, with its defaults."""
-    shape = SOURCES[str(place.path[-1])]
-    if means_nothing(place.node) and not isinstance(place.node, MapNode):
-        empty = MapNode(line=place.node.line, column=place.node.column, entries=(), size=1, height=0)
-        return shape(Place(empty, place.path, place.report))
-    return shape(place)
-
-
-def _spec(*, security_context: SecurityContext | None = None, **values: object) -> PodSpec:
-    spec = PodSpec(**values)  # type: ignore[arg-type]
-    if security_context is None:
-        return spec
-    containers = tuple(
-        replace(container, security_context=defaults.security_context(container.security_context, security_context))
-        for container in spec.containers
+def _spec(
+    *,
+    security_context: PodSecurityContext | None = None,
+    resources: ResourceRequirements | None = None,
+    service_account: str = "",
+    service_account_name: str = "",
+    **values: Any,
+) -> PodSpec:
+    """The defaults that concern more than one object."""
+    context = security_context or PodSecurityContext()
+    spec = PodSpec(service_account_name=service_account_name or service_account, **values)
+    spec = replace(
+        spec,
+        containers=defaults.containers(spec.containers, context.shared, host_network=spec.host_network),
+        init_containers=defaults.containers(spec.init_containers, context.shared, host_network=spec.host_network),
+        security_context=context,
     )
-    return replace(spec, containers=containers, security_context=PodSecurityContext(shared=security_context))
+    if resources is None or not (resources.requests or resources.limits):
+        return spec
+    return replace(spec, resources=defaults.pod_resources(spec, resources))
 
+
+def _node(place: Place) -> str | Missing:
+    """Whatever it says, the pod runs here."""
+    here = place.report.node_name
+    return inert(text, (here, ""))(place) if here else text(place)
+
+
+ACCOUNT = inert(text, ("", "default"))
+DEVICES = Refused(text="is not supported: nothing here hands out devices")
 
 SPEC = Shape(
     build=_spec,
     blank={"containers": ()},
     required=frozenset({"containers"}),
     fields={
-        "containers": ("containers", list_of(CONTAINER, _container(name="", image=""))),
-        "volumes": ("volumes", list_of(_volume, Volume(name="", source=defaults.volume_source()))),
+        "containers": ("containers", CONTAINERS),
+        "initContainers": ("init_containers", CONTAINERS),
+        "volumes": ("volumes", list_of(VOLUME, Volume(name="", source=defaults.volume_source()))),
         "restartPolicy": ("restart_policy", choice(RestartPolicy)),
         "terminationGracePeriodSeconds": ("termination_grace_period_seconds", integer),
+        "activeDeadlineSeconds": ("active_deadline_seconds", integer),
+        "nodeName": ("node_name", _node),
+        "serviceAccount": ("service_account", ACCOUNT),
+        "serviceAccountName": ("service_account_name", ACCOUNT),
+        "hostname": ("hostname", text),
+        "hostnameOverride": ("hostname_override", text),
+        "subdomain": ("subdomain", text),
+        "setHostnameAsFQDN": ("set_hostname_as_fqdn", boolean),
+        "hostAliases": ("host_aliases", list_of(HOST_ALIAS, HostAlias(ip=""))),
+        "dnsPolicy": ("dns_policy", choice(DnsPolicy)),
+        "dnsConfig": ("dns_config", DNS_CONFIG),
+        "hostNetwork": ("host_network", boolean),
+        "hostPID": ("host_pid", boolean),
+        "hostIPC": ("host_ipc", boolean),
+        "hostUsers": ("host_users", boolean),
+        "shareProcessNamespace": ("share_process_namespace", boolean),
         "securityContext": ("security_context", POD_SECURITY_CONTEXT),
+        "resources": ("resources", POD_RESOURCES),
+        "overhead": ("overhead", mapping_of(quantity)),
+        "priorityClassName": ("priority_class_name", text),
+        "imagePullSecrets": ("image_pull_secrets", list_of(_named("name"), "")),
+        "readinessGates": ("readiness_gates", list_of(_named("conditionType"), "")),
     },
-    silent=frozenset({"nodeName"}),
     ignored={
-        **_without("activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "dnsConfig", "hostAliases"),
-        **_without("hostname", "hostnameOverride", "imagePullSecrets", "nodeSelector", "overhead", "priorityClassName"),
-        **_without("readinessGates", "resourceClaims", "resources", "runtimeClassName", "schedulingGates"),
-        **_without("schedulingGroup", "subdomain", "tolerations", "topologySpreadConstraints", "workloadRef"),
-        "dnsPolicy": "ClusterFirst",
-        "enableServiceLinks": True,
-        "hostIPC": False,
-        "hostNetwork": False,
-        "hostPID": False,
-        "os": {"name": "linux"},
-        "preemptionPolicy": "PreemptLowerPriority",
+        **without("affinity", "nodeSelector", "schedulingGates", "schedulingGroup", "tolerations"),
+        **without("topologySpreadConstraints", "workloadRef"),
+        "automountServiceAccountToken": False,
+        # There are no Services to link to: both values mean the same.
+        "enableServiceLinks": (True, False),
+        "preemptionPolicy": ("", "PreemptLowerPriority"),
         "priority": 0,
-        "schedulerName": "default-scheduler",
-        "serviceAccount": "default",
-        "serviceAccountName": "default",
-        "setHostnameAsFQDN": False,
-        "shareProcessNamespace": False,
+        "schedulerName": ("", "default-scheduler"),
     },
-    refused={**_without("ephemeralContainers", "initContainers"), "hostUsers": True},
+    refused={
+        "ephemeralContainers": Refused(text="must not be set: such containers are added to a pod that runs"),
+        "os": Refused(text='must have the name "linux", or not be set', harmless={"name": "linux"}),
+        "resourceClaims": DEVICES,
+        "runtimeClassName": Refused(text="is not supported: there is one runtime, nsrun's own", harmless=""),
+    },
 )
 
 METADATA = Shape(

@@ -22,7 +22,7 @@ CONFIG_SEEN = "kubernetes.io/config.seen"
 
 
 def identify(pod: Pod, *, node_name: str, origin: str) -> Pod:
-    """The pod with its UID and the kubelet's annotations. ``origin``: the absolute path of its file."""
+    """The pod with its UID, its node and the kubelet's annotations. ``origin``: the absolute path of its file."""
     uid = pod.uid or _hash(pod, node_name, origin)
     annotations = {
         **pod.metadata.annotations,
@@ -30,12 +30,14 @@ def identify(pod: Pod, *, node_name: str, origin: str) -> Pod:
         CONFIG_SOURCE: "file",
         MANIFEST_ANNOTATION: origin,
     }
-    return replace(pod, metadata=replace(pod.metadata, uid=uid, annotations=annotations))
+    metadata = replace(pod.metadata, uid=uid, annotations=annotations)
+    return replace(pod, metadata=metadata, spec=replace(pod.spec, node_name=node_name))
 
 
 def _hash(pod: Pod, node_name: str, origin: str) -> str:
     """32 hexadecimal digits. A field that a later version adds must stay out of the encoded form while it holds its
     default, or an upgrade would replace every pod."""
-    content = json.dumps(encode_pod(pod), sort_keys=True, separators=(",", ":"))
+    anywhere = replace(pod, spec=replace(pod.spec, node_name=""))
+    content = json.dumps(encode_pod(anywhere), sort_keys=True, separators=(",", ":"))
     parts = (content, f"host:{node_name}", f"file:{origin}")
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
