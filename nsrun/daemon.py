@@ -27,6 +27,7 @@ from nsrun.host.facts import HostFacts, probe
 from nsrun.host.node import allocatable, capacity, disk_size
 from nsrun.images.service import ImageService
 from nsrun.model.node import Node
+from nsrun.model.retention import ImageRetention
 from nsrun.model.update import SourceUpdate
 from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles
@@ -40,6 +41,7 @@ from nsrun.sources.directory import DirectorySource
 from nsrun.supervisor.admission import Admission
 from nsrun.supervisor.backoff import BackoffSettings, Schedule
 from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.housekeeping import HousekeepingSettings
 from nsrun.supervisor.ports import Manifests
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
 from nsrun.support import native
@@ -243,6 +245,7 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
             backoffs=BackoffSettings(
                 crash=Schedule(initial=settings.crash_loop_initial, maximum=settings.crash_loop_max)
             ),
+            housekeeping=HousekeepingSettings(images=_image_retention(settings)),
         ),
     )
     _say_withheld(facts, cgroups)
@@ -267,6 +270,15 @@ def _admission(settings: Settings, facts: HostFacts, node: Node) -> Admission:
         app_armor="apparmor" in facts.lsms,
         se_linux="selinux" in facts.lsms,
         user_namespaces=facts.features.user_namespaces,
+    )
+
+
+def _image_retention(settings: Settings) -> ImageRetention:
+    return ImageRetention(
+        high_percent=settings.image_gc_high,
+        low_percent=settings.image_gc_low,
+        minimum_age=settings.image_minimum_age,
+        maximum_age=settings.image_maximum_age,
     )
 
 

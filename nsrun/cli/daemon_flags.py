@@ -75,6 +75,31 @@ FLAGS = (
         type=click.Path(path_type=Path),
         help="containers-registries.conf(5) to use instead of the system's.",
     ),
+    _images(
+        "--image-gc-high-threshold",
+        type=click.IntRange(0, 100),
+        default=85,
+        show_default=True,
+        metavar="PERCENT",
+        help="Unused images go once so much of the disk is used; 100: never for that reason.",
+    ),
+    _images(
+        "--image-gc-low-threshold",
+        type=click.IntRange(0, 100),
+        default=80,
+        show_default=True,
+        metavar="PERCENT",
+        help="… until so much is.",
+    ),
+    _images(
+        "--minimum-image-ttl-duration", default="2m", show_default=True, help="How long an unused image stays at least."
+    ),
+    _images(
+        "--image-maximum-gc-age",
+        default="0s",
+        show_default=True,
+        help="How long an unused image stays at most; 0s for as long as there is room.",
+    ),
     _api("--address", default="127.0.0.1", show_default=True, help="Address of the read-only API."),
     _api(
         "--read-only-port",

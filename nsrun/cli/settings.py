@@ -9,6 +9,7 @@ from typing import Any
 
 from nsrun.cli import values
 from nsrun.errors import SettingsError
+from nsrun.model.retention import ImageRetention
 from nsrun.settings import Settings
 from nsrun.support.layout import Layout
 
@@ -24,6 +25,7 @@ def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Se
             f"cannot use --crash-loop-max: {given['crash_loop_max']} is less than "
             f"--crash-loop-initial ({given['crash_loop_initial']})"
         )
+    images = _retention(given)
     return Settings(
         manifests=manifests.absolute(),
         node_name=given["hostname_override"] or platform.node().strip().lower(),
@@ -36,6 +38,10 @@ def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Se
         resolv_conf=values.resolv_conf("--resolv-conf", given["resolv_conf"]),
         registries_conf=given["registries_conf"],
         cgroup_root=given["cgroup_root"].strip("/"),
+        image_gc_high=images.high_percent,
+        image_gc_low=images.low_percent,
+        image_minimum_age=images.minimum_age,
+        image_maximum_age=images.maximum_age,
         address=given["address"],
         read_only_port=given["read_only_port"],
         max_pods=given["max_pods"],
@@ -48,6 +54,17 @@ def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Se
         ),
         crash_loop_initial=crash_initial,
         crash_loop_max=crash_max,
+    )
+
+
+def _retention(given: Mapping[str, Any]) -> ImageRetention:
+    """Raises SettingsError."""
+    minimum, maximum = given["minimum_image_ttl_duration"], given["image_maximum_gc_age"]
+    return ImageRetention(
+        high_percent=given["image_gc_high_threshold"],
+        low_percent=given["image_gc_low_threshold"],
+        minimum_age=values.seconds("--minimum-image-ttl-duration", minimum, nothing=True),
+        maximum_age=values.seconds("--image-maximum-gc-age", maximum, nothing=True),
     )
 
 

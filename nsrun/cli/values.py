@@ -30,12 +30,14 @@ __all__ = [
 ]
 
 
-def seconds(flag: str, text: str) -> float:
-    """A duration that is longer than nothing."""
+def seconds(flag: str, text: str, *, nothing: bool = False) -> float:
+    """A duration. ``nothing``: it may be 0."""
     try:
         found = seconds_of(text)
     except ValueError as error:
         raise SettingsError(f"cannot use {flag}: {error}") from None
+    if nothing and found == 0:
+        return found
     if not 0 < found < float("inf"):
         raise SettingsError(f'cannot use {flag}: must be more than nothing, not "{text}"')
     return found

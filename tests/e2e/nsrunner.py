@@ -157,6 +157,7 @@ class Nsrun:
             *(f"cgroup {path}" for path in cgroups(self.cgroup_root) if "/pod" in path),
             *(f"process {pid} {name}" for pid, name in self.processes("nsrun-shim", "pause")),
             *(f"lease {path.name}" for path in _listed(self.run_dir / "network" / "leases") if path.name[:1].isdigit()),
+            *(f"guest {path.name}" for path in _listed(self.run_dir / "network" / "guests")),
             *(f"run directory {path.name}" for path in _listed(self.run_dir / "pods")),
             *(f"pod directory {path.name}" for path in _listed(self.root / "pods")),
         ]

@@ -45,6 +45,8 @@ def test_every_flag_has_its_setting() -> None:
         *("--allowed-unsafe-sysctls", "kernel.msg*,net.core.somaxconn", "--hostname-override", "node-1"),
         *("--crash-loop-initial", "1s", "--crash-loop-max", "1m", "--max-open-files", "2048", "--max-pods", "7"),
         *("--pod-max-pids", "100", "--pod-cidr", "10.1.0.0/24", "--bridge", "br1", "--cgroup-root", "/a/b/"),
+        *("--image-gc-high-threshold", "70", "--image-gc-low-threshold", "60"),
+        *("--minimum-image-ttl-duration", "0", "--image-maximum-gc-age", "24h"),
         *("--file-check-frequency", "5s", "--address", "0.0.0.0", "--read-only-port", "0", "--registries-conf", "/r"),
     )
     assert found == Settings(
@@ -64,6 +66,10 @@ def test_every_flag_has_its_setting() -> None:
         bridge="br1",
         cgroup_root="a/b",
         file_check_seconds=5.0,
+        image_gc_high=70,
+        image_gc_low=60,
+        image_minimum_age=0.0,
+        image_maximum_age=86400.0,
         address="0.0.0.0",
         read_only_port=0,
         registries_conf=Path("/r"),
@@ -96,6 +102,18 @@ def test_values_that_make_no_sense(flag: str, text: str, said: str) -> None:
     assert told.value.message.startswith(f"cannot use {flag}: ")
     assert said in told.value.message
     assert "\n" not in told.value.message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--image-gc-high-threshold", "70"), "the thresholds of 70 and 80 percent for images"),
+        (("--image-maximum-gc-age", "1m"), "a maximum age of images that is below their minimum age"),
+    ],
+)
+def test_images_that_go_too_early(arguments: tuple[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=f"cannot use {said}"):
+        settings(*arguments)
 
 
 def test_the_page_lists_every_flag_with_its_default() -> None:
