@@ -117,14 +117,14 @@ def settled(facts: PodFacts, busy: Collection[str], now: float, settings: Backof
 
 def advanced(facts: PodFacts, busy: Collection[str], now: float, settings: BackoffSettings) -> PodFacts:
     """What follows next: backoffs that are over, stops that begin, and the pod's state from those of its parts."""
+    if facts.state is PodState.RUNNING and _is_over(facts):
+        return _finishing(facts, now)
     if facts.state in _FAILING and facts.deadline is not None and now >= facts.deadline:
         return failed(facts, DEADLINE, now)
     if facts.state in _LIVING:
         facts = replace(facts, containers=tuple(_retried(c, now, settings) for c in facts.containers))
     facts = replace(facts, containers=tuple(_progressed(facts, c, now) for c in facts.containers))
     match facts.state:
-        case PodState.RUNNING if _is_over(facts):
-            return _finishing(facts, now)
         case PodState.RESTARTING if _is_cleared(facts, busy, now):
             return _cleared(facts, now, settings)
         case PodState.FINISHING if not _any_live(facts) and not _is_starting(facts, busy):

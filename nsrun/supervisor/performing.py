@@ -6,6 +6,7 @@ next supervisor finds the rest on the machine.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -264,6 +265,11 @@ class Performer:
         except NsrunError as error:
             logger.info("The preStop hook of %r failed: %s", id.name, events.with_hint(error))
             self._say(events.pre_stop_failed(id.name))
+        except asyncio.CancelledError:
+            known = self._facts.container(id.name)
+            if known is not None and known.live is not None and known.state is not ContainerState.PRE_STOP:
+                self._say(events.pre_stop_failed(id.name))  # its time was over
+            raise
         self._know(runs.pre_stopped(self._facts, id))
 
     async def _hook(self, id: ContainerId, *, pre_stop: bool, timeout: float | None) -> None:

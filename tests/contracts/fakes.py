@@ -184,6 +184,7 @@ class FakeMachine:
         self.being_started: list[str] = []  # UIDs, one for each start under way
         self.scripts: dict[tuple[str, str], list[Program]] = {}  # by pod and container: its processes, in order
         self.processes: dict[tuple[str, str], int] = {}  # how many were ever started, by UID and container
+        self.requests: list[ContainerRequest] = []  # for every process there was to be
         self.signalled: list[tuple[str, float]] = []  # container and time of each stop signal
         self.began: list[ContainerId] = []  # every process there ever was, in order
         self.ended: list[tuple[ContainerId, int]] = []  # every end there ever was
@@ -208,6 +209,7 @@ class FakeMachine:
     def start(self, request: ContainerRequest) -> FakeRun:
         """A process begins."""
         id, pod = request.id, self.pods[request.id.uid]
+        self.requests.append(request)
         key = (id.uid, id.name)
         number = self.processes.get(key, 0)
         script = self.scripts.get((request.pod.metadata.name, id.name), [])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from nsrun.model.container import Container, PullPolicy
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec, RestartPolicy
-from nsrun.model.status import ContainerStatus, PodStatus
+from nsrun.model.probe import Exec
+from nsrun.model.status import Condition, ContainerStatus, PodStatus
 from nsrun.model.volume import EmptyDir, Volume, VolumeMount
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
@@ -24,17 +26,30 @@ from tests.contracts.fakes import (
 )
 from tests.contracts.virtualclock import VirtualClock
 
-__all__ = ["Daemon", "World", "container", "pod"]
+__all__ = ["Daemon", "World", "container", "hook", "pod", "sidecar"]
 
 
-def container(name: str, script: str = "", *, image: str = "busybox", volumes: Sequence[str] = ()) -> Container:
+def container(
+    name: str, script: str = "", *, image: str = "busybox", volumes: Sequence[str] = (), **more: Any
+) -> Container:
+    """``more``: fields of Container."""
     return Container(
         name=name,
         image=image,
         image_pull_policy=PullPolicy.IF_NOT_PRESENT,
         command=("/bin/sh", "-c", script) if script else None,
         volume_mounts=tuple(VolumeMount(name=v, mount_path=f"/{v}") for v in volumes),
+        **more,
     )
+
+
+def sidecar(name: str, script: str = "", **more: Any) -> Container:
+    return container(name, script, restart_policy=RestartPolicy.ALWAYS, **more)
+
+
+def hook(script: str) -> Exec:
+    """A command in the words of ``program_of``."""
+    return Exec(command=("/bin/sh", "-c", script))
 
 
 def pod(
@@ -43,15 +58,21 @@ def pod(
     uid: str = "",
     policy: RestartPolicy = RestartPolicy.ALWAYS,
     grace: int = 30,
-    volumes: Sequence[str] = (),
+    volumes: Sequence[str | Volume] = (),
+    init: Sequence[Container] = (),
+    labels: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> Pod:
+    """``volumes``: emptyDirs by name, and others. ``more``: fields of PodSpec."""
     return Pod(
-        metadata=ObjectMeta(name=name, namespace="default", uid=uid or f"uid-{name}"),
+        metadata=ObjectMeta(name=name, namespace="default", uid=uid or f"uid-{name}", labels=labels or {}),
         spec=PodSpec(
             containers=containers or (container("main"),),
-            volumes=tuple(Volume(name=v, source=EmptyDir()) for v in volumes),
+            init_containers=tuple(init),
+            volumes=tuple(Volume(name=v, source=EmptyDir()) if isinstance(v, str) else v for v in volumes),
             restart_policy=policy,
             termination_grace_period_seconds=grace,
+            **more,
         ),
     )
 
@@ -85,7 +106,15 @@ class Daemon:
         return status
 
     def container(self, pod: Pod, name: str = "main") -> ContainerStatus:
-        return next(c for c in self.status(pod).container_statuses if c.name == name)
+        status = self.status(pod)
+        return next(c for c in (*status.init_container_statuses, *status.container_statuses) if c.name == name)
+
+    def condition(self, pod: Pod, type: str) -> Condition:
+        return next(c for c in self.status(pod).conditions if c.type == type)
+
+    def said(self, reason: str) -> list[str]:
+        """The messages of all events for this reason."""
+        return [event.message for event in self.board.events() if event.reason == reason]
 
     def reasons(self, pod: Pod | None = None) -> list[str]:
         return [event.reason for event in self.board.events() if pod is None or event.uid == pod.uid]
