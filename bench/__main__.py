@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import containers, images, pods, world
+from bench import containers, images, pods, probes, world
 from bench.figures import Figure, save, table
 from bench.podman import Podman
 from bench.program import CGROUP, running
@@ -21,18 +21,25 @@ REPO = Path(__file__).resolve().parent.parent
 def main() -> None:
     """Parses the arguments, enters the bench's world, measures, prints."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=["all", "probes"], default="all", help="what is measured (all)")
     parser.add_argument("--runs", type=int, default=11, help="how often each single thing is measured (11)")
     parser.add_argument("--pods", type=int, default=100, help="how many pods are dropped at once (100)")
     parser.add_argument("--no-peers", action="store_true", help="measure nsrun alone")
+    parser.add_argument("--probed", type=int, default=200, help="how many pods are probed (200)")
+    parser.add_argument("--seconds", type=float, default=30, help="for how long probes are watched (30)")
     options = parser.parse_args()
     world.enter()
     with tempfile.TemporaryDirectory(prefix="nsrun-bench-") as directory:
         try:
-            found = _measure(Path(directory), options.runs, options.pods, peers=not options.no_peers)
+            found = _probes(Path(directory), options.probed, options.seconds)
+            if options.part == "all":
+                # The peers come last: for them the machine must look different afterwards.
+                found = [*_measure(Path(directory), options.runs, options.pods, peers=not options.no_peers), *found]
         finally:
             world.remove_cgroups(CGROUP, containers.CGROUP, *Podman.CGROUPS)
     print(table(found))
-    save(found, REPO / "build" / "bench.json")
+    if options.part == "all":
+        save(found, REPO / "build" / "bench.json")
 
 
 def _measure(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
@@ -63,6 +70,12 @@ def _measure(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
         *pods.figures(ours, theirs, runs=runs, crowd=crowd),
         *_pull(pulled, min(runs, 3)),
     ]
+
+
+def _probes(base: Path, count: int, seconds: float) -> list[Figure]:
+    _say(f"probes of {count} pods, each with a command and a request every second")
+    found = probes.measure(base / "probes", REPO / "build" / "images", pods=count, seconds=seconds)
+    return probes.figures(found, pods=count)
 
 
 def _pull(pulled: dict[str, float], runs: int) -> list[Figure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["sleeper", "two_containers"]
+__all__ = ["probed", "sleeper", "two_containers"]
 
 _TWO = """\
 apiVersion: v1
@@ -39,6 +39,32 @@ spec:
     command: [/bin/sleep, '100000']
 """
 
+_PROBED = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: probed
+    image: docker.io/library/busybox:latest
+    imagePullPolicy: IfNotPresent
+    command: [/tools/probed, serve, /marks/http]
+    livenessProbe:
+      exec: {{command: [/tools/probed, stamp, /marks/exec]}}
+      periodSeconds: 1
+    readinessProbe:
+      httpGet: {{port: 80}}
+      periodSeconds: 1
+    volumeMounts:
+    - {{name: tools, mountPath: /tools, readOnly: true}}
+    - {{name: marks, mountPath: /marks}}
+  volumes:
+  - {{name: tools, hostPath: {{path: {tools}}}}}
+  - {{name: marks, hostPath: {{path: {marks}}}}}
+"""
+
 
 def two_containers(name: str) -> str:
     """The demo: nginx and its log-truncator."""
@@ -48,3 +74,9 @@ def two_containers(name: str) -> str:
 def sleeper(name: str) -> str:
     """One container that does nothing."""
     return _ONE.format(name=name)
+
+
+def probed(name: str, *, tools: str, marks: str) -> str:
+    """One container with a command and a request every second. ``tools``: the host directory with ``probed``;
+    ``marks``: where the times of its probes go, in the files ``http`` and ``exec``."""
+    return _PROBED.format(name=name, tools=tools, marks=marks)
