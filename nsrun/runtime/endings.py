@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from nsrun.errors import RuntimeFailure
 from nsrun.model.running import ContainerId, Exit
 from nsrun.runtime.cgroups import Cgroups
-from nsrun.runtime.exits import ExitRecord, lost_exit, to_exit
+from nsrun.runtime.exits import ExitRecord, exit_code, lost_exit, to_exit
 from nsrun.runtime.rundir import RunDirectory, container_key
 from nsrun.support.clock import Clock
 
@@ -29,7 +29,8 @@ class Endings:
             oom_killed = self._cgroups.oom_killed(id)
         except (OSError, RuntimeFailure):
             oom_killed = False  # the cgroup is gone, and nobody can tell
-        return to_exit(record, oom_killed=oom_killed)
+        message = self._run.message(id, failed=exit_code(record.wait_status) != 0)
+        return to_exit(record, oom_killed=oom_killed, message=message)
 
     def of_lost_pod(self, uid: str, started: Mapping[ContainerId, float]) -> tuple[dict[ContainerId, Exit], str]:
         """What is left of a pod without its shim is killed. The ends of the containers that were ``started`` (seconds

@@ -7,7 +7,6 @@ what belongs to a supervisor that is gone."""
 from __future__ import annotations
 
 import errno
-import os
 import shlex
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.model.running import Command, CommandResult, ContainerId
 from nsrun.runtime.execplan import exec_plan
+from nsrun.runtime.exits import exit_code
 from nsrun.runtime.failure import explain_failure
 from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.ociconfig import OciConfig
@@ -107,9 +107,8 @@ class Execution:
 
 
 def _result(message: Message) -> CommandResult:
-    signal = os.WTERMSIG(message.wait_status) if os.WIFSIGNALED(message.wait_status) else 0
     return CommandResult(
-        code=128 + signal if signal else os.WEXITSTATUS(message.wait_status),
+        code=exit_code(message.wait_status),
         output=message.output,
         timed_out=bool(message.flags & abi.NS_RESULT_TIMED_OUT),
     )

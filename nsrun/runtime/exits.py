@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nsrun.model.running import Exit, ExitReason
 
-__all__ = ["ExitRecord", "lost_exit", "parse_record", "parse_stop_signal", "to_exit"]
+__all__ = ["ExitRecord", "exit_code", "lost_exit", "parse_record", "parse_stop_signal", "to_exit"]
 
 LOST = "the process that watched over the container is gone, and how the container ended is not known"
 
@@ -41,19 +41,25 @@ def parse_record(content: bytes) -> ExitRecord:
         raise ValueError("not an exit record") from error
 
 
-def to_exit(record: ExitRecord, *, oom_killed: bool) -> Exit:
-    """What a record means. OOMKilled wins over the code, as it does in the kubelet."""
-    number = os.WTERMSIG(record.wait_status) if os.WIFSIGNALED(record.wait_status) else 0
-    code = 128 + number if number else os.WEXITSTATUS(record.wait_status)
+def exit_code(wait_status: int) -> int:
+    """As a shell counts: 128 + signal for a killed process. ``wait_status`` as waitpid(2) gives it."""
+    number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0
+    return 128 + number if number else os.WEXITSTATUS(wait_status)
+
+
+def to_exit(record: ExitRecord, *, oom_killed: bool, message: str = "") -> Exit:
+    """What a record means. OOMKilled wins over the code, as it does in the kubelet. ``message``: what the container
+    says about it."""
+    code = exit_code(record.wait_status)
     reason = ExitReason.COMPLETED if code == 0 else ExitReason.ERROR
-    message = f"{record.dropped} records of the log are lost" if record.dropped else ""
+    dropped = f"{record.dropped} records of the log are lost" if record.dropped else ""
     return Exit(
         code=code,
         reason=ExitReason.OOM_KILLED if oom_killed else reason,
         started_at=record.started_ns / 1e9,
         finished_at=record.exited_ns / 1e9,
-        signal=number,
-        message=message,
+        signal=os.WTERMSIG(record.wait_status) if os.WIFSIGNALED(record.wait_status) else 0,
+        message=": ".join(part for part in (dropped, message) if part),
     )
 
 

@@ -32,6 +32,8 @@ def container_mounts(request: ContainerRequest, surroundings: Surroundings) -> l
     access = "ro" if request.container.security_context.read_only_root_filesystem else "rw"
     for path, source in surroundings.etc.items():
         mounts[path] = mount(path, "bind", source, ("bind", "rprivate", access))
+    for entry in _termination_log(request, surroundings):
+        mounts[entry["destination"]] = entry
     for entry in _volume_mounts(request):
         mounts.pop(entry["destination"], None)  # so that it comes after defaults of the same depth
         mounts[entry["destination"]] = entry
@@ -54,6 +56,14 @@ def mount_point(path: str) -> str:
             hint="choose another mountPath",
         )
     return clean
+
+
+def _termination_log(request: ContainerRequest, surroundings: Surroundings) -> list[Mount]:
+    """Writable, whatever the root file system is."""
+    path = request.container.termination_message_path
+    if not path or not surroundings.termination_log:
+        return []
+    return [mount(mount_point(path), "bind", surroundings.termination_log, ("bind", "rprivate", "rw"))]
 
 
 def _shm(request: ContainerRequest, surroundings: Surroundings) -> Mount:

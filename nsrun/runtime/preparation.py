@@ -170,7 +170,7 @@ class Preparation:
 
     def stop_signal(self, request: ContainerRequest) -> int:
         """What asks this container to stop."""
-        return parse_stop_signal(request.image.config.stop_signal)
+        return _stop_signal(request)
 
     def config(self, request: ContainerRequest, *, pause_pid: int, cgroup_path: str) -> OciConfig:
         """The container's OCI configuration, with its system call filter. Raises RuntimeFailure."""
@@ -180,6 +180,7 @@ class Preparation:
             cgroup_path=cgroup_path,
             cgroup_mounts=(_CGROUP_MOUNT,),
             etc=self._etc(request.pod.uid),
+            termination_log=str(self._layout.termination_log(*_parts(request.id))),
         )
         config = container_config(request, self._machine, surroundings)
         bounding = frozenset(config["process"]["capabilities"]["bounding"])
@@ -255,9 +256,19 @@ def _state(request: ContainerRequest, now: float) -> RunState:
     return RunState(
         image_ref=request.image.reference,
         image_digest=request.image.digest,
-        stop_signal=parse_stop_signal(request.image.config.stop_signal),
+        stop_signal=_stop_signal(request),
         created=now,
+        message_policy=request.container.termination_message_policy,
     )
+
+
+def _stop_signal(request: ContainerRequest) -> int:
+    """The manifest's word over the image's."""
+    return parse_stop_signal(request.container.lifecycle.stop_signal or request.image.config.stop_signal)
+
+
+def _parts(id: ContainerId) -> tuple[str, str, int]:
+    return id.uid, id.name, id.attempt
 
 
 def _pack_cgroup(luggage: Luggage, cgroup: ContainerCgroup, *, most: int | None = None) -> tuple[int, tuple[int, ...]]:

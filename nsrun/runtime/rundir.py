@@ -12,12 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
+from nsrun.model.container import MessagePolicy
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerId
 from nsrun.runtime.exits import ExitRecord, parse_record
 from nsrun.runtime.ociconfig import OciConfig
+from nsrun.runtime.termination import make_message_file, read_message_file, termination_message
+from nsrun.runtime.usage import pod_logs
 from nsrun.support.atomic import write_atomic
 from nsrun.support.layout import Layout, PodName
+from nsrun.support.logfiles import read_tail
 from nsrun.support.removal import remove_tree
 
 __all__ = ["SANDBOX_ID", "RunDirectory", "RunState", "container_key", "make_directories", "parse_key"]
@@ -36,6 +40,7 @@ class RunState:
     image_digest: str
     stop_signal: int
     created: float
+    message_policy: MessagePolicy = MessagePolicy.FILE
 
 
 def container_key(id: ContainerId) -> str:
@@ -144,6 +149,7 @@ class RunDirectory:
         make_directories(files)
         make_directories(files / "upper", 0o755)
         make_directories(files / "work")
+        make_message_file(layout.termination_log(id.uid, id.name, id.attempt))
         log = layout.container_log(pod.name, id.uid, id.name, id.attempt)
         make_directories(log.parent, 0o755)
         make_directories(layout.container_logs, 0o755)
@@ -162,6 +168,21 @@ class RunDirectory:
         """The configuration that a run was started with. Raises OSError; ValueError when it is not readable."""
         path = self._layout.container_run(id.uid, id.name, id.attempt) / "config.json"
         return cast(OciConfig, json.loads(_read(path)))
+
+    def message(self, id: ContainerId, *, failed: bool) -> str:
+        """What a run that has ended says about it."""
+        state = _state(_read_json(self._layout.container_run(id.uid, id.name, id.attempt) / "state.json"))
+        return termination_message(
+            state.message_policy if state is not None else MessagePolicy.FILE,
+            failed=failed,
+            file=lambda: read_message_file(self._layout.termination_log(id.uid, id.name, id.attempt)),
+            log=lambda lines, limit: self._log_tail(id, lines, limit),
+        )
+
+    def _log_tail(self, id: ContainerId, lines: int, limit: int) -> bytes:
+        for directory in pod_logs(self._layout, id.uid):
+            return read_tail(directory / id.name / f"{id.attempt}.log", lines, limit)
+        return b""
 
     def records(self, uid: str) -> dict[str, ExitRecord]:
         """Exit records by the shim's key; what cannot be read is left out."""
@@ -256,6 +277,17 @@ def _state(value: object) -> RunState | None:
             "created": int(created) | float(created),
         }:
             return RunState(
-                image_ref=image_ref, image_digest=image_digest, stop_signal=stop_signal, created=float(created)
+                image_ref=image_ref,
+                image_digest=image_digest,
+                stop_signal=stop_signal,
+                created=float(created),
+                message_policy=_policy(value.get("message_policy")),
             )
     return None
+
+
+def _policy(value: object) -> MessagePolicy:
+    try:
+        return MessagePolicy(str(value))
+    except ValueError:
+        return MessagePolicy.FILE

@@ -32,13 +32,14 @@ class Machine:
 class Surroundings:
     """What a container's sandbox and its cgroup give it. ``pause_pid``: in our PID namespace. ``rootfs``: where its
     root file system will be mounted. ``cgroup_mounts``: what it sees at /sys/fs/cgroup. ``etc``: host files by the path
-    they are seen at when no volume is there."""
+    they are seen at when no volume is there. ``termination_log``: the host file for terminationMessagePath."""
 
     pause_pid: int
     rootfs: str
     cgroup_path: str
     cgroup_mounts: tuple[Mount, ...] = ()
     etc: Mapping[str, str] = field(default_factory=dict)
+    termination_log: str = ""
 
 
 def hostname(pod: Pod, attachment: Attachment) -> str:

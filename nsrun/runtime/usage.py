@@ -9,21 +9,21 @@ from pathlib import Path
 from nsrun.support.disk_usage import disk_usage
 from nsrun.support.layout import Layout
 
-__all__ = ["container_usage"]
+__all__ = ["container_usage", "pod_logs"]
 
 
 def container_usage(layout: Layout, uid: str) -> dict[str, int]:
     """Bytes on disk by container, of every run of it that is still there. Raises OSError."""
     usage: dict[str, int] = {}
-    for top in (layout.pod(uid) / "containers", *_logs(layout, uid)):
+    for top in (layout.pod(uid) / "containers", *pod_logs(layout, uid)):
         for directory in _directories(top):
             usage[directory.name] = usage.get(directory.name, 0) + disk_usage(directory)
     return usage
 
 
-def _logs(layout: Layout, uid: str) -> Iterator[Path]:
-    """The pod's log directory: its name ends in the UID, which has no underscore before it."""
-    return (path for path in _directories(layout.pod_logs) if path.name.endswith(f"_{uid}"))
+def pod_logs(layout: Layout, uid: str) -> Iterator[Path]:
+    """The pod's log directory, if there is one: ``<namespace>_<name>_<uid>``, and only a UID may hold underscores."""
+    return (path for path in _directories(layout.pod_logs) if path.name.split("_", 2)[2:] == [uid])
 
 
 def _directories(top: Path) -> list[Path]:

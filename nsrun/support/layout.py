@@ -142,6 +142,10 @@ class Layout:
         """Holds ``upper/`` and ``work/`` of the container's overlay."""
         return self.pod(uid) / "containers" / name / str(attempt)
 
+    def termination_log(self, uid: str, name: str, attempt: int) -> Path:
+        """What a run says about its end; the container writes it."""
+        return self.container(uid, name, attempt) / "termination-log"
+
     def etc_hosts(self, uid: str) -> Path:
         return self.pod(uid) / "etc-hosts"
 
