@@ -267,8 +267,9 @@ _Noreturn void ns_child_run(const struct ns_launch *launch, int control_fd)
                 child.slots[slot] = -1;
         if (prepare(&child, launch->stdio) < 0)
                 give_up(&child, NS_STEP_CHILD, NS_NO_INDEX);
-        if (launch->plan->join_namespaces != 0 &&
-            sys_setns(launch->pause_pidfd, (int)launch->plan->join_namespaces) < 0)
+        /* A process namespace was joined by being born in it (launch.c). */
+        int join = (int)(launch->plan->join_namespaces & ~(uint64_t)CLONE_NEWPID);
+        if (join != 0 && sys_setns(launch->pause_pidfd, join) < 0)
                 give_up(&child, NS_STEP_JOIN, NS_NO_INDEX);
 
         const struct ns_op *ops = ns_plan_ops(launch->plan);

@@ -222,7 +222,7 @@ static bool head_valid(const struct ns_plan *plan, uint64_t size, uint32_t fd_co
 {
         const uint64_t can_make =
             CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP;
-        const uint64_t can_join = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET;
+        const uint64_t can_join = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID;
         if (plan->magic != NS_PLAN_MAGIC || plan->version != NS_PLAN_VERSION || plan->size != size ||
             plan->reserved != 0)
                 return false;

@@ -193,6 +193,13 @@ class Cgroups:
             [(tree, f"{path}/{_leaf_name(id)}") for tree, path in self._places(id.uid)], f'container "{id.name}"'
         )
 
+    def end_container(self, id: ContainerId) -> None:
+        """Kills what outlived a container's first process, which it can where that was no PID 1. Mostly there is
+        nothing, and nothing is done. Raises RuntimeFailure."""
+        path = _leaf_name(id)
+        if any(tree.pids(f"{pod}/{path}") for tree, pod in self._places(id.uid)):
+            self.kill_container(id)
+
     def kill_pod(self, uid: str) -> None:
         """SIGKILL for everything in the pod, the sandbox too; returns when nothing is left. Raises RuntimeFailure."""
         self._kill(list(self._places(uid)), f'pod "{uid}"')

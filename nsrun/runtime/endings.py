@@ -24,7 +24,12 @@ class Endings:
         self._clock = clock
 
     def of_record(self, id: ContainerId, record: ExitRecord) -> Exit:
-        """The end that a record or message tells of. Ask before the container's cgroup is removed."""
+        """The end that a record or message tells of. Ask before the container's cgroup is removed. What the first
+        process left behind ends with it: where it was no PID 1, the kernel does not see to that."""
+        try:
+            self._cgroups.end_container(id)
+        except (OSError, RuntimeFailure):
+            pass  # what resists now will resist when the pod is removed, and be told then
         try:
             oom_killed = self._cgroups.oom_killed(id)
         except (OSError, RuntimeFailure):

@@ -237,8 +237,10 @@ class Engine:
             await sandbox.signal(id, signal)
 
     async def kill(self, id: ContainerId) -> None:
-        """See the port. A container's first process is PID 1 of its namespace: the kernel kills the rest with it."""
+        """See the port. The first process comes first: where it is PID 1 of its namespace, the kernel kills the rest
+        with it, and nothing is left to do."""
         await self.signal(id, signal.SIGKILL)
+        await self._blocking(self._cgroups.end_container, id)
 
     async def run(self, id: ContainerId, command: Command) -> CommandResult:
         """See the port."""

@@ -12,7 +12,7 @@ from nsrun.model.running import ContainerRequest
 from nsrun.model.totals import request as requested
 from nsrun.runtime import accounts
 from nsrun.runtime.capabilities import granted
-from nsrun.runtime.environment import arguments, environment, manifest_environment
+from nsrun.runtime.environment import arguments, environment
 from nsrun.runtime.ociconfig import Capabilities, Process, Rlimit
 from nsrun.runtime.surroundings import Machine, hostname
 
@@ -31,12 +31,11 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     account = accounts.resolve(image.config.user, context, passwd=image.passwd, group=image.group)
     asked = granted(context.capabilities_add, context.capabilities_drop)
     names = tuple(name for name in asked if name in machine.capabilities)
-    values = manifest_environment(container)
     return Process(
         terminal=False,
         user={"uid": account.uid, "gid": account.gid, "umask": 0o22, "additionalGids": list(account.groups)},
-        args=arguments(container, image.config, values),
-        env=environment(image.config, values, hostname=hostname(pod, request.attachment), home=account.home),
+        args=arguments(container, image.config),
+        env=environment(image.config, container, hostname=hostname(pod, request.attachment), home=account.home),
         cwd=_working_directory(container, image.config.working_dir),
         capabilities=capability_sets(names, root=account.uid == 0),
         rlimits=_rlimits(machine.hard_limits),

@@ -69,10 +69,10 @@ def shell(name: str, script: str, **fields: object) -> Container:
     return container(name, "/bin/sh", "-c", script, **fields)
 
 
-def pod(*containers: Container, name: str = "web", uid: str = "") -> Pod:
-    """A pod."""
+def pod(*containers: Container, name: str = "web", uid: str = "", **spec: object) -> Pod:
+    """A pod. ``spec``: more of its fields."""
     metadata = ObjectMeta(name=name, namespace="default", uid=uid or f"uid-{name}")
-    return Pod(metadata=metadata, spec=PodSpec(containers=containers))
+    return Pod(metadata=metadata, spec=PodSpec(containers=containers, **spec))  # type: ignore[arg-type]
 
 
 def group(name: str = "busybox", **config: object) -> ImageConfig:
@@ -114,7 +114,9 @@ class World:
         return await self.engine.adopt()
 
     def attachment(self, pod: Pod) -> Attachment:
-        """A network namespace with nothing but its loopback."""
+        """A network namespace with nothing but its loopback; or the host's."""
+        if pod.spec.host_network:
+            return Attachment(netns="", address="", gateway="", host_ip="127.0.0.1", hostname=os.uname().nodename)
         path = self.layout.netns(pod.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -149,9 +151,12 @@ class World:
         *,
         image: Image | None = None,
         attempt: int = 0,
-        volumes: Mapping[str, Path] | None = None,
+        volumes: Mapping[str, Path | PreparedVolume] | None = None,
     ) -> ContainerRequest:
-        prepared = {key: PreparedVolume(name=key, path=str(path)) for key, path in (volumes or {}).items()}
+        prepared = {
+            key: given if isinstance(given, PreparedVolume) else PreparedVolume(name=key, path=str(given))
+            for key, given in (volumes or {}).items()
+        }
         return ContainerRequest(
             id=ContainerId(uid=pod.uid, name=name, attempt=attempt),
             pod=pod,
@@ -168,7 +173,7 @@ class World:
         *,
         image: Image | None = None,
         attempt: int = 0,
-        volumes: Mapping[str, Path] | None = None,
+        volumes: Mapping[str, Path | PreparedVolume] | None = None,
     ) -> RunningContainer:
         """The sandbox too, when it does not run yet."""
         await self.start_sandbox(pod)
@@ -200,12 +205,20 @@ class World:
         )
 
     async def run(
-        self, script: str, *, image: Image | None = None, volumes: Mapping[str, Path] | None = None, **fields: object
+        self,
+        script: str,
+        *,
+        image: Image | None = None,
+        volumes: Mapping[str, Path | PreparedVolume] | None = None,
+        spec: Mapping[str, object] | None = None,
+        **fields: object,
     ) -> tuple[int, str]:
-        """Runs a script in a container of a fresh pod: its exit code and its output. The pod is removed."""
+        """Runs a script in a container of a fresh pod: its exit code and its output. The pod is removed. ``spec``: more
+        fields of the pod, ``fields``: of the container."""
         one = pod(
             shell("main", script, **fields),
             name=f"p{len(os.listdir(self.layout.run_pods)) if self.layout.run_pods.exists() else 0}",
+            **(spec or {}),
         )
         started = await self.start(one, image=image, volumes=volumes)
         end = await self.end(started.id)

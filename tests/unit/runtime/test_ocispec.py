@@ -86,7 +86,7 @@ def test_process() -> None:
             working_dir="/work",
         )
     )["process"]
-    assert found["args"] == ["/bin/echo", "1", "$(B)"]
+    assert found["args"] == ["/bin/echo", "$(A)", "$(B)"]  # expanded by whoever asks, or not at all
     assert found["cwd"] == "/work"
     assert found["env"][1:] == ["HOSTNAME=web", "A=1", "HOME=/root"]
     assert found["user"] == {"uid": 0, "gid": 0, "umask": 0o22, "additionalGids": [0]}
