@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from nsrun.model.container import RestartAction, RestartRule
 from nsrun.model.pod import Pod, RestartPolicy
+from nsrun.model.probe import HttpGet, Lifecycle, Probe
+from nsrun.model.running import CheckResult
 from nsrun.model.status import Phase, Running, Terminated
 from tests.contracts.fakes import Program
-from tests.unit.supervisor.world import Daemon, World, container, pod
+from tests.unit.supervisor.world import Daemon, World, container, hook, pod, sidecar
 
 Play = Callable[[World], Awaitable[None]]
 
@@ -42,6 +45,24 @@ EDITED = pod("web", container("main", "sleep 7777"), uid="uid-web-2")
 ONCE = pod("once", policy=RestartPolicy.NEVER)
 FAILING = pod("failing", policy=RestartPolicy.ON_FAILURE)
 STUBBORN = pod("stubborn", container("main", "trap '' TERM; sleep 9999"), grace=5)
+INIT = pod(
+    "init",
+    container("main"),
+    container("after", lifecycle=Lifecycle(post_start=hook("exit 0"), pre_stop=hook("sleep 1; exit 0"))),
+    init=[container("one"), sidecar("side", lifecycle=Lifecycle(post_start=hook("exit 0"))), container("two")],
+    policy=RestartPolicy.ON_FAILURE,
+)
+PROBE = Probe(action=HttpGet(port=80), period_seconds=5, failure_threshold=2)
+PROBED = pod("probed", container("main", startup_probe=PROBE, readiness_probe=PROBE, liveness_probe=PROBE))
+BATCH = pod("batch", init=[container("one"), sidecar("side")], policy=RestartPolicy.NEVER)
+LATE = pod("late", init=[sidecar("side")], active_deadline_seconds=100)
+RULE = RestartRule(action=RestartAction.RESTART_ALL_CONTAINERS, exit_codes=(42,))
+RULED = pod(
+    "ruled",
+    container("main", restart_policy=RestartPolicy.NEVER, restart_policy_rules=(RULE,)),
+    container("other", lifecycle=Lifecycle(pre_stop=hook("exit 0"))),
+    init=[container("one")],
+)
 MIXED = pod("mixed", container("done"), container("going"), policy=RestartPolicy.ON_FAILURE)
 
 
@@ -93,6 +114,42 @@ async def lose_sandbox(world: World) -> None:
     found = world.machine.pods.get(MIXED.uid)
     if found is not None and found.sandbox is not None and len(world.machine.processes) == 2:
         world.machine.kill_shim(MIXED.uid)
+    await world.clock.advance(60)
+
+
+async def initialize(world: World) -> None:
+    world.manifests.say(INIT)
+    await world.clock.advance(60)
+
+
+async def initialize_and_remove(world: World) -> None:
+    await initialize(world)
+    world.manifests.say()
+    await world.clock.advance(60)
+
+
+async def probe(world: World) -> None:
+    world.machine.answers[80] = CheckResult(success=True)
+    world.manifests.say(PROBED)
+    await world.clock.advance(60)
+    world.machine.answers.clear()
+    await world.clock.advance(12)
+    world.machine.answers[80] = CheckResult(success=True)
+    await world.clock.advance(60)
+
+
+async def run_batch(world: World) -> None:
+    world.manifests.say(BATCH)
+    await world.clock.advance(60)
+
+
+async def exceed_the_deadline(world: World) -> None:
+    world.manifests.say(LATE)
+    await world.clock.advance(200)
+
+
+async def restart_all(world: World) -> None:
+    world.manifests.say(RULED)
     await world.clock.advance(60)
 
 
@@ -150,6 +207,58 @@ SCENARIOS = [
         perhaps=frozenset({("uid-mixed", "going")}),
         loses_sandbox=True,
     ),
+    Scenario(
+        name="initialize",
+        play=initialize,
+        pods=(INIT,),
+        scripts={
+            ("init", "one"): [Program(seconds=1)],
+            ("init", "two"): [Program(seconds=2, code=1), Program(seconds=1)],
+        },
+        processes={("uid-init", name): 1 for name in ("one", "side", "main", "after")} | {("uid-init", "two"): 2},
+        codes={("uid-init", "one"): 0, ("uid-init", "two"): 0},
+    ),
+    Scenario(
+        name="initialize and remove",
+        play=initialize_and_remove,
+        pods=(),
+        scripts={("init", "one"): [Program(seconds=1)], ("init", "two"): [Program(seconds=1)]},
+        processes={("uid-init", name): 1 for name in ("one", "side", "two", "main", "after")},
+    ),
+    Scenario(
+        name="a probe that fails",
+        play=probe,
+        pods=(PROBED,),
+        processes={("uid-probed", "main"): 2},
+        perhaps=frozenset({("uid-probed", "main")}),
+    ),
+    Scenario(
+        name="a batch with a sidecar",
+        play=run_batch,
+        pods=(BATCH,),
+        scripts={("batch", "one"): [Program(seconds=1)], ("batch", "main"): [Program(seconds=5, code=3)]},
+        processes={("uid-batch", name): 1 for name in ("one", "side", "main")},
+        phases={"uid-batch": Phase.FAILED},
+        codes={("uid-batch", "one"): 0, ("uid-batch", "side"): 143, ("uid-batch", "main"): 3},
+    ),
+    Scenario(
+        name="exceed the deadline",
+        play=exceed_the_deadline,
+        pods=(LATE,),
+        processes={("uid-late", name): 1 for name in ("side", "main")},
+        phases={"uid-late": Phase.FAILED},
+        codes={("uid-late", "side"): 143, ("uid-late", "main"): 143},
+        perhaps=frozenset({("uid-late", "side"), ("uid-late", "main")}),
+    ),
+    Scenario(
+        name="all begin again",
+        play=restart_all,
+        pods=(RULED,),
+        scripts={("ruled", "one"): [Program(seconds=1)], ("ruled", "main"): [Program(seconds=5, code=42), Program()]},
+        processes={("uid-ruled", name): 2 for name in ("one", "main", "other")},
+        codes={("uid-ruled", "one"): 0},
+        perhaps=frozenset({("uid-ruled", "other")}),
+    ),
 ]
 
 
@@ -190,9 +299,11 @@ def check(scenario: Scenario, world: World, daemon: Daemon, forgotten: set[tuple
     for wanted in scenario.pods:
         status = daemon.status(wanted)
         assert status.phase is scenario.phases.get(wanted.uid, Phase.RUNNING)
-        for c in status.container_statuses:
+        for c in (*status.init_container_statuses, *status.container_statuses):
             least = scenario.processes[wanted.uid, c.name] - ((wanted.uid, c.name) in scenario.perhaps)
-            assert machine.processes[wanted.uid, c.name] >= least
+            assert machine.processes.get((wanted.uid, c.name), 0) >= least
+            if (wanted.uid, c.name) not in machine.processes:
+                continue
             code = scenario.codes.get((wanted.uid, c.name))
             if code is None and isinstance(c.state, Terminated):
                 assert c.state.exit_code == 0
