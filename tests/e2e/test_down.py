@@ -71,3 +71,43 @@ def test_what_is_withheld_is_said_once_and_a_removal_is_told(loaded: Nsrun) -> N
     assert 'Pod "default/a": Removed: Everything of the pod is gone, ' in said
     assert "HostLimitation" not in said
     assert said.count("no CAP_SYS_RESOURCE: ") <= 1
+
+
+ORDERLY = """\
+apiVersion: v1
+kind: Pod
+metadata: {{name: orderly}}
+spec:
+  terminationGracePeriodSeconds: 20
+  initContainers:
+  - name: sidecar
+    image: busybox
+    imagePullPolicy: IfNotPresent
+    restartPolicy: Always
+    command: [/bin/sh, -c, 'trap "echo sidecar >> /said/lines; exit 0" TERM; while true; do sleep 0.1; done']
+    volumeMounts: [{{name: said, mountPath: /said}}]
+  containers:
+  - name: main
+    image: busybox
+    imagePullPolicy: IfNotPresent
+    command: [/bin/sh, -c, 'trap "echo main >> /said/lines; exit 0" TERM; while true; do sleep 0.1; done']
+    lifecycle: {{preStop: {{exec: {{command: [/bin/sh, -c, 'echo hook >> /said/lines']}}}}}}
+    volumeMounts: [{{name: said, mountPath: /said}}]
+  volumes:
+  - name: said
+    hostPath: {{path: {said}, type: DirectoryOrCreate}}
+"""
+
+
+@pytest.mark.parametrize("daemon", [True, False], ids=["with a daemon", "without a daemon"])
+def test_down_is_as_orderly_as_the_end_of_one_pod(loaded: Nsrun, *, daemon: bool) -> None:
+    """Hooks first, then the containers, sidecars last: whoever takes it down."""
+    loaded.start()
+    said = loaded.base / "said"
+    loaded.apply("orderly.yaml", ORDERLY.format(said=said))
+    loaded.ready("orderly")
+    if not daemon:
+        loaded.kill()
+    loaded.cli("down")
+    assert (said / "lines").read_text().split() == ["hook", "main", "sidecar"]
+    assert loaded.remains_of_all() == []
