@@ -34,7 +34,8 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A command: by whom, where, with what. ``stdin`` is all it gets to read. ``seconds``: it is killed after that."""
+    """A command: by whom, where, with what. ``stdin`` is all it gets to read. ``seconds``: it is killed after that.
+    ``tty``: on a terminal, of ``size`` (rows, columns)."""
 
     argv: Sequence[str]
     user: str = "root"
@@ -42,6 +43,7 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
     tty: bool = False
+    size: tuple[int, int] | None = None
     seconds: float | None = None
 
 
@@ -76,6 +78,8 @@ class Channel:
         deadline = None if job.seconds is None else time.monotonic() + job.seconds
         request = {"argv": list(job.argv), "user": job.user, "cwd": job.cwd, "env": dict(job.env), "tty": job.tty}
         self._send(Kind.JOB, json.dumps(request).encode())
+        if job.size is not None:
+            self.resize(*job.size)
         if not job.tty:
             for start in range(0, len(job.stdin), _CHUNK):
                 self._send(Kind.STDIN, job.stdin[start : start + _CHUNK])
@@ -96,6 +100,10 @@ class Channel:
     def type(self, data: bytes) -> None:
         """Hands on what a person typed to the job that runs. May be called from another thread."""
         self._send(Kind.STDIN, data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tells the job that runs how large its terminal is. May be called from another thread."""
+        self._send(Kind.SIZE, f"{rows} {columns}".encode())
 
     def signal(self, number: int) -> None:
         """Sends a signal to the job that runs, and its process group."""

@@ -7,6 +7,7 @@ other end and imports the constants from here; the machine holds this file alone
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -33,7 +35,8 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Kind(IntEnum):
-    """What a frame carries. HELLO and JOB carry JSON; STDIN without bytes is its end; SIGNAL and EXIT a number."""
+    """What a frame carries. HELLO and JOB carry JSON; STDIN without bytes is its end; SIGNAL and EXIT a number; SIZE
+    the rows and columns of the terminal."""
 
     HELLO = 1
     JOB = 2
@@ -42,6 +45,7 @@ class Kind(IntEnum):
     OUT = 5
     ERR = 6
     EXIT = 7
+    SIZE = 8
 
 
 def frame(kind: Kind, payload: bytes) -> bytes:
@@ -156,6 +160,12 @@ class Job:
             os.close(self._stdin)
             self._stdin = -1
 
+    def resize(self, rows: int, columns: int) -> None:
+        """The person's terminal is that large now; the kernel tells those who draw on it."""
+        if self._terminal:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._stdin, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
@@ -174,6 +184,8 @@ def serve(port: Port) -> None:
             job.feed(payload)
         elif kind is Kind.SIGNAL and job is not None:
             job.signal(int(payload))
+        elif kind is Kind.SIZE and job is not None:
+            job.resize(*map(int, payload.split()))
 
 
 def _about() -> dict[str, object]:

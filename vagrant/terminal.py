@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
 import threading
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from vagrant.channel import Channel, ChannelError, Job
 
-__all__ = ["attached"]
+__all__ = ["attached", "size"]
 
 
 @contextmanager
@@ -27,11 +28,32 @@ def attached(channel: Channel, job: Job) -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(fd)
+    heard = signal.signal(signal.SIGWINCH, lambda *_: _tell_size(channel))
     tty.setraw(fd)
     try:
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGWINCH, heard)
+
+
+def size() -> tuple[int, int] | None:
+    """Rows and columns of the person's terminal; None when there is none."""
+    try:
+        found = os.get_terminal_size(sys.stdin.fileno())
+    except (OSError, ValueError):
+        return None
+    return found.lines, found.columns
+
+
+def _tell_size(channel: Channel) -> None:
+    """In a thread: the main one may be in the middle of a frame when the signal comes."""
+    threading.Thread(target=_resize, args=(channel,), daemon=True).start()
+
+
+def _resize(channel: Channel) -> None:
+    with suppress(ChannelError):  # the machine has ended
+        channel.resize(*(size() or (24, 80)))
 
 
 def _forward(channel: Channel, fd: int) -> None:

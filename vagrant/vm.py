@@ -31,7 +31,7 @@ from vagrant.channel import ChannelError, Job
 from vagrant.image import REPO, BaseImage, ImageError, build_base, make_tree_disk
 from vagrant.kernels import Kernel, KernelError, choose
 from vagrant.machine import Hardware, Machine, MachineError, find_accelerator, make_overlay
-from vagrant.terminal import attached
+from vagrant.terminal import attached, size
 
 __all__ = ["DIRECTORY", "Prepared", "boot_kept", "main", "prepare", "thawed"]
 
@@ -164,9 +164,10 @@ def run(options: argparse.Namespace) -> int:
         job = Job(
             argv=options.command,
             user=options.user,
-            env=_pairs(options.env),
+            env={**_terminal(options), **_pairs(options.env)},
             stdin=stdin,
             tty=options.tty,
+            size=size() if options.tty else None,
             seconds=options.timeout or None,
         )
         with attached(machine.channel, job):
@@ -206,6 +207,11 @@ def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
     for line in suite.summary(suite.parse(kept.read_text()), started, ended):
         say(f"{prepared.kernel.release}: {line}")
     return code
+
+
+def _terminal(options: argparse.Namespace) -> dict[str, str]:
+    """What the person's terminal understands."""
+    return {"TERM": os.environ.get("TERM") or "dumb"} if options.tty else {}
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:

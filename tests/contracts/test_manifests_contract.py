@@ -17,6 +17,7 @@ from nsrun.supervisor.ports import Manifests, SourceUpdate
 from nsrun.support.clock import SystemClock
 from tests.contracts.fakes import FakeManifests
 from tests.unit.supervisor.world import pod
+from tests.waiting import PATIENCE
 
 
 class Desk(Protocol):
@@ -60,7 +61,7 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
 
 
 async def until(source: Manifests, wanted: Callable[[SourceUpdate], bool]) -> SourceUpdate:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         async for update in source.updates():
             if wanted(update):
                 return update
@@ -86,7 +87,7 @@ async def test_it_tells_all_there_is_in_order(desk: Desk) -> None:
 
 async def test_it_tells_of_every_change(desk: Desk) -> None:
     seen = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         async for update in desk.source.updates():
             seen.append(names(update))
             if names(update) == []:

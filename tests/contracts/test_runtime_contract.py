@@ -36,7 +36,7 @@ from tests.contracts.fakes import FakeMachine, FakeNetwork, FakeRuntime, Life, f
 from tests.contracts.virtualclock import VirtualClock
 from tests.system.runtime.world import World, unpack_busybox
 from tests.unit.supervisor.world import container, pod
-from tests.waiting import eventually_async
+from tests.waiting import PATIENCE, eventually_async
 
 FOREVER = "trap 'exit 7' TERM; while :; do read -t 1 x < /dev/zero; done"
 STUBBORN = "trap '' TERM; while :; do read -t 1 x < /dev/zero; done"
@@ -146,7 +146,7 @@ class Bench:
         return found
 
     async def exit(self, id: ContainerId) -> Exit:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20 * PATIENCE):
             while True:
                 for told in self.told:
                     if isinstance(told, ContainerExit) and told.id == id:
@@ -154,7 +154,7 @@ class Bench:
                 self.told.append(await anext(self._exits))
 
     async def sandbox_exit(self, uid: str) -> SandboxExit:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20 * PATIENCE):
             while True:
                 for told in self.told:
                     if isinstance(told, SandboxExit) and told.uid == uid:

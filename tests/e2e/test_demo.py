@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.nsrunner import Nsrun, container_status
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -21,7 +21,7 @@ def pod_ip(pod: dict[str, object]) -> str:
 
 
 def fetch(address: str) -> str:
-    with urllib.request.urlopen(f"http://{address}/", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{address}/", timeout=5 * PATIENCE) as answer:
         return str(answer.read().decode())
 
 

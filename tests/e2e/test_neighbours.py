@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import remove_cgroups
 from tests.e2e.manifests import shell_pod
 from tests.e2e.nsrunner import Nsrun
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -52,7 +52,7 @@ def test_two_nsruns_do_not_touch_each_other(loaded: Nsrun, second: Nsrun) -> Non
     assert [pod["metadata"]["name"] for pod in loaded.pods()] == ["a"]  # type: ignore[index]
     loaded.cli("down")
     assert loaded.process is not None
-    loaded.process.wait(10)
+    loaded.process.wait(10 * PATIENCE)
     assert "nsrun1" in output("nft", "list", "tables")
     assert "nsrun0" not in output("nft", "list", "tables")
     assert output("ip", "netns", "list").split()[0] == "default_b"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.nsrunner import Nsrun
 from tests.registry import Registry
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -46,7 +46,7 @@ def test_the_demo_with_pulled_images(nsrun: Nsrun, mirror: Registry, repo: Path,
     pod = nsrun.ready("nginx", seconds=60)
     status = pod["status"]
     assert isinstance(status, dict)
-    with urlopen(f"http://{status['podIP']}/", timeout=5) as answer:
+    with urlopen(f"http://{status['podIP']}/", timeout=5 * PATIENCE) as answer:
         assert b"Welcome to nginx!" in answer.read()
     assert all("docker.io/library/" in container["imageID"] for container in status["containerStatuses"])
     assert "Pulled" in nsrun.said()

@@ -19,8 +19,9 @@ from nsrun.support import native
 from nsrun.support.crilog import LogRecord, parse_line
 from nsrun.support.native import Message, abi
 from tests.native.plans import OWN_NAMESPACES, Plan, sealed
+from tests.waiting import PATIENCE
 
-DEADLINE = 20.0
+DEADLINE = 20.0 * PATIENCE
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

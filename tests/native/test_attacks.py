@@ -16,6 +16,7 @@ from nsrun.support import native
 from nsrun.support.native import Message, abi
 from tests.native.plans import NULL_DEVICE, sealed
 from tests.native.pods import Client, Pod, eventually, process_gone
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.root
 
@@ -236,7 +237,9 @@ def test_other_users_are_turned_away(plain_pod: Pod) -> None:
         "print(s.recv(100))\n"
     )
     command = [sys.executable, "-I", "-c", script, str(plain_pod.run_dir / "shim.sock")]
-    found = subprocess.run(command, user=1000, group=1000, extra_groups=[], capture_output=True, text=True, timeout=20)
+    found = subprocess.run(
+        command, user=1000, group=1000, extra_groups=[], capture_output=True, text=True, timeout=20 * PATIENCE
+    )
     assert found.stdout.strip() == "b''" or "reset" in found.stderr
     assert plain_pod.client.ask(abi.NS_REQ_LIST).kind == abi.NS_MSG_DONE
 
@@ -297,7 +300,7 @@ def test_requests_of_a_wrong_size(pod: Pod) -> None:
     for size in (0, 1, 12, 511, 513, 4000):
         raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         raw.connect(str(pod.run_dir / "shim.sock"))
-        raw.settimeout(20)
+        raw.settimeout(20 * PATIENCE)
         raw.send(b"\x01" * size)
         data = raw.recv(4096)
         raw.close()

@@ -20,6 +20,7 @@ from nsrun.images.layers import Layers, read_rootfs_file
 from nsrun.images.limits import Limits
 from tests.attacks.archives import Archive, diff_id, gzipped, header
 from tests.attacks.conftest import snapshot
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.root
 
@@ -130,7 +131,7 @@ async def test_cancelled_calls_stop_and_leave_nothing(tmp_path: Path, root: Path
     class Slow(Layers):
         def _make(self, home: Path, blob: Path, media_type: str, diff_id: str, cancelled: Callable[[], bool]) -> None:
             started.set()
-            go_on.wait(10)
+            go_on.wait(10 * PATIENCE)
             super()._make(home, blob, media_type, diff_id, cancelled)
 
     layers = Slow(root)

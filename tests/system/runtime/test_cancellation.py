@@ -69,7 +69,7 @@ async def test_nothing_is_made_after_a_removal(world: World, monkeypatch: pytest
 
     def slow(*arguments: object) -> None:
         inside.set()
-        go.wait(10)
+        go.wait(100)
         make(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(world.engine._run, "make_container", slow)
@@ -90,7 +90,7 @@ async def test_nothing_is_made_after_a_removal(world: World, monkeypatch: pytest
 async def test_what_was_made_for_a_cancelled_call_is_undone(tmp_path: Path) -> None:
     undone: list[int] = []
     go = threading.Event()
-    call = asyncio.ensure_future(finish_in_thread(lambda number: (go.wait(10), number)[1], 5, undo=undone.append))
+    call = asyncio.ensure_future(finish_in_thread(lambda number: (go.wait(100), number)[1], 5, undo=undone.append))
     await asyncio.sleep(0)
     call.cancel()
     go.set()

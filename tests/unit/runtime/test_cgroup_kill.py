@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nsrun.runtime.cgroup_kill import kill_one_by_one
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -40,14 +41,14 @@ def test_who_left_the_list_is_not_killed(sleeper: subprocess.Popen[bytes]) -> No
 
 def test_who_stays_on_the_list_is(sleeper: subprocess.Popen[bytes]) -> None:
     assert kill_one_by_one(listing({sleeper.pid}, {sleeper.pid}, set()), ignore, soon())
-    assert sleeper.wait(10) == -9
+    assert sleeper.wait(10 * PATIENCE) == -9
 
 
 def test_who_comes_later_is_killed_too(sleeper: subprocess.Popen[bytes]) -> None:
     with subprocess.Popen(["sleep", "1000"]) as second:
         first, both = {sleeper.pid}, {sleeper.pid, second.pid}
         assert kill_one_by_one(listing(first, both, {second.pid}, {second.pid}, set()), ignore, soon())
-        assert second.wait(10) == -9
+        assert second.wait(10 * PATIENCE) == -9
 
 
 def test_it_gives_up_at_the_deadline(sleeper: subprocess.Popen[bytes]) -> None:

@@ -180,7 +180,7 @@ def test_containers_are_born_in_their_cgroup_or_moved_there(nsrun: Nsrun, tmp_pa
             eventually(lambda: (cgroup(nsrun, pod, "main") / "cgroup.procs").read_text() != "", what="it is in there")
     finally:
         strace.terminate()
-        strace.wait(10)
+        strace.wait(10 * PATIENCE)
     calls = [line for line in trace.read_text().splitlines() if "clone3(" in line]
     assert "CLONE_INTO_CGROUP" in calls[0]
     assert "INJECTED" in calls[0]
