@@ -107,6 +107,9 @@ _START = (
     *(f"{REPO}/.venv/bin/nsrun", "--manifests", "/root/manifests"),
 )
 
+# Every second: the client would keep an emulated processor busy.
+_PODS = """sleep 1; curl -sf --unix-socket /run/nsrun/nsrun.sock http://nsrun/pods || echo '{"items": []}'"""
+
 
 def torture(boot: Callable[[Path], Machine], times: int, say: Callable[[str], None]) -> int:
     """Returns 0 when, after every cut, every pod was back, no address was given twice, the store was valid and nothing
@@ -165,7 +168,7 @@ def _wait(machine: Machine, condition: Callable[[Pods], bool], what: str) -> Pod
     """The pods by name, once they are as they should be."""
     deadline = time.monotonic() + _READY_SECONDS
     while True:
-        listed = json.loads(machine.check("sh", "-c", "nsrun pods -o json || echo '{\"items\": []}'"))["items"]
+        listed = json.loads(machine.check("sh", "-c", _PODS))["items"] or []
         pods = {str(pod["metadata"]["name"]): pod for pod in listed}
         if condition(pods):
             return pods
