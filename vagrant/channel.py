@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from vagrant.guest import HEADER, MAGIC, Kind, frame
@@ -17,6 +18,7 @@ Sink = Callable[[bytes], object]
 
 _CHUNK = 1 << 16
 _HELLO_EVERY = 0.25
+_END_SECONDS = 60.0
 
 
 class ChannelError(Exception):
@@ -84,18 +86,30 @@ class Channel:
             for start in range(0, len(job.stdin), _CHUNK):
                 self._send(Kind.STDIN, job.stdin[start : start + _CHUNK])
             self._send(Kind.STDIN, b"")
-        while True:
-            try:
+        try:
+            while True:
                 kind, payload = self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            except TimeoutError:
-                self.signal(9)
-                raise TimeoutError(f"{' '.join(job.argv)[:200]}: not done within {job.seconds:g} s") from None
-            if kind is Kind.OUT:
-                out(payload)
-            elif kind is Kind.ERR:
-                err(payload)
-            elif kind is Kind.EXIT:
-                return int(payload)
+                if kind is Kind.OUT:
+                    out(payload)
+                elif kind is Kind.ERR:
+                    err(payload)
+                elif kind is Kind.EXIT:
+                    return int(payload)
+        except TimeoutError:
+            self._end()
+            raise TimeoutError(f"{' '.join(job.argv)[:200]}: not done within {job.seconds:g} s") from None
+        except (KeyboardInterrupt, SystemExit):
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        """Kills the job and waits for word of its end: then another can be run."""
+        self.signal(9)
+        deadline = time.monotonic() + _END_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                if self._receive(left)[0] is Kind.EXIT:
+                    return
 
     def type(self, data: bytes) -> None:
         """Hands on what a person typed to the job that runs. May be called from another thread."""

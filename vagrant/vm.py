@@ -200,13 +200,14 @@ def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
     started = time.time()
     with thawed(prepared) as machine:
         job = Job(argv=argv, user=options.user, env=environment, seconds=options.timeout or None)
-        code = machine.run(job, out=_write(1), err=_write(2))
-        ended = time.time()
-        machine.fetch(suite.RESULTS, DIRECTORY)
-    (DIRECTORY / Path(suite.RESULTS).name).replace(kept)
-    for line in suite.summary(suite.parse(kept.read_text()), started, ended):
-        say(f"{prepared.kernel.release}: {line}")
-    return code
+        try:
+            return machine.run(job, out=_write(1), err=_write(2))
+        finally:  # also of a run that was interrupted, or took too long
+            ended = time.time()
+            machine.fetch(suite.RESULTS, DIRECTORY)
+            (DIRECTORY / Path(suite.RESULTS).name).replace(kept)
+            for line in suite.summary(suite.parse(kept.read_text()), started, ended):
+                say(f"{prepared.kernel.release}: {line}")
 
 
 def _terminal(options: argparse.Namespace) -> dict[str, str]:
