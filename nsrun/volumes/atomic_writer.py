@@ -21,11 +21,16 @@ from nsrun.support.removal import remove_tree
 from nsrun.volumes.group import shared_mode
 from nsrun.volumes.payload import File, Payload, check_paths
 
-__all__ = ["write_files"]
+__all__ = ["is_written", "write_files"]
 
 _DATA, _NEXT = "..data", "..data_tmp"
 _DIRECTORY_MODE = 0o755
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+def is_written(directory: Path) -> bool:
+    """Whether some version is shown there."""
+    return (directory / _DATA).is_dir()
 
 
 def write_files(directory: Path, payload: Payload, *, gid: int | None, now: float) -> bool:

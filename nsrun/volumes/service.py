@@ -33,7 +33,7 @@ from nsrun.support.layout import Layout
 from nsrun.support.removal import remove_tree
 from nsrun.support.threads import finish_in_thread
 from nsrun.volumes import empty_dir, image, nfs
-from nsrun.volumes.atomic_writer import write_files
+from nsrun.volumes.atomic_writer import is_written, write_files
 from nsrun.volumes.claim import Claims
 from nsrun.volumes.group import shared_mode
 from nsrun.volumes.host_path import prepare_host_path
@@ -138,9 +138,12 @@ class VolumeService:
                 return None  # by children, not in a thread
 
     def _write(self, sight: Sight, name: str, source: FileSource) -> PreparedVolume:
-        """The directory, in memory if it must be, with the files that belong there now."""
-        files, twice = volume_files(source, sight)
+        """The directory, in memory if it must be, with the files that belong there now. What a running pod has is kept
+        when an object that it was made from is gone."""
         directory = self._layout.volume(sight.pod.uid, plugin(source), name)
+        if lacks_objects(source, sight) and is_written(directory):
+            return PreparedVolume(name=name, path=str(directory), read_only=True)
+        files, twice = volume_files(source, sight)
         gid = sight.pod.spec.security_context.fs_group
         mode = _IN_MEMORY if in_memory(source) else _ON_DISK
         if gid is not None:

@@ -137,6 +137,13 @@ async def test_a_pod_waits_for_what_it_needs(service: VolumeService, source: Vol
     await service.remove("uid-1")
 
 
+async def test_a_pod_that_has_its_files_keeps_them_when_the_object_goes(service: VolumeService) -> None:
+    """nsrun was restarted, and the manifest is gone meanwhile: the pod runs on."""
+    first = await prepare(service, pod_with(EVERYTHING), BEFORE)
+    assert await prepare(service, pod_with(EVERYTHING)) == first
+    assert texts(Path(first["data"].path))["token"] == "hush-hush"
+
+
 async def test_the_same_path_twice_is_told(service: VolumeService) -> None:
     source = ProjectedVolume(sources=(CONFIG, ConfigMapVolume(name="other")))
     known = objects(config={"cfg": {"a": b"1"}, "other": {"a": b"2"}})
