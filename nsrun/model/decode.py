@@ -7,18 +7,38 @@ from dataclasses import dataclass
 
 from nsrun.errors import ManifestError
 from nsrun.model.document import parse_documents
+from nsrun.model.environment import ObjectKind
 from nsrun.model.fields import Place, Report, describe
+from nsrun.model.locate import locate, report_violations
+from nsrun.model.objects import Claim, ConfigMap, PersistentVolume, Secret
 from nsrun.model.pod import Pod
 from nsrun.model.shapes import POD
+from nsrun.model.shapes_objects import OBJECTS
 from nsrun.model.tree import Document, Entry, ListNode, MapNode, Node, Problem, ScalarNode
 from nsrun.model.uid import identify
 from nsrun.model.validate import validate, warnings
+from nsrun.model.validate_objects import validate_object
 from nsrun.model.violation import Violation
-from nsrun.model.wording import Path, quoted, render_path, suggestion
+from nsrun.model.wording import quoted, suggestion
+from nsrun.model.workload import WORKLOADS, decode_workload, in_template
 
-__all__ = ["Manifest", "PlacedPod", "decode_pod", "parse_manifest"]
+__all__ = ["Manifest", "ObjectId", "PlacedObject", "PlacedPod", "decode_pod", "parse_manifest"]
 
-LISTS = ("List", "PodList")
+ObjectId = tuple[ObjectKind, str, str]
+"""Kind, namespace ("" for a PersistentVolume) and name."""
+
+LISTS: Mapping[str, str] = {
+    "List": "",
+    "PodList": "Pod",
+    **{f"{kind}List": kind for kind in (*ObjectKind, *WORKLOADS)},
+}
+"""Kinds that hold others, and the kind that their items need not name."""
+KINDS: Mapping[type, ObjectKind] = {
+    ConfigMap: ObjectKind.CONFIG_MAP,
+    Secret: ObjectKind.SECRET,
+    Claim: ObjectKind.CLAIM,
+    PersistentVolume: ObjectKind.VOLUME,
+}
 MOST_PROBLEMS = 100
 """More than this many lines about one file help nobody."""
 MOST_NAMED = 30
@@ -35,27 +55,58 @@ class PlacedPod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedObject:
+    """Something that pods refer to, and where its name stands."""
+
+    object: ConfigMap | Secret | Claim | PersistentVolume
+    line: int
+    column: int
+
+    @property
+    def id(self) -> ObjectId:
+        namespace = "" if isinstance(self.object, PersistentVolume) else self.object.namespace
+        return KINDS[type(self.object)], namespace, self.object.name
+
+    @property
+    def title(self) -> str:
+        """``ConfigMap "default/settings"``."""
+        kind, namespace, name = self.id
+        return f'{kind} "{namespace}/{name}"' if namespace else f'{kind} "{name}"'
+
+
+Placed = PlacedPod | PlacedObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A file, read. ``problems`` and ``warnings`` are lines, in file order; ``pods`` those that have no problem."""
+    """A file, read. ``problems`` and ``warnings`` are lines, in file order; ``pods`` and ``objects`` those that have no
+    problem."""
 
     pods: tuple[PlacedPod, ...] = ()
+    objects: tuple[PlacedObject, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def parse_manifest(data: bytes, *, file: str, node_name: str, origin: str, json_only: bool = False) -> Manifest:
-    """Reads every pod in a file. ``file``: its name in messages; ``origin``: its absolute path, part of the pods' UIDs.
+    """Reads everything in a file. ``file``: its name in messages; ``origin``: its absolute path, part of the pods'
+    UIDs.
 
-    Every document stands for itself: a pod is there when its own document has no problem. Never raises.
+    Every document stands for itself: what it describes is there when its own document has no problem. Never raises.
     """
     report = Report(node_name=node_name)
     pods: list[PlacedPod] = []
+    objects: list[PlacedObject] = []
     for document in parse_documents(data, json_only=json_only):
-        for placed in _pods(document, report):
+        for placed in _placed_in(document, report):
+            if isinstance(placed, PlacedObject):
+                objects.append(placed)
+                continue
             pod = identify(placed.pod, node_name=node_name, origin=origin)
             pods.append(PlacedPod(pod=pod, line=placed.line, column=placed.column))
     return Manifest(
         pods=tuple(pods),
+        objects=tuple(objects),
         problems=_rendered(report.problems, file, "problems"),
         warnings=_rendered(report.warnings, file, "warnings"),
     )
@@ -77,13 +128,13 @@ def _rendered(problems: list[Problem], file: str, kind: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _pods(document: Document, report: Report) -> Iterator[PlacedPod]:
-    """The pods of one document. Nothing of it is taken when its text itself is at fault."""
+def _placed_in(document: Document, report: Report) -> Iterator[Placed]:
+    """What one document describes. Nothing of it is taken when its text itself is at fault."""
     report.problems.extend(document.problems)
     if document.root is None:
         return
     own = Report(warnings=report.warnings, node_name=report.node_name)
-    placed = [pod for pod in _objects(Place(document.root, (), own)) if pod is not None]
+    placed = list(_any(Place(document.root, (), own)))
     report.warnings.extend(_without_effect(own.inert))
     said = {(problem.line, problem.column) for problem in document.problems}
     report.problems.extend(problem for problem in own.problems if (problem.line, problem.column) not in said)
@@ -103,90 +154,107 @@ def _without_effect(fields: list[Problem]) -> Iterator[Problem]:
     yield Problem(line=first.line, column=first.column, path="", text=text)
 
 
-def _objects(place: Place) -> Iterator[PlacedPod | None]:
-    """One object: a pod, a list of pods, or something that is not for nsrun."""
+def _any(place: Place) -> Iterator[Placed]:
+    """What stands at a place: a pod, something that pods refer to, a list of them, or what is not for nsrun."""
     if not isinstance(place.node, MapNode):
         if not (isinstance(place.node, ScalarNode) and place.node.value is None):
             place.problem(f"must be a mapping, not {describe(place.node)}")
         return
     entry = place.node.get("kind")
     kind = entry.value.value if entry is not None and isinstance(entry.value, ScalarNode) else "Pod"
-    if kind in LISTS and not place.path:
-        yield from _items(place, place.node)
-    elif entry is None or not isinstance(kind, str) or kind == "Pod" or suggestion(kind, ["Pod"]):
-        pod = _pod(place)
-        yield None if pod is None else _placed(pod, place.node)
+    if entry is None or not isinstance(kind, str) or kind == "Pod":
+        yield from _pods(place, place.node)
+    elif kind in LISTS and not place.path:
+        yield from _items(place, place.node, LISTS[kind])
+    elif kind in WORKLOADS:
+        yield from _workload(place, place.node, kind)
+    elif kind in OBJECTS:
+        yield from _object(place, place.node, ObjectKind(kind))
+    else:
+        yield from _other(place, place.node, kind, entry)
+
+
+def _other(place: Place, node: MapNode, kind: str, entry: Entry) -> Iterator[Placed]:
+    known = ("Pod", *ObjectKind, *WORKLOADS)
+    alike = next((name for name in known if name.casefold() == kind.casefold()), None)
+    if suggestion(kind, ["Pod"]):
+        yield from _pods(place, node)
+    elif alike is not None:
+        place.child("kind", entry.value).problem(f'must be "{alike}", not {quoted(kind)}')
     else:
         place.warning(f"{quoted(kind)} is not supported, skipped", at=entry)
 
 
-def _items(place: Place, node: MapNode) -> Iterator[PlacedPod | None]:
+def _items(place: Place, node: MapNode, kind: str) -> Iterator[Placed]:
+    """``kind``: what the items are unless they say so, "" when they must."""
     entry = node.get("items")
     if entry is None or not isinstance(entry.value, ListNode):
         what = "is required" if entry is None else f"must be a list, not {describe(entry.value)}"
         place.child("items", node if entry is None else entry.value).problem(what)
         return
-    is_pods = _text(node, "kind") == "PodList"
     for index, item in enumerate(entry.value.items):
-        if is_pods and isinstance(item, MapNode):
-            item = _typed(item)
-        yield from _objects(place.child("items", entry.value).child(index, item))
+        if kind and isinstance(item, MapNode):
+            item = _typed(item, kind)
+        yield from _any(place.child("items", entry.value).child(index, item))
 
 
-def _text(node: MapNode, key: str) -> object:
-    entry = node.get(key)
-    return entry.value.value if entry is not None and isinstance(entry.value, ScalarNode) else None
-
-
-def _typed(item: MapNode) -> MapNode:
-    """An item of a PodList need not say what it is."""
+def _typed(item: MapNode, kind: str) -> MapNode:
+    """An item of a PodList and its like need not say what it is."""
+    version = WORKLOADS[kind].api_version if kind in WORKLOADS else "v1"
     missing = tuple(
         Entry(line=item.line, column=item.column, key=key, value=_node(value))
-        for key, value in (("apiVersion", "v1"), ("kind", "Pod"))
+        for key, value in (("apiVersion", version), ("kind", kind))
         if item.get(key) is None
     )
     entries = (*missing, *item.entries)
     return MapNode(line=item.line, column=item.column, entries=entries, size=item.size, height=item.height)
 
 
-def _placed(pod: Pod, node: MapNode) -> PlacedPod:
-    name = _locate(node, ("metadata", "name"))
-    return PlacedPod(pod=pod, line=name.line, column=name.column)
+def _name(node: MapNode) -> Node | Entry:
+    return locate(node, ("metadata", "name"))
+
+
+def _pods(place: Place, node: MapNode) -> Iterator[PlacedPod]:
+    pod = _pod(place)
+    if pod is not None:
+        yield PlacedPod(pod=pod, line=_name(node).line, column=_name(node).column)
 
 
 def _pod(place: Place) -> Pod | None:
     """The pod at a place, None when it has a problem."""
     before = len(place.report.problems)
     pod = POD(place)
-    _report(place, validate(pod), place.report.problems)
-    if len(place.report.problems) > before:
-        return None
-    _report(place, warnings(pod), place.report.warnings)
-    return pod
+    if _sound(place, before, validate(pod)):
+        report_violations(place, warnings(pod), place.report.warnings)
+        return pod
+    return None
 
 
-def _report(place: Place, violations: Iterable[Violation], into: list[Problem]) -> None:
-    """Adds violations, save those about placeholders: what stands there was reported as broken already."""
-    for violation in violations:
-        path = (*place.path, *violation.path)
-        if any(path[:length] in place.report.faulty for length in range(len(path) + 1)):
-            continue
-        at = _locate(place.node, violation.path, on_key=violation.on_key)
-        into.append(Problem(line=at.line, column=at.column, path=render_path(path), text=violation.text))
+def _sound(place: Place, before: int, violations: Iterable[Violation]) -> bool:
+    """Reports what is wrong; whether nothing is, and nothing was since there were ``before`` problems."""
+    report_violations(place, violations, place.report.problems)
+    return len(place.report.problems) == before
 
 
-def _locate(node: Node, path: Path, *, on_key: bool = False) -> Node | Entry:
-    """What stands at the path, or at the longest part of it that is there."""
-    at: Node | Entry = node
-    for part in path:
-        if isinstance(node, MapNode):
-            entry = node.get(str(part))
-            if entry is None:
-                break
-            node, at = entry.value, entry if on_key and part == path[-1] else entry.value
-        elif isinstance(node, ListNode) and isinstance(part, int):
-            node = at = node.items[part]
-    return at
+def _workload(place: Place, node: MapNode, kind: str) -> Iterator[Placed]:
+    before = len(place.report.problems)
+    workload = decode_workload(place, kind)
+    made = [PlacedObject(object=claim, line=_name(node).line, column=_name(node).column) for claim in workload.claims]
+    for one in made:
+        report_violations(place, validate_object(one.object), place.report.problems)
+    pod = workload.pod
+    if _sound(place, before, in_template(validate(pod)) if pod is not None else ()):
+        yield from made
+        if pod is not None:
+            report_violations(place, in_template(warnings(pod)), place.report.warnings)
+            yield PlacedPod(pod=pod, line=_name(node).line, column=_name(node).column)
+
+
+def _object(place: Place, node: MapNode, kind: ObjectKind) -> Iterator[PlacedObject]:
+    before = len(place.report.problems)
+    said = OBJECTS[kind](place)
+    if _sound(place, before, validate_object(said)):
+        yield PlacedObject(object=said, line=_name(node).line, column=_name(node).column)
 
 
 def _node(value: object) -> Node:

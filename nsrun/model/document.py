@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nsrun.model.jsontext import parse_json
 from nsrun.model.tree import MAX_DOCUMENTS, Document, Problem, too_many_documents
@@ -22,12 +23,16 @@ BOM = b"\xef\xbb\xbf"
 WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 BOUNDARY = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))|(?:^\.\.\.)[ \t]*(?:#.*)?\r?\n", re.MULTILINE)
 """Before ``---``, and after ``...``."""
+SECRET = re.compile(r"\bSecret(List)?\b")
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+NOT_THIS = re.compile(r", not .*")
 FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What YAML calls not printable (YAML 1.1 §5.1)."""
 
 
 def parse_documents(data: bytes, *, json_only: bool = False) -> tuple[Document, ...]:
-    """Every document, in order, with its own problems; documents of comments alone are left out.
+    """Every document, in order, with its own problems; documents of comments alone are left out. Problems of a text
+    that may hold a Secret quote nothing of it.
 
     ``json_only``: the file says by its name that it is JSON. Else what starts with ``{`` or ``[`` is read as JSON, and
     as YAML's flow style where it is not. Never raises.
@@ -41,9 +46,9 @@ def parse_documents(data: bytes, *, json_only: bool = False) -> tuple[Document, 
     if not text.strip():
         return (_unreadable(0, 0, "is empty"),)
     if json_only:
-        return parse_json(text)
+        return _discreet(text, parse_json(text))
     if text.lstrip()[:1] in ("{", "["):
-        documents = parse_json(text)
+        documents = _discreet(text, parse_json(text))
         if all(document.root is not None for document in documents):
             return documents
         as_yaml = _parse_yaml(text)
@@ -62,8 +67,25 @@ def _parse_yaml(text: str) -> tuple[Document, ...]:
             return (*documents, too_many_documents(line))
         document = parse_yaml(piece, first_line=line)
         if document is not None:
-            documents.append(document)
+            documents.extend(_discreet(piece, (document,)))
     return tuple(documents)
+
+
+def _discreet(text: str, documents: tuple[Document, ...]) -> tuple[Document, ...]:
+    """The documents of ``text``, whose problems quote nothing of it when there may be a Secret in it."""
+    if not SECRET.search(text):
+        return documents
+    return tuple(
+        replace(document, problems=tuple(replace(one, text=_unquoted(one.text)) for one in document.problems))
+        for document in documents
+    )
+
+
+def _unquoted(text: str) -> str:
+    """What is wrong with the syntax is said in words of ours, and only the end of them can be of the text."""
+    if text.startswith("cannot parse"):
+        return NOT_THIS.sub("", text)
+    return NOT_THIS.sub("", QUOTED.sub('"…"', text))
 
 
 def _pieces(text: str) -> Iterator[tuple[str, int]]:

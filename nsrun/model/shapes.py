@@ -12,6 +12,7 @@ from nsrun.model import defaults
 from nsrun.model.fields import (
     MISSING,
     TEXTS,
+    Decoder,
     Missing,
     Place,
     Refused,
@@ -37,7 +38,7 @@ from nsrun.model.shapes_volume import VOLUME
 from nsrun.model.volume import Volume
 from nsrun.model.wording import suggestion, words
 
-__all__ = ["METADATA", "POD", "SPEC"]
+__all__ = ["METADATA", "POD", "SPEC", "api_version"]
 
 HOST_ALIAS = Shape(
     build=HostAlias,
@@ -172,9 +173,16 @@ METADATA = Shape(
 )
 
 
-def _version(place: Place) -> str | Missing:
-    value = text(place)
-    return value if value in ("v1", MISSING) else place.problem(f'must be "v1", not {describe(place.node)}')
+def api_version(wanted: str) -> Decoder:
+    """The version that a kind has here."""
+
+    def decode(place: Place) -> str | Missing:
+        value = text(place)
+        if value in (wanted, MISSING):
+            return value
+        return place.problem(f'must be "{wanted}", not {describe(place.node)}')
+
+    return decode
 
 
 def _kind(place: Place) -> str | Missing:
@@ -196,7 +204,7 @@ POD = Shape(
     },
     required=frozenset({"apiVersion", "kind", "metadata", "spec"}),
     fields={
-        "apiVersion": ("api_version", _version),
+        "apiVersion": ("api_version", api_version("v1")),
         "kind": ("kind", _kind),
         "metadata": ("metadata", METADATA),
         "spec": ("spec", SPEC),

@@ -53,7 +53,7 @@ def test_a_broken_version_gives_up_no_pod() -> None:
 def test_the_first_by_name_has_a_name_that_nobody_has() -> None:
     update, owners = desired([state("a", placed("x", image="a")), state("b", placed("x", image="b"))], NOBODY)
     assert images(update) == [("x", "a")]
-    assert update.problems == ('b:4:9: metadata.name: pod "default/x" is already defined in a',)
+    assert update.problems == ('b:4:9: metadata.name: pod "default/x" is already defined in a:4:9',)
     assert owners == {full("x"): "/m/a"}
 
 
@@ -62,7 +62,7 @@ def test_who_has_a_name_keeps_it() -> None:
     _, owners = desired([b], NOBODY)
     update, owners = desired([a, b], owners)
     assert images(update) == [("x", "b")]
-    assert update.problems == ('a:4:9: metadata.name: pod "default/x" is already defined in b',)
+    assert update.problems == ('a:4:9: metadata.name: pod "default/x" is already defined in b:4:9',)
     update, owners = desired([a], owners)
     assert images(update) == [("x", "a")]
     assert owners == {full("x"): "/m/a"}
@@ -92,7 +92,7 @@ def test_a_file_that_is_leaving_is_waited_for() -> None:
 def test_two_documents_of_a_file_cannot_share_a_name() -> None:
     update, _ = desired([state("a", placed("x", image="1"), placed("x", image="2", line=9))], NOBODY)
     assert images(update) == [("x", "1")]
-    assert update.problems == ('a:9:9: metadata.name: pod "default/x" is already defined in a',)
+    assert update.problems == ('a:9:9: metadata.name: pod "default/x" is already defined in a:4:9',)
 
 
 def test_uids_are_unique() -> None:

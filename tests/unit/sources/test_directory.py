@@ -326,7 +326,7 @@ async def test_who_has_a_name_keeps_it(tmp_path: Path) -> None:
         update = await follower.until(lambda update: update.problems)
         assert update.pods[0].spec.containers[0].image == "from-b"
         assert update.problems == (
-            f'{tmp_path}/a.yaml:4:9: metadata.name: pod "default/x" is already defined in {tmp_path}/b.yaml',
+            f'{tmp_path}/a.yaml:4:9: metadata.name: pod "default/x" is already defined in {tmp_path}/b.yaml:4:9',
         )
         (tmp_path / "b.yaml").unlink()
         update = await follower.until(lambda update: not update.problems)
