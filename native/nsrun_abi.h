@@ -238,7 +238,9 @@ struct ns_request {
         uint64_t timeout_ns;   /* EXEC; 0: none */
         uint64_t of_serial;    /* CANCEL */
         uint32_t output_limit; /* EXEC: bytes of output that are kept, up to NS_OUTPUT_MAX; the rest is dropped */
-        uint32_t spare[21];
+        uint32_t log_files;    /* LAUNCH: with `log_bytes`, how many log files may be there, 2 or more */
+        uint64_t log_bytes;    /* LAUNCH: a log file that has so many is rotated: "<log>.20060102-150405"; 0: never */
+        uint32_t spare[18];
 };
 
 enum ns_message_kind {

@@ -34,6 +34,8 @@ static bool launch_valid(const struct ns_request *request, unsigned int fd_count
         const uint32_t known = NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG;
         if ((request->flags & ~known) != 0 || !id_valid(request->id))
                 return false;
+        if (request->log_bytes > 0 && request->log_files < 2)
+                return false;
         if ((request->flags & known) != 0)
                 return fd_count >= 1;
         return fd_count >= 2 && log_valid(request->log);

@@ -10,6 +10,8 @@
  *   shim_entries.c   the table of processes, and their ends
  *   shim_exits.c     exit records
  *   shim_log.c       from pipes to CRI log lines
+ *   shim_rotate.c    … in files that do not grow without end
+ *   shim_time.c      dates
  *
  * The state lives in one anonymous mapping of zeroes: what was never used costs no memory.
  */
@@ -44,6 +46,10 @@ struct ns_log {
         int dir_fd;
         int fd; /* -1: nothing can be written, records count as dropped */
         uint32_t dropped;
+        uint32_t files;              /* how many there may be */
+        uint64_t limit;              /* of a file's size; 0: none */
+        uint64_t size;               /* of this one, or since rotating it failed */
+        int64_t rotated;             /* the time in the name of the last one, seconds */
         struct ns_stream streams[2]; /* stdout, stderr */
         char name[NS_NAME_MAX];
 };
@@ -213,3 +219,10 @@ void ns_log_read(struct ns_log *log, unsigned int stream, char scratch[NS_LINE_M
 /* Reads what is there now, ends open lines, closes everything. */
 void ns_log_finish(struct ns_log *log);
 bool ns_log_streaming(const struct ns_log *log);
+
+/* shim_rotate.c. Between two records. */
+void ns_log_rotate(struct ns_log *log);
+
+/* shim_time.c. Both return the end of what they wrote: "2006-01-02T15:04:05.000000000Z", "20060102-150405". */
+char *ns_put_time(char *out, int64_t nanoseconds);
+char *ns_put_stamp(char *out, int64_t seconds);

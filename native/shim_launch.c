@@ -106,6 +106,8 @@ static int prepare_output(struct ns_entry *entry, const struct ns_request *reque
                           struct ns_failure *failure)
 {
         memcpy(entry->log.name, request->log, sizeof(entry->log.name));
+        entry->log.limit = request->log_bytes;
+        entry->log.files = request->log_files;
         entry->log.dir_fd = ns_take_fd(dir_fd);
         if (ns_log_open(&entry->log) < 0)
                 return ns_fail(failure, NS_STEP_LOG, errno);

@@ -30,7 +30,11 @@ int ns_log_open(struct ns_log *log)
 {
         log->fd =
             openat(log->dir_fd, log->name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640);
-        return log->fd < 0 ? -1 : 0;
+        struct stat status;
+        if (log->fd < 0)
+                return -1;
+        log->size = fstat(log->fd, &status) < 0 ? 0 : (uint64_t)status.st_size;
+        return 0;
 }
 
 bool ns_log_streaming(const struct ns_log *log)
@@ -38,60 +42,14 @@ bool ns_log_streaming(const struct ns_log *log)
         return log->streams[0].fd >= 0 || log->streams[1].fd >= 0;
 }
 
-/* ---- time stamps
- * ----------------------------------------------------------------------------------------------------- */
-
-static char *put_digits(char *out, unsigned int value, int width)
-{
-        for (int at = width - 1; at >= 0; at--) {
-                out[at] = (char)('0' + value % 10);
-                value /= 10;
-        }
-        return out + width;
-}
-
-/* Days since 1970-01-01 to a date of the Gregorian calendar, counted in eras of 400 years that begin on a 1st of March.
- */
-static char *put_date(char *out, int64_t days)
-{
-        int64_t shifted = days + 719468;
-        int64_t era = shifted / 146097;
-        unsigned int day_of_era = (unsigned int)(shifted - era * 146097);
-        unsigned int year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-        unsigned int day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        unsigned int month_from_march = (5 * day_of_year + 2) / 153;
-        unsigned int month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
-        unsigned int year = year_of_era + (unsigned int)era * 400 + (month <= 2);
-        out = put_digits(out, year, 4);
-        *out++ = '-';
-        out = put_digits(out, month, 2);
-        *out++ = '-';
-        return put_digits(out, day_of_year - (153 * month_from_march + 2) / 5 + 1, 2);
-}
-
-static char *put_time(char *out)
-{
-        int64_t now = ns_now(CLOCK_REALTIME);
-        int64_t seconds = now / 1000000000;
-        unsigned int of_day = (unsigned int)(seconds % 86400);
-        out = put_date(out, seconds / 86400);
-        *out++ = 'T';
-        out = put_digits(out, of_day / 3600, 2);
-        *out++ = ':';
-        out = put_digits(out, of_day / 60 % 60, 2);
-        *out++ = ':';
-        out = put_digits(out, of_day % 60, 2);
-        *out++ = '.';
-        out = put_digits(out, (unsigned int)(now % 1000000000), 9);
-        *out++ = 'Z';
-        return out;
-}
+/* ---- writing
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void begin(struct batch *batch, struct ns_log *log, unsigned int stream)
 {
         static const char tails[2][2][12] = {{" stdout F ", " stdout P "}, {" stderr F ", " stderr P "}};
         const size_t tail = sizeof(" stdout F ") - 1;
-        char *end = put_time(batch->full);
+        char *end = ns_put_time(batch->full, ns_now(CLOCK_REALTIME));
         size_t stamp = (size_t)(end - batch->full);
         memcpy(end, tails[stream][0], tail);
         memcpy(batch->partial, batch->full, stamp);
@@ -100,9 +58,6 @@ static void begin(struct batch *batch, struct ns_log *log, unsigned int stream)
         batch->log = log;
         batch->count = 0;
 }
-
-/* ---- writing
- * --------------------------------------------------------------------------------------------------------- */
 
 static bool starts_record(const struct batch *batch, const struct iovec *part)
 {
@@ -147,6 +102,7 @@ static void flush(struct batch *batch)
                         break;
                 }
                 written += (size_t)now;
+                batch->log->size += (uint64_t)now;
                 while (left > 0 && (size_t)now >= first->iov_len) {
                         now -= (ssize_t)first->iov_len;
                         first++;
@@ -158,6 +114,8 @@ static void flush(struct batch *batch)
                 }
         }
         batch->count = 0;
+        if (batch->log->limit > 0 && batch->log->size >= batch->log->limit)
+                ns_log_rotate(batch->log); /* between records */
 }
 
 static void add(struct batch *batch, const char *start, size_t length)

@@ -1,4 +1,4 @@
-"""``nsrun logs``: reads the CRI log files themselves; the daemon only tells where they are."""
+"""``nsrun logs``: reads the CRI log files themselves, what was rotated first; the daemon only tells where they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
@@ -15,10 +14,10 @@ from nsrun.cli.options import Context, flag, pass_context
 from nsrun.errors import NotFoundError, NsrunError
 from nsrun.support.crilog import parse_line
 from nsrun.support.layout import Layout, PodName
+from nsrun.support.logreader import LogReader
 
-__all__ = ["command", "content", "tail_offset"]
+__all__ = ["command", "content"]
 
-_BLOCK = 1 << 16
 _LOOK_AGAIN = 0.1
 _ASK_AGAIN = 1.0
 
@@ -35,17 +34,17 @@ def command(context: Context, pod: str, container: str | None, namespace: str | 
     row = _choose(find_pod(context.api.pods(), pod, namespace), container)
     path = _path(context, row)
     try:
-        file = path.open("rb")
+        reader = LogReader(path)
     except FileNotFoundError:
         raise NotFoundError(f'cannot read the log of "{pod}": it has not started yet', hint=_why_waiting(row)) from None
     except OSError as error:
         raise NsrunError(f'cannot read "{path}": {error.strerror}') from error
-    with file:
-        if file.seek(0, 2) == 0 and (why := _why_silent(row)):
+    with reader:
+        if reader.empty() and (why := _why_silent(row)):
             click.echo(f"nsrun: it never ran: {why}", err=True)
-        file.seek(tail_offset(file, tail) if tail >= 0 else 0)
-        alive = _liveness(context, row) if follow else lambda: False
-        for chunk in content(_lines(file, alive)):
+        if tail >= 0:
+            reader.skip_to_tail(tail)
+        for chunk in content(reader.lines(_patience(context, row) if follow else lambda: False)):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
 
@@ -85,36 +84,20 @@ def _why_silent(row: ContainerRow) -> str:
     return ""
 
 
-def _liveness(context: Context, row: ContainerRow) -> Callable[[], bool]:
-    """Asks, at most once a second, whether this very run of the container still runs."""
+def _patience(context: Context, row: ContainerRow) -> Callable[[], bool]:
+    """Waits a little as long as this very run of the container runs, which is asked at most once a second."""
     next_question = 0.0
-    alive = True
 
-    def ask() -> bool:
-        nonlocal next_question, alive
+    def wait() -> bool:
+        nonlocal next_question
         if time.monotonic() >= next_question:
             next_question = time.monotonic() + _ASK_AGAIN
-            alive = any(other.id == row.id and other.state == "running" for other in containers(context.api.pods()))
-        return alive
+            if not any(other.id == row.id and other.state == "running" for other in containers(context.api.pods())):
+                return False
+        time.sleep(_LOOK_AGAIN)
+        return True
 
-    return ask
-
-
-def _lines(file: BinaryIO, alive: Callable[[], bool]) -> Iterator[bytes]:
-    """Whole lines as they come; ends at the end of the file once ``alive`` says no (and then reads once more)."""
-    rest = b""
-    last = False
-    while True:
-        block = file.read(_BLOCK)
-        if block:
-            *lines, rest = (rest + block).split(b"\n")
-            yield from lines
-        elif last:
-            return
-        elif alive():
-            time.sleep(_LOOK_AGAIN)
-        else:
-            last = True
+    return wait
 
 
 def content(lines: Iterator[bytes]) -> Iterator[bytes]:
@@ -125,31 +108,3 @@ def content(lines: Iterator[bytes]) -> Iterator[bytes]:
         except ValueError:
             continue
         yield record.content if record.partial else record.content + b"\n"
-
-
-def tail_offset(file: BinaryIO, lines: int) -> int:
-    """Where the last ``lines`` lines begin; reads backwards, block by block."""
-    position = end = file.seek(0, 2)
-    wanted = lines + 1 if _ends_with_newline(file, end) else lines
-    if lines == 0:
-        return end
-    while position > 0:
-        start = max(0, position - _BLOCK)
-        file.seek(start)
-        block = file.read(position - start)
-        found = block.count(b"\n")
-        if found >= wanted:
-            cut = len(block)
-            for _ in range(wanted):
-                cut = block.rindex(b"\n", 0, cut)
-            return start + cut + 1
-        wanted -= found
-        position = start
-    return 0
-
-
-def _ends_with_newline(file: BinaryIO, end: int) -> bool:
-    if end == 0:
-        return False
-    file.seek(end - 1)
-    return file.read(1) == b"\n"

@@ -38,6 +38,7 @@ from nsrun.runtime.process import boot_id
 from nsrun.runtime.rundir import SANDBOX_ID, RunDirectory, container_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
 from nsrun.runtime.seccomp import Seccomp
+from nsrun.runtime.shim import LogLimits
 from nsrun.runtime.travel import sealed_program
 from nsrun.runtime.usage import container_usage
 from nsrun.support.clock import Clock
@@ -45,7 +46,7 @@ from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
 from nsrun.support.threads import finish_in_thread
 
-__all__ = ["Engine", "Programs"]
+__all__ = ["Engine", "LogLimits", "Programs"]
 
 _BIN = Path(__file__).resolve().parent.parent / "_bin"
 _SHIM, _PAUSE = "the pod's shim", "the sandbox's pause process"
@@ -75,11 +76,13 @@ class Engine:
         facts: HostFacts,
         clock: Clock,
         programs: Programs | None = None,
+        logs: LogLimits | None = None,
     ) -> None:
         self._layout = layout
         self._cgroups = cgroups
         self._clock = clock
         self._programs = programs or Programs()
+        self._logs = logs or LogLimits()
         self._run = RunDirectory(layout, boot=boot_id())
         self._preparation = Preparation(
             layout=layout,
@@ -220,7 +223,7 @@ class Engine:
         id = request.id
         self._stop_signals[id] = self._preparation.stop_signal(request)
         try:
-            container = await sandbox.start_container(id, launch, subject(request), self._run.hash(id))
+            container = await sandbox.start_container(id, launch, subject(request), self._run.hash(id), self._logs)
         except RuntimeFailure:
             await finish_in_thread(self._preparation.discard, request)
             raise

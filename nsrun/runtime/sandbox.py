@@ -18,7 +18,7 @@ from nsrun.runtime.failure import explain_failure
 from nsrun.runtime.preparation import Launch
 from nsrun.runtime.process import peer_process, send_signal
 from nsrun.runtime.rundir import SANDBOX_ID, container_key, parse_key
-from nsrun.runtime.shim import Shim, connect
+from nsrun.runtime.shim import LogLimits, Shim, connect
 from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
@@ -68,7 +68,7 @@ class Sandbox:
         """Raises RuntimeFailure."""
         what = f'sandbox of pod "{pod}"'
         started = partial(self._pause_started, launch)
-        await self._launch(SANDBOX_ID, launch, what, abi.NS_LAUNCH_SANDBOX, started)
+        await self._launch(SANDBOX_ID, launch, what, started, flags=abi.NS_LAUNCH_SANDBOX)
         assert self.info is not None
         return self.info
 
@@ -81,10 +81,12 @@ class Sandbox:
             warnings=launch.warnings + launch.told(message),
         )
 
-    async def start_container(self, id: ContainerId, launch: Launch, what: str, hash: str) -> RunningContainer:
-        """Returns after the exec. Raises RuntimeFailure."""
+    async def start_container(
+        self, id: ContainerId, launch: Launch, what: str, hash: str, limits: LogLimits
+    ) -> RunningContainer:
+        """Returns after the exec. ``limits``: of its log. Raises RuntimeFailure."""
         started = partial(self._container_started, id, launch, hash)
-        message = await self._launch(container_key(id), launch, what, 0, started)
+        message = await self._launch(container_key(id), launch, what, started, limits=limits)
         return self._container(id, launch, hash, message)
 
     def _container_started(self, id: ContainerId, launch: Launch, hash: str, message: Message) -> None:
@@ -137,13 +139,20 @@ class Sandbox:
             self.process.close()
 
     async def _launch(
-        self, key: str, launch: Launch, what: str, flags: int, started: Callable[[Message], None]
+        self,
+        key: str,
+        launch: Launch,
+        what: str,
+        started: Callable[[Message], None],
+        *,
+        flags: int = 0,
+        limits: LogLimits | None = None,
     ) -> Message:
         """``started`` is called also when nobody waits any more: what runs is known."""
         log = launch.log[1] if launch.log is not None else ""
         if launch.log is None:
             flags |= abi.NS_LAUNCH_NO_LOG
-        answer = await self.shim.begin(abi.NS_REQ_LAUNCH, flags=flags, id=key, log=log, fds=launch.numbers())
+        answer = await self.shim.launch(key, launch.numbers(), flags=flags, log=log, limits=limits)
         self.launching[key] = answer
         answer.add_done_callback(partial(self._answered, key, started))
         message = await asyncio.shield(answer)

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nsrun.errors import RuntimeFailure, describe_errno
@@ -16,12 +17,22 @@ from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
 
-__all__ = ["Shim", "connect"]
+__all__ = ["LogLimits", "Shim", "connect"]
 
 _SOCKET = "shim.sock"
 
 # The longest message: a command's result with all its output. A longer one is none of ours.
 _RECEIVE = native.MESSAGE_SIZE + abi.NS_OUTPUT_MAX + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLimits:
+    """How much of a container's output is kept: ``files`` of ``bytes`` each, the kubelet's containerLogMaxFiles (2 or
+    more) and containerLogMaxSize. A file is rotated by the shim as soon as it has the size, and never compressed: every
+    reader of logs can go on with it."""
+
+    bytes: int = 10 << 20
+    files: int = 5
 
 
 def connect(run_dir: Path) -> socket.socket | None:
@@ -83,6 +94,23 @@ class Shim:
         """The same, but returns as soon as it is sent: the answer comes even if nobody waits for it."""
         serial, answer = self._expect()
         await self._ask(native.pack_request(kind, serial, flags=flags, value=value, id=id, log=log), fds, answer)
+        return answer
+
+    async def launch(
+        self, id: str, fds: Sequence[int], *, flags: int = 0, log: str = "", limits: LogLimits | None = None
+    ) -> asyncio.Future[Message]:
+        """Asks for a launch, as ``begin`` does. ``log``: its file's name; ``limits`` None: it grows without end."""
+        serial, answer = self._expect()
+        request = native.pack_request(
+            abi.NS_REQ_LAUNCH,
+            serial,
+            flags=flags,
+            id=id,
+            log=log,
+            log_bytes=limits.bytes if limits is not None else 0,
+            log_files=limits.files if limits is not None else 0,
+        )
+        await self._ask(request, fds, answer)
         return answer
 
     async def execute(

@@ -328,6 +328,8 @@ def pack_request(
     timeout_ns: int = 0,
     of_serial: int = 0,
     output_limit: int = 0,
+    log_bytes: int = 0,
+    log_files: int = 0,
 ) -> bytes:
     """One struct ns_request. Raises ValueError for an id or log name that does not fit."""
     if len(id.encode()) >= abi.NS_ID_MAX or len(log.encode()) >= abi.NS_NAME_MAX:
@@ -336,6 +338,7 @@ def pack_request(
     request.kind, request.serial, request.flags, request.value = kind, serial, flags, value
     request.id, request.log = id.encode(), log.encode()
     request.timeout_ns, request.of_serial, request.output_limit = timeout_ns, of_serial, output_limit
+    request.log_bytes, request.log_files = log_bytes, log_files
     return bytes(_ffi.buffer(request))
 
 

@@ -165,20 +165,34 @@ class Pod:
     # --- launching
 
     def launch(
-        self, id: str, plan: Plan, *, client: Client | None = None, flags: int = 0, raw: bytes | None = None
+        self,
+        id: str,
+        plan: Plan,
+        *,
+        client: Client | None = None,
+        flags: int = 0,
+        raw: bytes | None = None,
+        **more: int,
     ) -> Message:
-        serial = self.send_launch(id, plan, client=client, flags=flags, raw=raw)
+        serial = self.send_launch(id, plan, client=client, flags=flags, raw=raw, **more)
         return (client or self.client).answer(serial)
 
     def send_launch(
-        self, id: str, plan: Plan, *, client: Client | None = None, flags: int = 0, raw: bytes | None = None
+        self,
+        id: str,
+        plan: Plan,
+        *,
+        client: Client | None = None,
+        flags: int = 0,
+        raw: bytes | None = None,
+        **more: int,
     ) -> int:
         memory = sealed(plan.encode() if raw is None else raw)
         logs = os.open(self.base / "logs", os.O_RDONLY | os.O_DIRECTORY)
         try:
             first = [memory] if flags else [memory, logs]
             who = client or self.client
-            return who.send(abi.NS_REQ_LAUNCH, fds=[*first, *plan.fds], id=id, log=f"{id}.log", flags=flags)
+            return who.send(abi.NS_REQ_LAUNCH, fds=[*first, *plan.fds], id=id, log=f"{id}.log", flags=flags, **more)
         finally:
             os.close(memory)
             os.close(logs)
