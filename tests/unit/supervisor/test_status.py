@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from nsrun.model.container import RestartAction, RestartRule
+from nsrun.model.node import Node
 from nsrun.model.pod import Pod, RestartPolicy
+from nsrun.model.probe import HttpGet, Probe
 from nsrun.model.running import Attachment, ContainerId, Exit, ExitReason, SandboxInfo
 from nsrun.model.status import Condition, ContainerStatus, Phase, PodStatus, Running, Terminated, Waiting
 from nsrun.supervisor.backoff import BackoffSettings, Crashes
-from nsrun.supervisor.facts import ContainerFacts, PodFacts, Run
+from nsrun.supervisor.facts import ContainerFacts, Failure, PodFacts, Role, Run, Stop, StopCause
 from nsrun.supervisor.lifecycle import ContainerState, PodState
 from nsrun.supervisor.status import full_name, image_id, is_ready, pod_status, rejected_status
-from tests.unit.supervisor.world import container, pod
+from tests.unit.supervisor.world import container, pod, sidecar
 
 ALWAYS, ON_FAILURE, NEVER = RestartPolicy.ALWAYS, RestartPolicy.ON_FAILURE, RestartPolicy.NEVER
 SETTINGS = BackoffSettings()
@@ -290,3 +294,132 @@ def test_a_rejected_pod() -> None:
     assert (made.phase, made.reason, made.message) == (Phase.FAILED, "OutOfpods", "Pod was rejected: no room")
     assert made.start_time == 9.0
     assert not is_ready(made)
+
+
+# --- init containers and sidecars
+
+
+STUDIO = pod("web", container("a"), init=[container("i"), sidecar("s")])
+
+
+def studio(i: ContainerFacts, s: ContainerFacts, a: ContainerFacts, *, policy: RestartPolicy = ALWAYS) -> PodFacts:
+    of = replace(STUDIO, spec=replace(STUDIO.spec, restart_policy=policy))
+    return facts(replace(i, role=Role.INIT), replace(s, role=Role.SIDECAR), a, of=of)
+
+
+DONE = replace(finished("i", 0), initialized=True)
+
+
+@pytest.mark.parametrize(
+    ("i", "s", "a", "phase", "incomplete"),
+    [
+        (waiting("i"), waiting("s"), waiting("a"), Phase.PENDING, "[i s]"),
+        (running("i"), waiting("s"), waiting("a"), Phase.PENDING, "[i s]"),
+        (crashing("i"), waiting("s"), waiting("a"), Phase.PENDING, "[i s]"),
+        (DONE, running("s"), waiting("a"), Phase.PENDING, ""),
+        (DONE, running("s"), running("a"), Phase.RUNNING, ""),
+        (DONE, crashing("s"), running("a"), Phase.RUNNING, ""),
+        (DONE, running("s"), crashing("a"), Phase.RUNNING, ""),
+        (DONE, finished("s", 143), finished("a", 0), Phase.SUCCEEDED, ""),
+        (DONE, running("s"), finished("a", 0), Phase.RUNNING, ""),
+        (DONE, finished("s", 143), finished("a", 1), Phase.FAILED, ""),
+    ],
+)
+def test_phases_with_init_containers(
+    i: ContainerFacts, s: ContainerFacts, a: ContainerFacts, phase: Phase, incomplete: str
+) -> None:
+    made = status(studio(i, s, a))
+    assert made.phase is phase
+    initialized = conditions(made)[1]
+    if incomplete:
+        message = f"containers with incomplete status: {incomplete}"
+        assert initialized == ("Initialized", "False", "ContainersNotInitialized", message)
+    else:
+        assert initialized[:2] == ("Initialized", "True")
+
+
+def test_an_init_container_that_failed_for_good() -> None:
+    known = replace(studio(finished("i", 1), waiting("s"), waiting("a"), policy=NEVER), state=PodState.FINISHED)
+    made = status(known)
+    assert made.phase is Phase.FAILED
+    assert made.init_container_statuses[0].ready is False
+    assert made.container_statuses[0].state == Waiting(reason="PodInitializing")
+
+
+def test_what_is_ready() -> None:
+    made = status(studio(DONE, running("s"), running("a")))
+    assert [(c.ready, c.started) for c in (*made.init_container_statuses, *made.container_statuses)] == [
+        (True, False),
+        (True, True),
+        (True, True),
+    ]
+    probe = Probe(action=HttpGet(port=80))
+    of = pod("web", container("a", readiness_probe=probe, startup_probe=probe))
+
+    def shown(**more: Any) -> tuple[bool, bool]:
+        one = status(facts(replace(running("a"), **more), of=of)).container_statuses[0]
+        return one.started, one.ready
+
+    assert shown() == (False, False)
+    assert shown(up=True) == (True, False)
+    assert shown(up=True, ready=True) == (True, True)
+    assert shown(ready=True) == (False, False)
+
+
+@pytest.mark.parametrize("state", [ContainerState.PRE_STOP, ContainerState.STOPPING, ContainerState.ASKED])
+def test_what_is_being_stopped_still_runs(state: ContainerState) -> None:
+    stop = Stop(cause=StopCause.POD, until=200.0, message="why")
+    made = only(replace(running("a"), state=state, stop=stop))
+    assert (made.state, made.started, made.ready) == (Running(started_at=10.0), True, True)
+
+
+def test_what_its_hook_failed_never_ran() -> None:
+    problem = Waiting(reason="PostStartHookError", message="why")
+    stop = Stop(cause=StopCause.HOOK, until=200.0, message="FailedPostStartHook")
+    made = only(replace(running("a"), state=ContainerState.ASKED, stop=stop, problem=problem))
+    assert (made.state, made.started, made.ready) == (problem, False, False)
+
+
+def test_a_readiness_gate_that_nobody_opens() -> None:
+    of = pod("web", container("a"), readiness_gates=("example.com/gate",))
+    made = conditions(status(facts(running("a"), of=of)))
+    message = 'corresponding condition of pod readiness gate "example.com/gate" does not exist.'
+    assert made[2] == ("Ready", "False", "ReadinessGatesNotReady", message)
+    assert made[3] == ("ContainersReady", "True", "", "")
+
+
+@pytest.mark.parametrize(
+    ("state", "container_facts", "expected"),
+    [
+        (PodState.RESTARTING, crashing("a"), ("True", "RestartAllContainersStarted")),
+        (PodState.RUNNING, running("a"), ("False", "")),
+        (PodState.FINISHED, finished("a", 0), ("False", "PodCompleted")),
+        (PodState.FINISHED, finished("a", 1), ("False", "PodFailed")),
+    ],
+)
+def test_pods_that_can_begin_again(state: PodState, container_facts: ContainerFacts, expected: tuple[str, str]) -> None:
+    rule = RestartRule(action=RestartAction.RESTART_ALL_CONTAINERS, exit_codes=(42,))
+    of = pod("web", container("a", restart_policy=NEVER, restart_policy_rules=(rule,)))
+    made = status(facts(container_facts, of=of, state=state))
+    found = next(c for c in made.conditions if c.type == "AllContainersRestarting")
+    assert (found.status, found.reason) == expected
+
+
+def test_a_pod_that_failed_says_why() -> None:
+    known = replace(facts(running("a"), running("b")), failure=Failure(reason="Evicted", message="why"))
+    made = status(known)
+    assert (made.phase, made.reason, made.message) == (Phase.FAILED, "Evicted", "why")
+    assert ("DisruptionTarget", "True", "TerminationByKubelet", "why") in conditions(made)
+
+
+def test_the_hosts_address_is_known_before_the_pods() -> None:
+    bare = replace(facts(running("a"), running("b")), attachment=None)
+    node = Node(name="n", addresses=("192.0.2.9",))
+    assert pod_status(bare, before=None, now=1.0, settings=SETTINGS, node=node).host_ip == "192.0.2.9"
+
+
+def test_a_crash_loop_ends_with_its_pod() -> None:
+    made = status(facts(crashing("a", 7), of=pod("web", container("a")), state=PodState.STOPPING))
+    state = made.container_statuses[0].state
+    assert isinstance(state, Terminated)
+    assert state.exit_code == 7
