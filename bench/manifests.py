@@ -51,9 +51,12 @@ spec:
     image: docker.io/library/busybox:latest
     imagePullPolicy: IfNotPresent
     command: [/tools/probed, serve, /marks/http]
+    # Without a request a pod gets what the rest of the machine leaves over, and so do the commands in it.
+    resources: {{requests: {{cpu: 5m}}}}
     livenessProbe:
       exec: {{command: [/tools/probed, stamp, /marks/exec]}}
       periodSeconds: 1
+      failureThreshold: 60
     readinessProbe:
       httpGet: {{port: 80}}
       periodSeconds: 1
