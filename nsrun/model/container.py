@@ -84,7 +84,8 @@ class RestartRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """One container. ``command`` and ``args`` None: the image's own (ENTRYPOINT and CMD).
+    """One container. ``command`` and ``args`` None: the image's own (ENTRYPOINT and CMD). Expanded, they may hold a
+    Secret's data: their repr leaves them out.
 
     ``restart_policy`` None: the pod's; ALWAYS on an init container makes it a sidecar.
     """
@@ -92,8 +93,8 @@ class Container:
     name: str
     image: str
     image_pull_policy: PullPolicy
-    command: tuple[str, ...] | None = None
-    args: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = field(default=None, repr=False)
+    args: tuple[str, ...] | None = field(default=None, repr=False)
     working_dir: str = ""
     env: tuple[EnvVar, ...] = ()
     env_from: tuple[EnvFrom, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nsrun.model.resources import Quantity
@@ -50,10 +50,11 @@ EnvSource = FieldRef | ResourceFieldRef | KeyRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvVar:
-    """One variable: its value as written, or where the value comes from (``source``)."""
+    """One variable: its value as written, or where the value comes from (``source``). Once it is resolved the value may
+    be a Secret's: its repr leaves it out."""
 
     name: str
-    value: str = ""
+    value: str = field(default="", repr=False)
     source: EnvSource | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from nsrun.errors import ManifestError
 from nsrun.model.decode import decode_pod, parse_manifest
@@ -27,7 +27,7 @@ from nsrun.model.status import (
 from tests.unit.model.pods import pods
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pods())
 def test_a_pod_is_read_back_equal(pod: Pod) -> None:
     assert decode_pod(json.loads(json.dumps(encode_pod(pod)))) == pod
@@ -35,7 +35,7 @@ def test_a_pod_is_read_back_equal(pod: Pod) -> None:
     assert elsewhere.spec == replace(pod.spec, node_name="node")
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pods())
 def test_a_pod_survives_yaml_and_json_text(pod: Pod) -> None:
     # In quotes, because PyYAML does not know that Kubernetes takes a bare ``n`` for a boolean.
@@ -73,7 +73,7 @@ def test_statuses_look_as_the_kubelet_gives_them() -> None:
     ended = Terminated(
         exit_code=137,
         reason="OOMKilled",
-        started_at=0.0,
+        started_at=1.0,
         finished_at=1.9,
         container_id="nsrun://1",
         signal=9,
@@ -137,7 +137,7 @@ def test_statuses_look_as_the_kubelet_gives_them() -> None:
                         "signal": 9,
                         "reason": "OOMKilled",
                         "message": "out of memory",
-                        "startedAt": "1970-01-01T00:00:00Z",
+                        "startedAt": "1970-01-01T00:00:01Z",
                         "finishedAt": "1970-01-01T00:00:01Z",
                         "containerID": "nsrun://1",
                     }
@@ -164,7 +164,7 @@ def test_statuses_look_as_the_kubelet_gives_them() -> None:
     }
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pods())
 def test_a_status_does_not_disturb_the_reading(pod: Pod) -> None:
     status = PodStatus(phase=Phase.PENDING, qos_class=pod.qos_class)
