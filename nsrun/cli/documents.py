@@ -38,11 +38,12 @@ def rows_at(document: object, *path: str | int) -> Sequence[Document]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRow:
-    """One container and its pod."""
+    """One container and its pod. ``init``: an init container, or a sidecar."""
 
     pod: Document
     spec: Document
     status: Document
+    init: bool = False
 
     @property
     def state(self) -> str:
@@ -56,16 +57,18 @@ class ContainerRow:
 
 
 def containers(pods: Sequence[Document]) -> list[ContainerRow]:
-    """Every container of every pod."""
+    """Every container of every pod; of each pod its init containers last."""
+    kinds = (("containers", "containerStatuses", False), ("initContainers", "initContainerStatuses", True))
     return [
-        ContainerRow(pod=pod, spec=spec, status=_status_of(pod, text_at(spec, "name")))
+        ContainerRow(pod=pod, spec=spec, status=_status_of(pod, statuses, text_at(spec, "name")), init=init)
         for pod in pods
-        for spec in rows_at(pod, "spec", "containers")
+        for specs, statuses, init in kinds
+        for spec in rows_at(pod, "spec", specs)
     ]
 
 
-def _status_of(pod: Document, name: str) -> Document:
-    for status in rows_at(pod, "status", "containerStatuses"):
+def _status_of(pod: Document, statuses: str, name: str) -> Document:
+    for status in rows_at(pod, "status", statuses):
         if status.get("name") == name:
             return status
     return {}
@@ -91,20 +94,32 @@ def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Do
 
 
 def ready(pod: Document) -> str:
-    """``1/2``."""
-    statuses = rows_at(pod, "status", "containerStatuses")
-    return f"{sum(status.get('ready') is True for status in statuses)}/{len(rows_at(pod, 'spec', 'containers'))}"
+    """``1/2``: app containers and sidecars."""
+    statuses = [*rows_at(pod, "status", "containerStatuses"), *(status for _, status in _sidecars(pod))]
+    number = len(rows_at(pod, "spec", "containers")) + len(_sidecars(pod))
+    return f"{sum(status.get('ready') is True for status in statuses)}/{number}"
 
 
 def restarts(pod: Document) -> int:
-    """Of all containers."""
-    return sum(int(text_at(status, "restartCount") or 0) for status in rows_at(pod, "status", "containerStatuses"))
+    """Of all containers; once the pod is initialized, those of its init containers are past."""
+    statuses = [*rows_at(pod, "status", "containerStatuses"), *(status for _, status in _sidecars(pod))]
+    if _initializing(pod):
+        statuses = [*rows_at(pod, "status", "containerStatuses"), *rows_at(pod, "status", "initContainerStatuses")]
+    return sum(int(text_at(status, "restartCount") or 0) for status in statuses)
 
 
 def pod_status(pod: Document) -> str:
-    """kubectl's STATUS column: the phase, or the reason of whatever is wrong."""
-    reason = text_at(pod, "status", "reason") or text_at(pod, "status", "phase")
-    running = False
+    """kubectl's STATUS column (printers.go, printPod): the phase, or the reason of whatever is wrong.
+
+    Unlike kubectl's, ours keeps the reason of a whole pod (``Evicted``) whatever its containers say."""
+    terminal = text_at(pod, "status", "phase") in ("Succeeded", "Failed")
+    if at(pod, "metadata", "deletionTimestamp") is not None and not terminal:
+        return "Terminating"
+    return text_at(pod, "status", "reason") or _initializing(pod) or _by_containers(pod)
+
+
+def _by_containers(pod: Document) -> str:
+    reason, running = text_at(pod, "status", "phase"), False
     for status in reversed(rows_at(pod, "status", "containerStatuses")):
         waiting, ended = at(status, "state", "waiting"), at(status, "state", "terminated")
         if waiting is not None and text_at(waiting, "reason"):
@@ -113,9 +128,31 @@ def pod_status(pod: Document) -> str:
             reason = text_at(ended, "reason")
         elif at(status, "state", "running") is not None:
             running = True
-    if at(pod, "metadata", "deletionTimestamp") is not None:
-        return "Terminating"
     return "Running" if reason == "Completed" and running else reason
+
+
+def _initializing(pod: Document) -> str:
+    """``Init:0/2`` or ``Init:<reason>`` until the pod is initialized; empty from then on."""
+    initialized = [c for c in rows_at(pod, "status", "conditions") if c.get("type") == "Initialized"]
+    if any(condition.get("status") == "True" for condition in initialized):
+        return ""
+    statuses = rows_at(pod, "status", "initContainerStatuses")
+    sidecars = {text_at(spec, "name") for spec, _ in _sidecars(pod)}
+    for number, status in enumerate(statuses):
+        if at(status, "state", "terminated", "exitCode") == 0:
+            continue
+        if text_at(status, "name") in sidecars and status.get("started") is True:
+            continue
+        reasons = [text_at(status, "state", state, "reason") for state in ("terminated", "waiting")]
+        reason = next((reason for reason in reasons if reason not in ("", "PodInitializing")), "")
+        return f"Init:{reason}" if reason else f"Init:{number}/{len(statuses)}"
+    return ""
+
+
+def _sidecars(pod: Document) -> list[tuple[Document, Document]]:
+    """Each with its status."""
+    specs = (c for c in rows_at(pod, "spec", "initContainers") if c.get("restartPolicy") == "Always")
+    return [(spec, _status_of(pod, "initContainerStatuses", text_at(spec, "name"))) for spec in specs]
 
 
 def render(documents: object, output: str) -> str:

@@ -54,7 +54,8 @@ def _choose(pod: Document, name: str | None) -> ContainerRow:
     names = [text_at(row.spec, "name") for row in rows]
     if name is None:
         if len(names) > 1:
-            click.echo(f'Defaulted container "{names[0]}" out of: {", ".join(names)}', err=True)
+            known = [f"{name} (init)" if row.init else name for row, name in zip(rows, names, strict=True)]
+            click.echo(f'Defaulted container "{names[0]}" out of: {", ".join(known)}', err=True)
         return rows[0]
     if name not in names:
         raise NotFoundError(

@@ -89,3 +89,61 @@ def test_documents_are_rendered() -> None:
     assert render({"a": [1]}, "json") == '{\n    "a": [\n        1\n    ]\n}'
     assert render({"a": [1]}, "yaml") == "a:\n- 1"
     assert render(["n", "Y", "no", "yes", "name"], "yaml") == "- \"n\"\n- \"Y\"\n- 'no'\n- 'yes'\n- name"
+
+
+# --- init containers
+
+
+def studio(*statuses: Document, initialized: bool = False, app: Document | None = None) -> Document:
+    """A pod with the init container ``i`` and the sidecar ``s``."""
+    document = dict(pod("web", "default", app or container("a", {"waiting": {"reason": "PodInitializing"}})))
+    spec, status = dict(document["spec"]), dict(document["status"])  # type: ignore[call-overload]
+    spec["initContainers"] = [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]
+    status["initContainerStatuses"] = list(statuses)
+    status["conditions"] = [{"type": "Initialized", "status": str(initialized)}]
+    return {**document, "spec": spec, "status": status}
+
+
+def init(name: str, state: Document, *, started: bool = False, ready: bool = False, restarts: int = 0) -> Document:
+    return {**container(name, state, ready=ready, restarts=restarts), "started": started}
+
+
+WAITS: Document = {"waiting": {"reason": "PodInitializing"}}
+FAILED: Document = {"terminated": {"reason": "Error", "exitCode": 1}}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        ([init("i", RUNNING), init("s", WAITS)], "Init:0/2"),
+        ([init("i", BACKOFF), init("s", WAITS)], "Init:CrashLoopBackOff"),
+        ([init("i", FAILED), init("s", WAITS)], "Init:Error"),
+        ([init("i", ENDED), init("s", RUNNING)], "Init:1/2"),
+        ([init("i", ENDED), init("s", RUNNING, started=True)], "PodInitializing"),
+    ],
+)
+def test_status_says_how_far_a_pod_is_initialized(statuses: list[Document], said: str) -> None:
+    assert pod_status(studio(*statuses)) == said
+
+
+def test_sidecars_count_and_init_containers_that_are_done_do_not() -> None:
+    done, side = init("i", ENDED, ready=True, restarts=5), init("s", RUNNING, started=True, ready=True, restarts=2)
+    document = studio(done, side, initialized=True, app=container("a", RUNNING, ready=True, restarts=1))
+    assert (pod_status(document), ready(document), restarts(document)) == ("Running", "2/2", 3)
+    failing = studio(init("i", BACKOFF, restarts=5), init("s", WAITS))
+    assert (ready(failing), restarts(failing)) == ("0/2", 5)
+
+
+def test_every_container_has_a_row() -> None:
+    rows = containers([studio(init("i", ENDED), init("s", RUNNING), initialized=True)])
+    assert [(text_at(row.spec, "name"), row.init, row.state) for row in rows] == [
+        ("a", False, "waiting"),
+        ("i", True, "terminated"),
+        ("s", True, "running"),
+    ]
+
+
+def test_why_a_pod_failed_goes_before_how_its_containers_ended() -> None:
+    document = dict(pod("web", "default", container("c", FAILED), phase="Failed"))
+    status = {**dict(document["status"]), "reason": "Evicted"}  # type: ignore[call-overload]
+    assert pod_status({**document, "status": status}) == "Evicted"
