@@ -209,6 +209,7 @@ static const operation operations[NS_OP_LAST] = {
     [NS_OP_PIVOT] = ns_op_pivot,
     [NS_OP_EMPTY_ROOT] = ns_op_empty_root,
     [NS_OP_SANDBOX_TREE] = ns_op_sandbox_tree,
+    [NS_OP_TERMINAL] = ns_op_terminal,
     [NS_OP_GATE] = op_gate,
     [NS_OP_UNSHARE] = op_unshare,
     [NS_OP_HOSTNAME] = op_hostname,

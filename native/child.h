@@ -23,6 +23,7 @@ struct ns_child {
         int death_signal; /* a change of ids clears it in the kernel: armed again after it */
         mode_t umask;     /* of the program; while the plan runs it is 0 */
         bool gate_passed;
+        bool entered;             /* NS_OP_ENTER was done, NS_OP_BIRTH was not */
         uint32_t tolerated;       /* how many failures were */
         int slots[NS_PLAN_SLOTS]; /* -1 until NS_OP_OPEN fills it */
 };
@@ -71,6 +72,8 @@ int ns_op_pivot(struct ns_child *child, const struct ns_op *op);
 int ns_op_empty_root(struct ns_child *child, const struct ns_op *op);
 int ns_op_sandbox_tree(struct ns_child *child, const struct ns_op *op);
 int ns_op_cwd(struct ns_child *child, const struct ns_op *op);
+/* … in terminal.c … */
+int ns_op_terminal(struct ns_child *child, const struct ns_op *op);
 /* … in enter.c … */
 int ns_op_enter(struct ns_child *child, const struct ns_op *op);
 int ns_op_birth(struct ns_child *child, const struct ns_op *op);

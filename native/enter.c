@@ -11,23 +11,7 @@
 #include "cleanup.h"
 #include "kernel.h"
 
-int ns_op_enter(struct ns_child *child, const struct ns_op *op)
-{
-        int others = (int)op->a & ~CLONE_NEWUSER;
-        if (child->target_pidfd < 0)
-                return errno = EINVAL, -1;
-        /* The others first: those that the host's user namespace owns could not be joined from inside. */
-        if (others != 0 && sys_setns(child->target_pidfd, others) < 0)
-                return -1;
-        if ((op->a & CLONE_NEWUSER) != 0 && sys_setns(child->target_pidfd, CLONE_NEWUSER) < 0)
-                return -1;
-        ns_close_fd(&child->root_fd);
-        if ((others & CLONE_NEWNS) != 0)
-                child->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return (others & CLONE_NEWNS) != 0 && child->root_fd < 0 ? -1 : 0;
-}
-
-/* Everything but stdio and the control line. */
+/* Everything of the host's but stdio and the control line. */
 static int close_all(struct ns_child *child)
 {
         unsigned int kept = (unsigned int)child->control_fd;
@@ -41,14 +25,33 @@ static int close_all(struct ns_child *child)
         return 0;
 }
 
+int ns_op_enter(struct ns_child *child, const struct ns_op *op)
+{
+        int others = (int)op->a & ~CLONE_NEWUSER;
+        if (child->target_pidfd < 0)
+                return errno = EINVAL, -1;
+        /* The others first: those that the host's user namespace owns could not be joined from inside. */
+        if (others != 0 && sys_setns(child->target_pidfd, others) < 0)
+                return -1;
+        if ((op->a & CLONE_NEWUSER) != 0 && sys_setns(child->target_pidfd, CLONE_NEWUSER) < 0)
+                return -1;
+        if (close_all(child) < 0)
+                return -1;
+        child->entered = true;
+        child->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return child->root_fd < 0 ? -1 : 0;
+}
+
+/* A filter of system calls may be in force: nothing here asks for more than programs do. */
 int ns_op_birth(struct ns_child *child, const struct ns_op *op)
 {
         (void)op;
-        if (child->target_pidfd < 0)
+        if (!child->entered)
                 return errno = EINVAL, -1;
-        if (ns_child_gate(child) < 0 || close_all(child) < 0)
+        child->entered = false;
+        if (ns_child_gate(child) < 0)
                 return -1;
-        /* clone, as filters that refuse clone3 may be in force. */
+        ns_close_fd(&child->root_fd);
         long pid = syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0);
         if (pid < 0)
                 return -1;

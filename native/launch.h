@@ -38,6 +38,7 @@ enum ns_report_kind {
         /* NS_OP_BIRTH: failure.error is the pid of who goes on, or 0 where the sender, by its credentials, is the one.
          * Both parent and child say it before they end, so whoever is reaped first is known then. */
         NS_REPORT_BORN = 4,
+        NS_REPORT_TERMINAL = 5, /* with both sides of it, the shim's first */
 };
 
 struct ns_report {

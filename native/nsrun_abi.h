@@ -166,12 +166,15 @@ enum ns_op_kind {
         /* setns(fd, a): pause joins the pod's pinned network namespace. */
         NS_OP_JOIN = 37,
         /* The namespaces a of the process whose container the request names (NS_REQ_EXEC), all at once, the user
-         * namespace last; its root is the root from now on. Its process namespace is entered by NS_OP_BIRTH only. */
+         * namespace last; its root is the root from now on, and nothing of the host's stays open but 0 to 2. Its
+         * process namespace is entered by NS_OP_BIRTH only. */
         NS_OP_ENTER = 38,
         /* From here on this is another process: born into the process namespace that NS_OP_ENTER joined, a child of the
-         * shim, with nothing open but 0 to 2. Until then nobody in the container can see, let alone trace, who joins.
-         */
+         * shim. Until then nobody in the container can see, let alone trace, who joins. */
         NS_OP_BIRTH = 39,
+        /* A terminal of the container's own /dev/pts, of user a: it becomes 0, 1 and 2, the controlling terminal (after
+         * NS_OP_SETSID) and /dev/console; the shim reads it. NS_LAUNCH_TERMINAL. */
+        NS_OP_TERMINAL = 18,
 
         /* ---- the end */
 
@@ -217,6 +220,8 @@ enum ns_request_kind {
 enum ns_launch_flags {
         NS_LAUNCH_SANDBOX = 1, /* this is the pod's pause process; stdio is /dev/null */
         NS_LAUNCH_NO_LOG = 2,
+        NS_LAUNCH_STDIN = 4,    /* standard input is a pipe that the shim holds open, else /dev/null */
+        NS_LAUNCH_TERMINAL = 8, /* its plan has NS_OP_TERMINAL; what is written to it is logged as standard output */
 };
 
 enum ns_exec_flags {

@@ -50,6 +50,7 @@ static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_PIVOT] = {true, NO_FD, {NO_TEXT}, MOUNTS},
     [NS_OP_EMPTY_ROOT] = {true, NO_FD, {STRING, LIST}, MOUNTS},
     [NS_OP_SANDBOX_TREE] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_TERMINAL] = {true, NO_FD, {NO_TEXT}, MOUNTS},
     [NS_OP_GATE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_UNSHARE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_HOSTNAME] = {true, NO_FD, {STRING}, CLONE_NEWUTS},

@@ -31,12 +31,16 @@ static bool log_valid(const char log[NS_NAME_MAX])
 
 static bool launch_valid(const struct ns_request *request, unsigned int fd_count)
 {
-        const uint32_t known = NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG;
-        if ((request->flags & ~known) != 0 || !id_valid(request->id))
+        const uint32_t silent = NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG;
+        const uint32_t input = NS_LAUNCH_STDIN | NS_LAUNCH_TERMINAL;
+        if ((request->flags & ~(silent | input)) != 0 || !id_valid(request->id))
+                return false;
+        /* A terminal is input and output; who has no output has neither. */
+        if ((request->flags & input) == input || ((request->flags & silent) != 0 && (request->flags & input) != 0))
                 return false;
         if (request->log_bytes > 0 && request->log_files < 2)
                 return false;
-        if ((request->flags & known) != 0)
+        if ((request->flags & silent) != 0)
                 return fd_count >= 1;
         return fd_count >= 2 && log_valid(request->log);
 }

@@ -70,6 +70,8 @@ struct ns_entry {
         int64_t deadline; /* NS_DRAINING: CLOCK_MONOTONIC, ns */
         struct ns_process process;
         struct ns_log log;
+        int stdin_fd;      /* our end of its standard input, -1: none; whoever attaches writes there */
+        int terminal_fd;   /* its own side of its terminal, held open while it lives; we read log.streams[0] */
         int cgroup_fd;     /* the directory that holds it together, -1: none; commands get theirs below it */
         int procs_fds[16]; /* [NS_MAX_CGROUPS] where commands go besides */
         uint32_t procs_count;

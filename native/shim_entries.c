@@ -37,6 +37,8 @@ struct ns_entry *ns_entry_new(struct ns_shim *shim, const char *id)
             .phase = NS_FREE,
             .client = -1,
             .process = {.pidfd = -1, .control_fd = -1},
+            .stdin_fd = -1,
+            .terminal_fd = -1,
             .cgroup_fd = -1,
             .log = {.epoll_fd = shim->epoll_fd, .dir_fd = -1, .fd = -1, .streams = {{.fd = -1}, {.fd = -1}}},
             .message = {.kind = NS_MSG_ENTRY, .state = NS_STATE_RUNNING},
@@ -45,9 +47,11 @@ struct ns_entry *ns_entry_new(struct ns_shim *shim, const char *id)
         return entry;
 }
 
-/* No command can be run in it any more. */
-static void close_cgroups(struct ns_entry *entry)
+/* What only a living process needs: no input comes any more, and no command. */
+static void close_living(struct ns_entry *entry)
 {
+        ns_close_fd(&entry->stdin_fd);
+        ns_close_fd(&entry->terminal_fd);
         ns_close_fd(&entry->cgroup_fd);
         for (uint32_t i = 0; i < entry->procs_count; i++)
                 ns_close_fd(&entry->procs_fds[i]);
@@ -57,7 +61,7 @@ static void close_cgroups(struct ns_entry *entry)
 void ns_entry_free(struct ns_shim *shim, struct ns_entry *entry)
 {
         ns_execs_entry_gone(shim, entry);
-        close_cgroups(entry);
+        close_living(entry);
         ns_log_finish(&entry->log);
         ns_close_fd(&entry->process.pidfd);
         ns_unwatch(shim->epoll_fd, &entry->process.control_fd);
@@ -111,7 +115,7 @@ static void ended(struct ns_shim *shim, struct ns_entry *entry, int status)
         message->state = NS_STATE_EXITED;
         ns_close_fd(&entry->process.pidfd);
         ns_execs_entry_gone(shim, entry);
-        close_cgroups(entry);
+        close_living(entry);
         record(shim, message);
         entry->phase = NS_DRAINING;
         entry->deadline = ns_now(CLOCK_MONOTONIC) + (int64_t)NS_DRAIN_MS * 1000000;

@@ -101,7 +101,18 @@ static uint64_t start_ticks(pid_t pid)
         return ticks;
 }
 
-/* Output pipes and the log they lead to; an entry without a log writes to /dev/null. */
+/* A pipe that nobody writes to yet, and that can be opened again as /dev/stdin. */
+static int open_input(struct ns_entry *entry, int *theirs)
+{
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -1;
+        *theirs = ends[0];
+        entry->stdin_fd = ends[1];
+        return fchmod(ends[0], 0666);
+}
+
+/* Pipes, and the log that output leads to; an entry without a log writes to /dev/null. A terminal comes later. */
 static int prepare_output(struct ns_entry *entry, const struct ns_request *request, int *dir_fd, int stdio[3],
                           struct ns_failure *failure)
 {
@@ -111,6 +122,10 @@ static int prepare_output(struct ns_entry *entry, const struct ns_request *reque
         entry->log.dir_fd = ns_take_fd(dir_fd);
         if (ns_log_open(&entry->log) < 0)
                 return ns_fail(failure, NS_STEP_LOG, errno);
+        if ((request->flags & NS_LAUNCH_TERMINAL) != 0)
+                return 0;
+        if ((request->flags & NS_LAUNCH_STDIN) != 0 && open_input(entry, &stdio[0]) < 0)
+                return ns_fail(failure, NS_STEP_PIPES, errno);
         if (ns_output_pipe(&entry->log.streams[0].fd, &stdio[1]) < 0 ||
             ns_output_pipe(&entry->log.streams[1].fd, &stdio[2]) < 0)
                 return ns_fail(failure, NS_STEP_PIPES, errno);
@@ -200,7 +215,7 @@ int ns_launch_begin(struct ns_shim *shim, int client, const struct ns_request *r
         int procs_fds[NS_MAX_CGROUPS];
         place(&what, procs_fds);
         int result = launch(shim, entry, request, has_dir ? &fds[1] : &no_dir, &what, failure);
-        for (int fd = 1; fd < 3; fd++)
+        for (int fd = 0; fd < 3; fd++)
                 if (what.stdio[fd] > 2)
                         close(what.stdio[fd]);
         if (result < 0)
@@ -221,14 +236,52 @@ static void started(struct ns_shim *shim, struct ns_entry *entry)
         entry->client = -1;
 }
 
+/* One report, with the descriptors of a terminal: -1 where there is none. */
+static ssize_t read_report(int control_fd, struct ns_report *report, int fds[2])
+{
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int) * 2)];
+        } control;
+        struct iovec part = {.iov_base = report, .iov_len = sizeof(*report)};
+        struct msghdr head = {
+            .msg_iov = &part,
+            .msg_iovlen = 1,
+            .msg_control = control.bytes,
+            .msg_controllen = sizeof(control.bytes),
+        };
+        fds[0] = fds[1] = -1;
+        ssize_t size = recvmsg(control_fd, &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        const struct cmsghdr *rights = size < 0 ? NULL : CMSG_FIRSTHDR(&head);
+        if (rights != NULL && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS)
+                memcpy(fds, CMSG_DATA(rights), rights->cmsg_len - CMSG_LEN(0));
+        return size;
+}
+
+/* Takes the terminal over: what is written to it goes the way of standard output. */
+static void take_terminal(struct ns_shim *shim, struct ns_entry *entry, int fds[2])
+{
+        struct ns_stream *stream = &entry->log.streams[0];
+        if (stream->fd < 0 && fds[0] >= 0 && fds[1] >= 0) {
+                stream->fd = ns_take_fd(&fds[0]);
+                entry->terminal_fd = ns_take_fd(&fds[1]);
+                if (watch_outputs(shim, entry) < 0)
+                        sys_pidfd_send_signal(entry->process.pidfd, SIGKILL);
+        }
+        ns_close_fd(&fds[0]);
+        ns_close_fd(&fds[1]);
+}
+
 void ns_launch_progress(struct ns_shim *shim, struct ns_entry *entry)
 {
         struct ns_message *message = &entry->message;
         struct ns_report report;
+        int fds[2];
         ssize_t size = 0;
         if (entry->phase != NS_STARTING || entry->process.control_fd < 0)
                 return;
-        while ((size = recv(entry->process.control_fd, &report, sizeof(report), MSG_DONTWAIT)) == sizeof(report)) {
+        while ((size = read_report(entry->process.control_fd, &report, fds)) == sizeof(report)) {
+                take_terminal(shim, entry, fds);
                 if (report.kind == NS_REPORT_TOLERATED && message->tolerated_count < NS_MAX_TOLERATED)
                         message->tolerated[message->tolerated_count++] = report.failure;
                 if (report.kind == NS_REPORT_FAILED)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from nsrun.errors import RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.host.facts import HostFacts
+from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.model.running import (
     AdoptedPod,
@@ -44,6 +45,7 @@ from nsrun.runtime.usage import container_usage
 from nsrun.support.clock import Clock
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
+from nsrun.support.native import abi
 from nsrun.support.threads import finish_in_thread
 
 __all__ = ["Engine", "LogLimits", "Programs"]
@@ -223,7 +225,9 @@ class Engine:
         id = request.id
         self._stop_signals[id] = self._preparation.stop_signal(request)
         try:
-            container = await sandbox.start_container(id, launch, subject(request), self._run.hash(id), self._logs)
+            container = await sandbox.start_container(
+                id, launch, subject(request), self._run.hash(id), flags=_input(request.container), limits=self._logs
+            )
         except RuntimeFailure:
             await finish_in_thread(self._preparation.discard, request)
             raise
@@ -311,3 +315,10 @@ class Engine:
             cause = describe_errno(error.errno or 0)
             hint = remedy_for_errno(error.errno or 0)
             raise RuntimeFailure(f"cannot use{place or ' a file'}: {cause}", hint=hint) from error
+
+
+def _input(container: Container) -> int:
+    """Where standard input comes from: the terminal, a pipe that somebody may attach to, or nowhere."""
+    if container.tty:
+        return int(abi.NS_LAUNCH_TERMINAL)
+    return int(abi.NS_LAUNCH_STDIN) if container.stdin else 0

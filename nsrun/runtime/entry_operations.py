@@ -1,4 +1,4 @@
-"""Operations by which a command joins a container that runs."""
+"""Operations by which a command joins a container that runs, and a process gets a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nsrun.runtime.operation import Encoded
 from nsrun.runtime.process_operations import namespace_names
 from nsrun.support.native import abi
 
-__all__ = ["Birth", "Enter"]
+__all__ = ["Birth", "Enter", "Terminal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +33,16 @@ class Birth:
 
     def encoded(self) -> Encoded:
         return Encoded(abi.NS_OP_BIRTH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """Gets a terminal of the container's own, which is also its console."""
+
+    uid: int
+
+    def describe(self) -> str:
+        return "open a terminal in the container's /dev/pts"
+
+    def encoded(self) -> Encoded:
+        return Encoded(abi.NS_OP_TERMINAL, a=self.uid)

@@ -18,7 +18,7 @@ def environment(image: ImageConfig, container: Container, *, hostname: str, home
     """The whole environment as ``NAME=value``: default PATH and HOSTNAME, then the image's, then the manifest's; HOME
     from /etc/passwd only when nobody set it. Nothing is inherited: an image's entry without ``=`` is dropped. Raises
     RuntimeFailure for a value that no environment can hold."""
-    values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    values = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **({"TERM": "xterm"} if container.tty else {})}
     for entry in image.env:
         name, equals, value = entry.partition("=")
         if name and equals and "\0" not in entry:

@@ -32,7 +32,7 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     asked = granted(context.capabilities_add, context.capabilities_drop)
     names = tuple(name for name in asked if name in machine.capabilities)
     return Process(
-        terminal=False,
+        terminal=container.tty,
         user={"uid": account.uid, "gid": account.gid, "umask": 0o22, "additionalGids": list(account.groups)},
         args=arguments(container, image.config),
         env=environment(image.config, container, hostname=hostname(pod, request.attachment), home=account.home),

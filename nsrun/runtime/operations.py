@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nsrun.runtime.entry_operations import Birth, Enter
+from nsrun.runtime.entry_operations import Birth, Enter, Terminal
 from nsrun.runtime.mount_operations import (
     Bind,
     Directory,
@@ -86,6 +86,7 @@ __all__ = [
     "Slot",
     "Symlink",
     "Sysctl",
+    "Terminal",
     "Umask",
     "Unshare",
     "UseRoot",

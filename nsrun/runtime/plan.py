@@ -87,8 +87,10 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
     ops += [do.Mask(path=path, empty=parts.empty_dir) for path in config["linux"]["maskedPaths"]]
     ops += [do.ReadOnly(path=path) for path in config["linux"]["readonlyPaths"]]
     ops += _close_root(config)
-    ops += [do.NewSession(), do.Keyring(name=parts.session)]
-    ops += identity(process, parts.seccomp)
+    ops.append(do.NewSession())
+    if process["terminal"]:
+        ops.append(do.Terminal(uid=process["user"]["uid"]))
+    ops += [do.Keyring(name=parts.session), *identity(process, parts.seccomp)]
     ops.append(
         do.Execute(
             candidates=tuple(executable_candidates(process["args"][0], process["env"])),

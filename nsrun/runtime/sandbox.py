@@ -82,11 +82,11 @@ class Sandbox:
         )
 
     async def start_container(
-        self, id: ContainerId, launch: Launch, what: str, hash: str, limits: LogLimits
+        self, id: ContainerId, launch: Launch, what: str, hash: str, *, flags: int, limits: LogLimits
     ) -> RunningContainer:
-        """Returns after the exec. ``limits``: of its log. Raises RuntimeFailure."""
+        """Returns after the exec. ``flags``: what its input is; ``limits``: of its log. Raises RuntimeFailure."""
         started = partial(self._container_started, id, launch, hash)
-        message = await self._launch(container_key(id), launch, what, started, limits=limits)
+        message = await self._launch(container_key(id), launch, what, started, flags=flags, limits=limits)
         return self._container(id, launch, hash, message)
 
     def _container_started(self, id: ContainerId, launch: Launch, hash: str, message: Message) -> None:

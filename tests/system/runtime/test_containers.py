@@ -82,7 +82,9 @@ async def test_what_the_container_sees(world: World) -> None:
     assert "NoNewPrivs:\t0" in output
     assert "Seccomp:\t2" in output
     assert "dev=core fd" not in output
-    assert "dev=fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n" in output
+    assert (
+        "dev=fd full mqueue null ptmx pts random shm stderr stdin stdout termination-log tty urandom zero\n" in output
+    )
     assert "root=drwxr-xr-x" in output
     assert "oom=1000" in output
     assert "core=0" in output
