@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from nsrun.model.volume import EmptyDir, EmptyDirMedium, Volume
+from nsrun.errors import VolumeError
+from nsrun.model.volume import ConfigMapVolume, EmptyDir, EmptyDirMedium, SecretVolume, Volume
 from nsrun.support import native
 from nsrun.support.layout import Layout
 from tests.unit.runtime.pods import pod
-from tests.unit.volumes.world import prepare, volume_service
+from tests.unit.volumes.world import objects, prepare, volume_service
 
 pytestmark = pytest.mark.root
 
@@ -111,3 +114,41 @@ async def test_a_link_put_in_place_of_a_directory_is_not_entered(
     monkeypatch.setattr(os, "open", exchange_then_open)
     await service.remove("uid-1")
     assert contents(host) == ["file", "sub/file"]
+
+
+@pytest.mark.parametrize("call", ["umount", "unlink", "rmdir"])
+@pytest.mark.parametrize("nth", range(5))
+async def test_a_removal_that_ended_anywhere_is_finished_by_the_next(
+    layout: Layout, host: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
+) -> None:
+    """As after a crash: by another service, which knows nothing."""
+    known = objects(config={"cfg": {"a": b"1", "b": b"2"}}, secret={"key": {"token": b"x"}})
+    volumes = (
+        Volume(name="memory", source=EmptyDir(medium=EmptyDirMedium.MEMORY)),
+        Volume(name="config", source=ConfigMapVolume(name="cfg")),
+        Volume(name="secret", source=SecretVolume(name="key")),
+        Volume(name="data", source=EmptyDir()),
+    )
+    prepared = await prepare(volume_service(layout), pod(volumes=volumes), known)
+    path = Path(prepared["data"].path)
+    (path / "deep" / "er").mkdir(parents=True)
+    bind(host, path / "deep" / "er")
+    module = native if call == "umount" else os
+    real, left = getattr(module, call), [nth]
+
+    def until_power_fails(*arguments: object, **options: object) -> object:
+        if left[0] == 0:
+            raise OSError(errno.EIO, "power failure")
+        left[0] -= 1
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patched, suppress(VolumeError):
+        patched.setattr(module, call, until_power_fails)
+        await volume_service(layout).remove("uid-1")
+    later = volume_service(layout)
+    assert await later.owners() <= {"uid-1"}
+    await later.remove("uid-1")
+    assert contents(host) == ["file", "sub/file"]
+    assert not layout.pod("uid-1").exists()
+    assert str(layout.root) not in Path("/proc/self/mountinfo").read_text()
+    assert await later.owners() == frozenset()
