@@ -49,6 +49,17 @@ int ns_child_arm(const struct ns_child *child)
         return 0;
 }
 
+int ns_child_seal(struct ns_child *child)
+{
+        if (child->sealed)
+                return 0;
+        if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+                return -1;
+        umask(child->umask);
+        child->sealed = true;
+        return 0;
+}
+
 /* ---- operations that belong neither to mounts nor to identity -------------------------------------------------------
  */
 
@@ -151,9 +162,8 @@ static void fill(const struct ns_plan *plan, struct ns_text list, const char **o
 /* What has to be true of every program, whatever its plan says. */
 static int last_things(struct ns_child *child)
 {
-        if (ns_child_gate(child) < 0 || sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        if (ns_child_gate(child) < 0 || ns_child_seal(child) < 0)
                 return -1;
-        umask(child->umask);
         ns_child_report(child, NS_REPORT_EXEC, 0, 0, NS_NO_INDEX);
         return 0;
 }

@@ -23,6 +23,7 @@ struct ns_child {
         int death_signal; /* a change of ids clears it in the kernel: armed again after it */
         mode_t umask;     /* of the program; while the plan runs it is 0 */
         bool gate_passed;
+        bool sealed;
         bool entered;             /* NS_OP_ENTER was done, NS_OP_BIRTH was not */
         uint32_t tolerated;       /* how many failures were */
         int slots[NS_PLAN_SLOTS]; /* -1 until NS_OP_OPEN fills it */
@@ -54,6 +55,10 @@ int ns_child_gate(struct ns_child *child);
 
 /* Tells the shim: enum ns_report_kind. */
 void ns_child_report(const struct ns_child *child, uint32_t kind, uint32_t step, int error, uint32_t index);
+
+/* The program will inherit no descriptor but 0 to 2, and its umask. Once, and before a filter of system calls is loaded:
+ * that need only let through what a program does, and little else. */
+int ns_child_seal(struct ns_child *child);
 
 /* One per kind of operation, in mount.c … */
 int ns_op_private(struct ns_child *child, const struct ns_op *op);

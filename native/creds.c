@@ -144,7 +144,9 @@ int ns_op_seccomp(struct ns_child *child, const struct ns_op *op)
             .len = (unsigned short)(op->text[0].length / sizeof(struct sock_filter)),
             .filter = (struct sock_filter *)(uintptr_t)ns_op_text(child, op, 0),
         };
-        return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+        if (ns_child_seal(child) < 0)
+                return -1;
+        return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned int)op->a, &program);
 }
 
 int ns_op_pdeathsig(struct ns_child *child, const struct ns_op *op)

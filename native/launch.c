@@ -87,6 +87,15 @@ static int place(const struct ns_launch *launch, pid_t pid, bool in_cgroup2, str
         return launch->cgroup_fd >= 0 && !in_cgroup2 ? place_late(launch, text, length, failure) : 0;
 }
 
+ssize_t ns_launch_hear(int control_fd, struct msghdr *message)
+{
+        ssize_t size = 0;
+        do
+                size = recvmsg(control_fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        while (size < 0 && errno == ECONNRESET);
+        return size;
+}
+
 static void destroy(pid_t pid, int pidfd)
 {
         sys_pidfd_send_signal(pidfd, SIGKILL);

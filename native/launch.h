@@ -4,6 +4,7 @@
 #include "nsrun_abi.h"
 
 #include <stdbool.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 struct ns_launch {
@@ -45,6 +46,10 @@ struct ns_report {
         uint32_t kind;
         struct ns_failure failure;
 };
+
+/* recvmsg of what a child says, without waiting. The gate's byte that it did not live to read resets the line, which is
+ * told once, and before what it said. */
+ssize_t ns_launch_hear(int control_fd, struct msghdr *message);
 
 /* Clones the child and puts it into its cgroups while it works. On failure -1, *failure is filled and nothing is left.
  */

@@ -121,7 +121,9 @@ int ns_op_mknod(struct ns_child *child, const struct ns_op *op)
 {
         const char *name = NULL;
         CLEANUP_FD int parent_fd = ns_make_parent(child->root_fd, ns_op_text(child, op, 0), &name);
-        return parent_fd < 0 ? -1 : mknodat(parent_fd, name, (mode_t)op->a, (dev_t)op->b);
+        if (parent_fd < 0 || mknodat(parent_fd, name, (mode_t)op->a, (dev_t)op->b) < 0)
+                return -1;
+        return fchownat(parent_fd, name, (uid_t)op->c, (gid_t)(op->c >> 32), AT_SYMLINK_NOFOLLOW);
 }
 
 int ns_op_symlink(struct ns_child *child, const struct ns_op *op)

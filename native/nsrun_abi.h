@@ -105,7 +105,7 @@ enum ns_op_kind {
         NS_OP_BIND = 6,
         /* Directory text[0] in the root, with parents: mode a, owner b:c for what is made. */
         NS_OP_MKDIR = 7,
-        /* Node text[0] in the root: mode a (with its type), device b (makedev). */
+        /* Node text[0] in the root: mode a (with its type), device b (makedev), owner c: uid, and gid << 32. */
         NS_OP_MKNOD = 8,
         /* text[1] in the root becomes a symbolic link to text[0]. */
         NS_OP_SYMLINK = 9,
@@ -135,7 +135,8 @@ enum ns_op_kind {
         NS_OP_UNSHARE = 21,
         /* sethostname(text[0]). */
         NS_OP_HOSTNAME = 22,
-        /* Writes text[1] to /proc/sys/<text[0] with slashes>; before the pivot. */
+        /* Writes text[1] to /proc/sys/<text[0]>; before the pivot. Only what belongs to a network or ipc namespace that
+           the child made or joined. */
         NS_OP_SYSCTL = 23,
         /* Resource a, soft limit b, hard limit c; what the host withholds (EPERM) is clamped and told as tolerated. */
         NS_OP_RLIMIT = 24,
@@ -155,7 +156,7 @@ enum ns_op_kind {
          * out and it is told. */
         NS_OP_CAPS = 31,
         NS_OP_NO_NEW_PRIVS = 32,
-        /* text[0] holds an array of struct sock_filter. */
+        /* text[0] holds an array of struct sock_filter; a: SECCOMP_FILTER_FLAG_LOG, _SPEC_ALLOW. */
         NS_OP_SECCOMP = 33,
         /* prctl(PR_SET_PDEATHSIG, a); SIGKILL without this, also after NS_OP_IDS, which makes the kernel forget it. */
         NS_OP_PDEATHSIG = 34,

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -172,6 +173,28 @@ static bool references_valid(const struct reader *reader, const char *options)
         return true;
 }
 
+static bool starts_with(const char *text, const char *start)
+{
+        return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* The namespace that a parameter belongs to, 0 for those of the whole machine: as nsrun/model/sysctls.py has it. */
+static uint64_t sysctl_namespace(const char *path)
+{
+        if (starts_with(path, "net/"))
+                return CLONE_NEWNET;
+        if (starts_with(path, "kernel/shm") || starts_with(path, "kernel/msg") || strcmp(path, "kernel/sem") == 0 ||
+            starts_with(path, "fs/mqueue/"))
+                return CLONE_NEWIPC;
+        return 0;
+}
+
+/* A parameter of a namespace that is not the host's, by a path that leads nowhere else. */
+static bool sysctl_valid(const struct reader *reader, const char *path)
+{
+        return strstr(path, "..") == NULL && (sysctl_namespace(path) & reader->namespaces) != 0;
+}
+
 /* What one kind asks beyond its rule, and what later operations may count on after it. */
 static bool kind_valid(struct reader *reader, const struct ns_op *op)
 {
@@ -182,6 +205,10 @@ static bool kind_valid(struct reader *reader, const struct ns_op *op)
         }
         if (op->kind == NS_OP_OVERLAY)
                 return references_valid(reader, ns_plan_text(reader->plan, op->text[1]));
+        if (op->kind == NS_OP_SYSCTL)
+                return sysctl_valid(reader, ns_plan_text(reader->plan, op->text[0]));
+        if (op->kind == NS_OP_SECCOMP)
+                return (op->a & ~(uint64_t)(SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW)) == 0;
         if (op->kind == NS_OP_ROOT)
                 return (op->fd >= 0) != (op->text[0].length > 0);
         if (op->kind == NS_OP_JOIN || op->kind == NS_OP_UNSHARE || op->kind == NS_OP_ENTER)

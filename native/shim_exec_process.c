@@ -134,7 +134,7 @@ static bool read_report(struct ns_exec *exec)
             .msg_controllen = sizeof(control.bytes),
         };
         struct ucred sender = {0};
-        if (exec->control_fd < 0 || recvmsg(exec->control_fd, &head, MSG_DONTWAIT) != sizeof(report))
+        if (exec->control_fd < 0 || ns_launch_hear(exec->control_fd, &head) != sizeof(report))
                 return false;
         const struct cmsghdr *first = CMSG_FIRSTHDR(&head);
         if (first != NULL && first->cmsg_level == SOL_SOCKET && first->cmsg_type == SCM_CREDENTIALS)

@@ -251,7 +251,7 @@ static ssize_t read_report(int control_fd, struct ns_report *report, int fds[2])
             .msg_controllen = sizeof(control.bytes),
         };
         fds[0] = fds[1] = -1;
-        ssize_t size = recvmsg(control_fd, &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        ssize_t size = ns_launch_hear(control_fd, &head);
         const struct cmsghdr *rights = size < 0 ? NULL : CMSG_FIRSTHDR(&head);
         if (rights != NULL && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS)
                 memcpy(fds, CMSG_DATA(rights), rights->cmsg_len - CMSG_LEN(0));

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nsrun.errors import RuntimeFailure
-from nsrun.model.container import SecurityContext
+from nsrun.model.security import GroupsPolicy, PodSecurityContext, SecurityContext
 
 __all__ = ["MAX_ID", "Account", "check_non_root", "resolve"]
 
@@ -46,12 +46,14 @@ class _Group:
     members: tuple[str, ...]
 
 
-def resolve(image_user: str, context: SecurityContext, *, passwd: bytes, group: bytes) -> Account:
+def resolve(
+    image_user: str, context: SecurityContext, of_pod: PodSecurityContext, *, passwd: bytes, group: bytes
+) -> Account:
     """The account of a container's first process. ``passwd`` and ``group``: the files' content as the image has them.
 
-    ``runAsUser`` replaces the image's USER, its group too. The supplementary groups are those that /etc/group lists the
-    user in (the kubelet's ``Merge`` policy). Raises RuntimeFailure: not a name or number, out of range, not in the
-    file."""
+    ``runAsUser`` replaces the image's USER, its group too. The supplementary groups are the pod's and its fsGroup and,
+    unless the policy is ``Strict``, those that /etc/group lists the user in. Raises RuntimeFailure: not a name or
+    number, out of range, not in the file."""
     user_part, group_part = _split(image_user)
     if context.run_as_user is not None:
         user_part, group_part = str(context.run_as_user), None
@@ -63,8 +65,14 @@ def resolve(image_user: str, context: SecurityContext, *, passwd: bytes, group: 
         gid = _find_group(group_part, groups)
     else:
         gid = user.gid
-    others = sorted({entry.gid for entry in groups if user.name and user.name in entry.members} - {gid})
-    return Account(uid=user.uid, gid=gid, groups=(gid, *others)[:_MAX_GROUPS], home=user.home)
+    others = {_number(str(number), "group") for number in _supplementary(of_pod)}
+    if of_pod.supplemental_groups_policy is GroupsPolicy.MERGE:
+        others |= {entry.gid for entry in groups if user.name and user.name in entry.members}
+    return Account(uid=user.uid, gid=gid, groups=(gid, *sorted(others - {gid}))[:_MAX_GROUPS], home=user.home)
+
+
+def _supplementary(of_pod: PodSecurityContext) -> tuple[int, ...]:
+    return of_pod.supplemental_groups + ((of_pod.fs_group,) if of_pod.fs_group is not None else ())
 
 
 def check_non_root(image_user: str, context: SecurityContext, *, pod: str, container: str) -> None:

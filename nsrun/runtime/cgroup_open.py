@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from nsrun.errors import describe_errno
 from nsrun.host.cgroups import CgroupMode, Hierarchy, Unified
 from nsrun.host.facts import HostFacts
-from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
+from nsrun.runtime.cgroup_tree import CgroupTree
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree, hand_on
-from nsrun.runtime.devices import DEFAULT_DEVICES, device_program, v1_lines
+from nsrun.runtime.devices import DEFAULT_DEVICES, device_program
 from nsrun.runtime.resources import ALL_CONTROLLERS, CONTROLLERS
 from nsrun.support import native
 from nsrun.support.fds import Fd
@@ -52,8 +52,6 @@ def _open_v1(hierarchy: Hierarchy, root: str, warnings: list[str]) -> list[V1Tre
     top = _make_root(hierarchy.directory, root, hierarchy.controllers or (hierarchy.name,), warnings)
     if top is None:
         return []
-    if "devices" in hierarchy.controllers:
-        _guard_devices_v1(top, warnings)
     options = hierarchy.controllers or ("none",)
     if hierarchy.name:
         options = (*options, f"name={hierarchy.name}")
@@ -85,18 +83,6 @@ def _open_v2(unified: Unified, root: str, warnings: list[str]) -> list[V2Tree]:
             with Fd.open(path, _DIRECTORY, dir_fd=directory.fileno()) as level:
                 wanted = _hand_on(level, wanted, f"{unified.directory}/{path}".removesuffix("/."), warnings)
     return [V2Tree(directory=unified.directory, name=root, controllers=frozenset(wanted), root=top)]
-
-
-def _guard_devices_v1(top: Fd, warnings: list[str]) -> None:
-    """What is denied to a cgroup is denied to all below it. The kernel takes no denial of everything once there are
-    some below: then it was done before."""
-    try:
-        if read_file(top, "devices.list").split() == ["a", "*:*", "rwm"]:
-            write_file(top, "devices.deny", "a")
-        for line in v1_lines(DEFAULT_DEVICES):
-            write_file(top, "devices.allow", line)
-    except OSError as error:
-        warnings.append(_unguarded(error))
 
 
 def _unguarded(error: OSError) -> str:

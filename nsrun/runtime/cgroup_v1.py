@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import partial
 
 from nsrun.errors import RuntimeFailure, describe_errno
@@ -10,7 +11,8 @@ from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_one_by_one, parse_flat
 from nsrun.runtime.cgroup_strain import Strain, parse_blkio
-from nsrun.runtime.cgroup_tree import CgroupTree, write_file
+from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
+from nsrun.runtime.devices import DEFAULT_DEVICES, v1_lines
 from nsrun.runtime.hugetlb import V1, container_pages, pod_pages
 from nsrun.runtime.resources import Setting, container_v1, pod_v1, qos_v1
 from nsrun.support.fds import Fd
@@ -36,6 +38,23 @@ class V1Tree(CgroupTree):
 
     def qos_settings(self, shares: int) -> tuple[Setting, ...]:
         return qos_v1(shares)
+
+    def guard(self, cgroup: Fd, *, every_device: bool) -> Iterator[str]:
+        """Denies all but the default devices to whoever is not privileged. Nobody may be in the cgroup yet. Yields a
+        warning when that is refused, or was denied further up already."""
+        if "devices" not in self.controllers:
+            return
+        try:
+            unlimited = read_file(cgroup, "devices.list").split() == ["a", "*:*", "rwm"]
+            if every_device and not unlimited:
+                yield "cannot let the container use the host's devices: a cgroup above it is denied them"
+            if not every_device:
+                if unlimited:
+                    write_file(cgroup, "devices.deny", "a")
+                for line in v1_lines(DEFAULT_DEVICES):
+                    write_file(cgroup, "devices.allow", line)
+        except OSError as error:
+            yield f"cannot keep the container from the host's devices: {describe_errno(error.errno or 0)}"
 
     def open_procs(self, cgroup: Fd) -> Fd:
         """``cgroup.procs``, open for the one who will put a process in. Raises RuntimeFailure."""

@@ -7,7 +7,7 @@ process itself. So every level above the containers hands on, and processes live
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from nsrun.errors import describe_errno
 from nsrun.model.container import Container
@@ -15,8 +15,10 @@ from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_by_file, parse_flat
 from nsrun.runtime.cgroup_strain import Strain, parse_io_stat, parse_pressure
 from nsrun.runtime.cgroup_tree import CgroupTree, write_file
+from nsrun.runtime.devices import EVERY_DEVICE
 from nsrun.runtime.hugetlb import V2, container_pages, pod_pages
 from nsrun.runtime.resources import Setting, container_v2, pod_v2, qos_v2, shares_of_weight
+from nsrun.support import native
 from nsrun.support.fds import Fd
 
 __all__ = ["V2Tree", "hand_on"]
@@ -39,6 +41,16 @@ class V2Tree(CgroupTree):
         and is missed, and told, when a limit is to be written."""
         if self.controllers:
             hand_on(cgroup, self.controllers)
+
+    def guard(self, cgroup: Fd, *, every_device: bool) -> Iterator[str]:
+        """What holds for our top cgroup holds below it; for a privileged container another program takes its place.
+        Yields a warning when that is refused."""
+        if not every_device:
+            return
+        try:
+            native.attach_device_program(cgroup.fileno(), EVERY_DEVICE)
+        except OSError as error:
+            yield f"cannot let the container use the host's devices: {describe_errno(error.errno or 0)}"
 
     def shares(self, path: str) -> int:
         """The shares that stand for a cgroup's weight; 0 when it cannot be told."""

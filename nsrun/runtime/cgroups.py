@@ -32,7 +32,7 @@ from nsrun.runtime.cgroup_strain import Strain
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree
 from nsrun.runtime.cgroup_view import CgroupView, container_view
-from nsrun.runtime.resources import QOS_DIRECTORY, Setting, cpu_shares
+from nsrun.runtime.resources import QOS_DIRECTORY, Setting, cpu_shares, with_pod_limits
 from nsrun.support.fds import Fd
 
 __all__ = ["Cgroups", "ContainerCgroup", "open_cgroups"]
@@ -133,14 +133,16 @@ class Cgroups:
         path = f"{_pod_path(pod)}/{_leaf(id, container)}"
         if not all(tree.exists(_pod_path(pod)) for tree in self._trees):
             self.create_pod(pod)
+        limited = with_pod_limits(pod, container) if container is not None else None
         into: Fd | None = None
         procs: list[Fd] = []
-        warnings = list(self._unmet(container)) if container is not None else list(self._of_pod(pod.uid))
+        warnings = list(self._unmet(limited)) if limited is not None else list(self._of_pod(pod.uid))
         try:
             for tree in self._trees:
-                settings = tree.container_settings(container) if container is not None else ()
+                settings = tree.container_settings(limited) if limited is not None else ()
                 leaf, fresh = tree.make(path)
                 warnings += tree.apply(leaf, settings, fresh=fresh)
+                warnings += tree.guard(leaf, every_device=_has_every_device(container))
                 if isinstance(tree, V2Tree):
                     into = leaf
                 else:
@@ -293,6 +295,10 @@ class Cgroups:
                     + ", ".join(str(pid) for pid in left[:8]),
                     hint="they wait for a device or a network file system that does not answer",
                 )
+
+
+def _has_every_device(container: Container | None) -> bool:
+    return container is not None and container.security_context.privileged
 
 
 def _make_class(tree: V1Tree | V2Tree, directory: str, *, again: bool = False) -> None:

@@ -3,8 +3,9 @@
 A manifest may ask for CAP_MKNOD; without this a container could then make itself the host's disk. Making any device
 file stays allowed, as runc has it: image builders do, and a file that cannot be opened is harmless.
 
-cgroup v2 asks an eBPF program (BPF_PROG_TYPE_CGROUP_DEVICE), v1 has files that take lines. Both hold for all below a
-cgroup, so our top cgroup alone has them.
+cgroup v2 asks an eBPF program (BPF_PROG_TYPE_CGROUP_DEVICE), and of several that of the nearest cgroup: our top cgroup
+has the strict one, a privileged container's own lets everything through. v1 has files that take lines; there nobody can
+be given back what a cgroup above was denied, so each container's own cgroup has them, but for privileged ones.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_DEVICES", "Device", "device_program", "v1_lines"]
+__all__ = ["DEFAULT_DEVICES", "EVERY_DEVICE", "Device", "device_program", "v1_lines"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,3 +93,7 @@ def _answer(value: int) -> list[bytes]:
 
 def _instruction(code: int, target: int = 0, source: int = 0, *, offset: int = 0, value: int = 0) -> bytes:
     return struct.pack("<BBhi", code, source << 4 | target, offset, value)
+
+
+EVERY_DEVICE = b"".join(_answer(1))
+"""eBPF that lets every device be used: in the cgroup of a privileged container it takes the other's place."""

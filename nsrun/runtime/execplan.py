@@ -22,7 +22,7 @@ from nsrun.runtime.plan import NAMESPACES, identity
 __all__ = ["exec_plan"]
 
 
-def exec_plan(config: OciConfig, arguments: Sequence[str], *, seccomp: bytes, session: str) -> LaunchPlan:
+def exec_plan(config: OciConfig, arguments: Sequence[str], *, seccomp: do.Seccomp | None, session: str) -> LaunchPlan:
     """``seccomp``: the configuration's filter; ``session``: name of the container's keyring. Raises RuntimeFailure when
     nothing can be executed."""
     process = config["process"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.model.running import Command, CommandResult, ContainerId
+from nsrun.runtime import operations as do
 from nsrun.runtime.execplan import exec_plan
 from nsrun.runtime.exits import exit_code
 from nsrun.runtime.failure import explain_failure
@@ -51,7 +52,7 @@ class Execution:
     Invariant: ``_kept`` holds plans of commands by run and words, the one used last at its end. One that is dropped is
     closed with its last user."""
 
-    def __init__(self, *, run_directory: RunDirectory, filter: Callable[[OciConfig], bytes]) -> None:
+    def __init__(self, *, run_directory: RunDirectory, filter: Callable[[OciConfig], do.Seccomp | None]) -> None:
         self._run = run_directory
         self._filter = filter
         self._kept: OrderedDict[tuple[ContainerId, tuple[str, ...]], _Compiled] = OrderedDict()

@@ -55,6 +55,8 @@ _HINTS = {
         abi.NS_OP_OVERLAY,
         errno.EINVAL,
     ): "--root must lie on a file system that overlayfs can write to, such as ext4 or xfs",
+    (abi.NS_OP_SYSCTL, errno.ENOENT): "this kernel has no such parameter, or not in a pod's own namespaces",
+    (abi.NS_OP_SYSCTL, errno.EINVAL): "the kernel does not take this value",
     (abi.NS_OP_SECCOMP, errno.EINVAL): "this kernel has no CONFIG_SECCOMP_FILTER",
     (abi.NS_OP_IDS, errno.EAGAIN): "this user has too many processes on this machine",
     (abi.NS_STEP_CLONE, errno.EPERM): "nsrun must run as root, with CAP_SYS_ADMIN",

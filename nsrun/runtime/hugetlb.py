@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.model.quantity import parse_quantity
+from nsrun.model.totals import pod_limit
 from nsrun.runtime.resources import Setting
 
 __all__ = ["CONTROLLER", "V1", "V2", "Files", "container_pages", "offered_sizes", "pod_pages", "size_in_files"]
@@ -56,11 +57,14 @@ def container_pages(container: Container, sizes: Iterable[int], files: Files) ->
 
 
 def pod_pages(pod: Pod, sizes: Iterable[int], files: Files) -> tuple[Setting, ...]:
-    """The limits of a whole pod: what all its containers declare, together."""
+    """The limits of a whole pod: what is said of it, or else what its containers declare, together."""
+    of_pod = pod.spec.resources.limits if pod.spec.resources is not None else {}
+    names = {name for container in pod.all_containers for name in container.resources.limits} | of_pod.keys()
     total: dict[int, int] = {}
-    for container in pod.spec.containers:
-        for size, limit in _declared(container).items():
-            total[size] = total.get(size, 0) + limit
+    for name in names:
+        size, limit = _size(name) if name.startswith(_PREFIX) else 0, pod_limit(pod, name)
+        if size > 0 and limit is not None:
+            total[size] = -(-limit // 1000)
     return tuple(_settings(total, sizes, files, "of the pod"))
 
 

@@ -170,19 +170,22 @@ class Directory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """Makes a character device."""
+    """Makes a device. ``mode`` with its type (stat.S_IFCHR, stat.S_IFBLK); ``uid`` and ``gid`` as the host has them."""
 
     path: str
     major: int
     minor: int
     mode: int
+    uid: int = 0
+    gid: int = 0
 
     def describe(self) -> str:
-        return f'make device "{self.path}" (c {self.major}:{self.minor})'
+        kind = "b" if stat.S_ISBLK(self.mode) else "c"
+        return f'make device "{self.path}" ({kind} {self.major}:{self.minor})'
 
     def encoded(self) -> Encoded:
         device = os.makedev(self.major, self.minor)
-        return Encoded(abi.NS_OP_MKNOD, a=stat.S_IFCHR | self.mode, b=device, texts=(text(self.path),))
+        return Encoded(abi.NS_OP_MKNOD, a=self.mode, b=device, c=self.uid | self.gid << 32, texts=(text(self.path),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

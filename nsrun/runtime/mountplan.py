@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,12 +52,13 @@ class VolumeTree:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountParts:
     """What the mounts of a container need beside its configuration. ``trees``: by destination; ``sandbox_root``: what
-    the sources of mounts that the sandbox shares begin with."""
+    the sources of mounts that the sandbox shares begin with; ``nodev``: of the root file system."""
 
     overlay: OverlayParts
     trees: Mapping[str, VolumeTree]
     cgroup_view: CgroupView
     sandbox_root: str
+    nodev: bool = True
 
 
 def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
@@ -64,7 +66,7 @@ def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
     overlayfs wants them from this mount namespace.
 
     ``volatile``: the upper directory dies with its container, so nothing of it need ever reach the disk. Redirects are
-    not followed: a layer could lead out of itself. nodev: no device node of an image opens.
+    not followed: a layer could lead out of itself. nodev: no device node of an image opens, unless it is privileged.
     """
     overlay, first = parts.overlay, len(_shared(config["mounts"], parts))
     directories = (*overlay.layers, overlay.upper, overlay.work)
@@ -73,7 +75,7 @@ def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
     layers = ":".join(f"%{first + number}" for number in range(len(overlay.layers)))
     upper = first + len(overlay.layers)
     options = f"lowerdir={layers},upperdir=%{upper},workdir=%{upper + 1},volatile,redirect_dir=nofollow,index=off"
-    yield do.Overlay(target=config["root"]["path"], options=options, flags=native.MS_NODEV)
+    yield do.Overlay(target=config["root"]["path"], options=options, flags=native.MS_NODEV if parts.nodev else 0)
     yield do.UseRoot(path=config["root"]["path"])
 
 
@@ -135,7 +137,15 @@ def _bind(config: OciConfig, mount: Mount, parts: MountParts) -> do.Operation:
 def _nodes(config: OciConfig) -> Iterator[do.Operation]:
     devices = config["linux"]["devices"]
     for device in devices:
-        yield do.Node(path=device["path"], major=device["major"], minor=device["minor"], mode=device["fileMode"])
+        kind = stat.S_IFBLK if device["type"] == "b" else stat.S_IFCHR
+        yield do.Node(
+            path=device["path"],
+            major=device["major"],
+            minor=device["minor"],
+            mode=kind | device["fileMode"],
+            uid=device["uid"],
+            gid=device["gid"],
+        )
     if devices:
         for target, path in DEV_LINKS:
             yield do.Symlink(path=path, target=target)

@@ -72,6 +72,8 @@ class Process(TypedDict):
     rlimits: list[Rlimit]
     noNewPrivileges: bool
     oomScoreAdj: int
+    apparmorProfile: NotRequired[str]
+    selinuxLabel: NotRequired[str]
 
 
 class Mount(TypedDict):
@@ -141,6 +143,7 @@ class Linux(TypedDict):
     maskedPaths: list[str]
     readonlyPaths: list[str]
     rootfsPropagation: str
+    mountLabel: NotRequired[str]
     seccomp: NotRequired[dict[str, object]]
 
 

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nsrun.errors import RuntimeFailure
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerRequest
+from nsrun.model.security import ProcMount
+from nsrun.model.sysctls import SysctlNamespace, dotted, namespace_of
 from nsrun.model.totals import request as requested
 from nsrun.runtime.ociconfig import Cpu, Device, Linux, Memory, Namespace, Resources
 from nsrun.runtime.ocimounts import mount_point
-from nsrun.runtime.resources import PERIOD, cpu_quota, cpu_shares
+from nsrun.runtime.resources import PERIOD, cpu_quota, cpu_shares, with_pod_limits
 from nsrun.runtime.surroundings import Machine, Surroundings
 
-__all__ = ["DEVICES", "DEV_LINKS", "MASKED_PATHS", "READONLY_PATHS", "container_linux", "sandbox_namespaces"]
+__all__ = [
+    "DEVICES",
+    "DEV_LINKS",
+    "MASKED_PATHS",
+    "READONLY_PATHS",
+    "SANDBOX_SYSCTLS",
+    "container_linux",
+    "sandbox_namespaces",
+    "sandbox_sysctls",
+]
 
 # config-linux.md, default devices: read and written by all, owned by root.
 DEVICES = (
@@ -54,16 +66,20 @@ MASKED_PATHS = (
 )
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+SANDBOX_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
 
 def container_linux(request: ContainerRequest, machine: Machine, surroundings: Surroundings) -> Linux:
     """Linux' part of a container's configuration. Raises RuntimeFailure."""
+    context = request.container.security_context
+    open_kernel = context.privileged or context.proc_mount is ProcMount.UNMASKED
     return Linux(
         namespaces=list(_container_namespaces(request, surroundings)),
-        devices=_devices(request.container),
+        devices=_devices(request.container, surroundings),
         cgroupsPath=surroundings.cgroup_path,
-        resources=_resources(request.container),
-        maskedPaths=[*MASKED_PATHS, *machine.masked],
-        readonlyPaths=list(READONLY_PATHS),
+        resources=_resources(with_pod_limits(request.pod, request.container)),
+        maskedPaths=[] if open_kernel else [*MASKED_PATHS, *machine.masked],
+        readonlyPaths=[] if open_kernel else list(READONLY_PATHS),
         rootfsPropagation="private",
     )
 
@@ -83,11 +99,28 @@ def sandbox_namespaces(pod: Pod, netns: str) -> list[Namespace]:
     return result
 
 
+def sandbox_sysctls(pod: Pod) -> dict[str, str]:
+    """What containerd sets in every sandbox, so that ports below 1024 and ping need no capability in a network of the
+    pod's own; then what the manifest says. Names with dots. Raises RuntimeFailure for what belongs to the host."""
+    result = {} if pod.spec.host_network else dict(SANDBOX_SYSCTLS)
+    for sysctl in pod.spec.security_context.sysctls:
+        name = dotted(sysctl.name)
+        namespace = namespace_of(name)
+        own = {SysctlNamespace.NET: not pod.spec.host_network, SysctlNamespace.IPC: not pod.spec.host_ipc}
+        if namespace is None or not own[namespace]:
+            raise RuntimeFailure(
+                f'cannot set sysctl "{name}": it belongs to the host, not to the pod', reason="CreatePodSandboxError"
+            )
+        result[name] = sysctl.value
+    return result
+
+
 def _container_namespaces(request: ContainerRequest, surroundings: Surroundings) -> Iterator[Namespace]:
     spec = request.pod.spec
     of_pause = f"/proc/{surroundings.pause_pid}/ns"
     yield Namespace(type="mount")
-    yield Namespace(type="cgroup")
+    if not request.container.security_context.privileged:  # it sees the host's, and may change them
+        yield Namespace(type="cgroup")
     if spec.share_process_namespace and not spec.host_pid:
         yield Namespace(type="pid", path=f"{of_pause}/pid")
     elif not spec.host_pid:
@@ -99,14 +132,15 @@ def _container_namespaces(request: ContainerRequest, surroundings: Surroundings)
         yield Namespace(type="network", path=request.attachment.netns)
 
 
-def _devices(container: Container) -> list[Device]:
+def _devices(container: Container, surroundings: Surroundings) -> list[Device]:
     """None when the manifest mounts a directory of its own at /dev: nodes would be made in the host's."""
     if any(mount_point(mount.mount_path) == "/dev" for mount in container.volume_mounts):
         return []
-    return [
-        Device(path=path, type="c", major=major, minor=minor, fileMode=0o666, uid=0, gid=0)
-        for path, major, minor in DEVICES
-    ]
+    links = {path for _, path in DEV_LINKS}
+    devices = {device["path"]: device for device in surroundings.host_devices if device["path"] not in links}
+    for path, major, minor in DEVICES:
+        devices[path] = Device(path=path, type="c", major=major, minor=minor, fileMode=0o666, uid=0, gid=0)
+    return list(devices.values())
 
 
 def _resources(container: Container) -> Resources:

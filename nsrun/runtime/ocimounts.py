@@ -26,6 +26,8 @@ def container_mounts(request: ContainerRequest, surroundings: Surroundings) -> l
     """Default mounts, the pod's own files, volumes; parents before children. What the manifest mounts at a place
     replaces what would be there. Raises RuntimeFailure."""
     mounts = {entry[0]: mount(*entry) for entry in _DEFAULT_MOUNTS}
+    if request.container.security_context.privileged:
+        mounts["/sys"]["options"].remove("ro")
     mounts["/dev/shm"] = _shm(request, surroundings)
     for view in surroundings.cgroup_mounts:
         mounts[view["destination"]] = view

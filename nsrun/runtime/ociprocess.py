@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nsrun.errors import RuntimeFailure
+from nsrun.host.facts import CAPABILITIES
 from nsrun.model.container import Container
-from nsrun.model.pod import Pod
-from nsrun.model.resources import QosClass
 from nsrun.model.running import ContainerRequest
-from nsrun.model.totals import request as requested
 from nsrun.runtime import accounts
 from nsrun.runtime.capabilities import granted
 from nsrun.runtime.environment import arguments, environment
 from nsrun.runtime.ociconfig import Capabilities, Process, Rlimit
+from nsrun.runtime.oom import oom_score
 from nsrun.runtime.surroundings import Machine, hostname
 
-__all__ = ["capability_sets", "container_process", "oom_score", "withheld"]
+__all__ = ["capability_sets", "container_process", "withheld"]
 
 _NOFILE = _NPROC = 1048576
 _UNLIMITED = 2**64 - 1
@@ -28,9 +27,10 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     context = container.security_context
     pod_id = f"{pod.metadata.name}_{pod.metadata.namespace}({pod.uid})"
     accounts.check_non_root(image.config.user, context, pod=pod_id, container=container.name)
-    account = accounts.resolve(image.config.user, context, passwd=image.passwd, group=image.group)
-    asked = granted(context.capabilities_add, context.capabilities_drop)
-    names = tuple(name for name in asked if name in machine.capabilities)
+    account = accounts.resolve(
+        image.config.user, context, pod.spec.security_context, passwd=image.passwd, group=image.group
+    )
+    names = tuple(name for name in _asked(container) if name in machine.capabilities)
     return Process(
         terminal=container.tty,
         user={"uid": account.uid, "gid": account.gid, "umask": 0o22, "additionalGids": list(account.groups)},
@@ -45,33 +45,28 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
 
 
 def withheld(container: Container, machine: Machine) -> tuple[str, ...]:
-    """Warnings for capabilities that the container should have and this machine does not let us give."""
-    context = container.security_context
-    asked = granted(context.capabilities_add, context.capabilities_drop)
+    """Warnings for capabilities that the container should have and this machine does not let us give. Who is privileged
+    has all there are."""
+    if container.security_context.privileged:
+        return ()
     return tuple(
         f"cannot grant {name}: this machine withholds it from nsrun"
-        for name in asked
+        for name in _asked(container)
         if name not in machine.capabilities
     )
+
+
+def _asked(container: Container) -> tuple[str, ...]:
+    context = container.security_context
+    if context.privileged:
+        return CAPABILITIES
+    return granted(context.capabilities_add, context.capabilities_drop)
 
 
 def capability_sets(names: tuple[str, ...], *, root: bool) -> Capabilities:
     """An account other than root starts with none, its bounding set stays."""
     have = list(names) if root else []
     return Capabilities(bounding=list(names), effective=have, permitted=list(have), inheritable=[], ambient=[])
-
-
-def oom_score(pod: Pod, container: Container, memory: int) -> int:
-    """The kubelet's oom_score_adj: guaranteed pods die last, best-effort ones first, and in between whoever asked for
-    more memory is safer. ``memory``: the machine's, in bytes."""
-    match pod.qos_class:
-        case QosClass.GUARANTEED:
-            return -997
-        case QosClass.BEST_EFFORT:
-            return 1000
-        case QosClass.BURSTABLE:
-            asked = -(-requested(container, "memory") // 1000)
-            return min(max(1000 - 1000 * asked // max(memory, 1), 3), 999)
 
 
 def _working_directory(container: Container, of_image: str) -> str:

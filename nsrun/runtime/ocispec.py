@@ -7,6 +7,8 @@ Where the specification leaves a choice, the kubelet's and containerd's is taken
 * the root file system is nodev, so no device node of an image or of a layer opens.
 * an image's VOLUMES are not made into volumes: the directory lives in the container's own layer and goes with it.
 * limits of open files, processes and core dumps are set, so that nothing depends on who started nsrun.
+* without a word about seccomp in the manifest, a container has the default filter, where a kubelet would give none
+  unless it is told to (``--seccomp-default``).
 * oom_score_adj follows the QoS class by the kubelet's formula, as far down as this machine lets us go.
 
 ``ocimounts``, ``ociprocess`` and ``ocilinux`` hold the parts.
@@ -17,7 +19,7 @@ from __future__ import annotations
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerRequest
 from nsrun.runtime.ociconfig import Linux, OciConfig, Process
-from nsrun.runtime.ocilinux import container_linux, sandbox_namespaces
+from nsrun.runtime.ocilinux import container_linux, sandbox_namespaces, sandbox_sysctls
 from nsrun.runtime.ocimounts import SHM_OPTIONS, container_mounts, mount
 from nsrun.runtime.ociprocess import capability_sets, container_process
 from nsrun.runtime.resources import cpu_shares
@@ -27,9 +29,6 @@ __all__ = ["PAUSE_ID", "container_config", "sandbox_config"]
 
 OCI_VERSION = "1.1.0"
 PAUSE_ID = 65535
-
-# What containerd gives every sandbox: ports below 1024 and ping need no capability in a network of the pod's own.
-_SANDBOX_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 
 
 def container_config(request: ContainerRequest, machine: Machine, surroundings: Surroundings) -> OciConfig:
@@ -48,7 +47,8 @@ def container_config(request: ContainerRequest, machine: Machine, surroundings: 
 
 
 def sandbox_config(pod: Pod, *, attachment: Attachment, rootfs: str, cgroup_path: str, machine: Machine) -> OciConfig:
-    """The configuration of the pod's pause process: it holds the pod's namespaces, and can do nothing else."""
+    """The configuration of the pod's pause process: it holds the pod's namespaces, and can do nothing else.
+    Raises RuntimeFailure."""
     config = OciConfig(
         ociVersion=OCI_VERSION,
         root={"path": rootfs, "readonly": True},
@@ -70,7 +70,7 @@ def sandbox_config(pod: Pod, *, attachment: Attachment, rootfs: str, cgroup_path
             devices=[],
             cgroupsPath=cgroup_path,
             resources={"cpu": {"shares": cpu_shares(0)}, "memory": {}},
-            sysctl={} if pod.spec.host_network else dict(_SANDBOX_SYSCTLS),
+            sysctl=sandbox_sysctls(pod),
             maskedPaths=[],
             readonlyPaths=[],
             rootfsPropagation="private",

@@ -3,9 +3,9 @@
 All policy ends here; the child does what the list says. The order is that of the safe runtimes:
 
     hide · keep mounts to ourselves · root file system · mounts by depth · devices · (placed in cgroups) · cgroup view ·
-    masks · read-only · pivot · working directory · session · limits · ids · capabilities · seccomp · execute
+    masks · read-only · pivot · working directory · session · limits · ids · seccomp · capabilities · execute
 
-A seccomp filter goes in as late as can be: after everything with no_new_privs, else while CAP_SYS_ADMIN is still there.
+A seccomp filter goes in as late as can be: after everything with no_new_privs, else just before CAP_SYS_ADMIN goes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.mountplan import MountParts, OverlayParts, VolumeTree
 from nsrun.runtime.ociconfig import OciConfig, Process
+from nsrun.runtime.ocilinux import SANDBOX_SYSCTLS
 from nsrun.support import native
 
 __all__ = [
@@ -47,11 +48,12 @@ NAMESPACES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerParts:
-    """What a container's plan needs beside its configuration. ``empty_dir``: host directory that masks directories;
-    ``session``: name of the keyring; ``fd_count``, ``cgroup_fd``, ``procs_fds``: as in LaunchPlan."""
+    """What a container's plan needs beside its configuration. ``seccomp``: its filter, None for none; ``empty_dir``:
+    host directory that masks directories; ``session``: name of the keyring; ``fd_count``, ``cgroup_fd``,
+    ``procs_fds``: as in LaunchPlan."""
 
     mounts: MountParts
-    seccomp: bytes
+    seccomp: do.Seccomp | None
     empty_dir: str
     session: str
     fd_count: int = 0
@@ -65,7 +67,7 @@ class SandboxParts:
 
     netns_fd: int
     pause_fd: int
-    seccomp: bytes
+    seccomp: do.Seccomp | None
     fd_count: int
     cgroup_fd: int = -1
     procs_fds: tuple[int, ...] = ()
@@ -81,7 +83,8 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
     for mount in early:
         ops += mountplan.mounted(config, mount, parts.mounts)
     ops += [do.OomScore(score=process["oomScoreAdj"]), do.Gate()]
-    ops.append(do.Unshare(flags=native.CLONE_NEWCGROUP))
+    if any(entry["type"] == "cgroup" for entry in config["linux"]["namespaces"]):
+        ops.append(do.Unshare(flags=native.CLONE_NEWCGROUP))
     for mount in late:
         ops += mountplan.mounted(config, mount, parts.mounts)
     ops += [do.Mask(path=path, empty=parts.empty_dir) for path in config["linux"]["maskedPaths"]]
@@ -115,7 +118,8 @@ def sandbox_plan(config: OciConfig, parts: SandboxParts) -> LaunchPlan:
     if join & native.CLONE_NEWNET:
         path = next(entry["path"] for entry in config["linux"]["namespaces"] if entry["type"] == "network")
         ops.append(do.JoinNamespace(fd=parts.netns_fd, flags=native.CLONE_NEWNET, path=path))
-    ops += [do.Sysctl(name=name, value=value) for name, value in config["linux"].get("sysctl", {}).items()]
+    for name, value in config["linux"].get("sysctl", {}).items():
+        ops.append(do.Sysctl(name=name, value=value, required=SANDBOX_SYSCTLS.get(name) != value))
     if "hostname" in config:
         ops.append(do.Hostname(name=config["hostname"]))
     ops.append(do.OomScore(score=config["process"]["oomScoreAdj"]))
@@ -156,23 +160,24 @@ def _close_root(config: OciConfig) -> list[do.Operation]:
     return [*ops, do.Pivot(), do.WorkingDirectory(path=cwd)]
 
 
-def identity(process: Process, seccomp: bytes) -> list[do.Operation]:
+def identity(process: Process, seccomp: do.Seccomp | None) -> list[do.Operation]:
     """Who a process is and what it may do: the last operations before its exec, the same for commands that join."""
     user, capabilities = process["user"], process["capabilities"]
-    filter_ = do.Seccomp(program=seccomp)
+    filter_ = [seccomp] if seccomp is not None else []
+    late = process["noNewPrivileges"]
     ops: list[do.Operation] = [do.Umask(mask=user["umask"])]
     ops += [do.Rlimit(name=limit["type"], soft=limit["soft"], hard=limit["hard"]) for limit in process["rlimits"]]
-    if not process["noNewPrivileges"]:
-        ops.append(filter_)
     ops += [
         do.Groups(gids=tuple(user["additionalGids"])),
         do.Ids(uid=user["uid"], gid=user["gid"]),
-        do.Capabilities(
-            bounding=capability_mask(capabilities["bounding"]), permitted=capability_mask(capabilities["permitted"])
-        ),
         # The kernel forgets it when ids change, so it comes after.
         do.DeathSignal(signal=signal.SIGKILL),
     ]
-    if process["noNewPrivileges"]:
-        ops += [do.NoNewPrivileges(), filter_]
+    ops += [] if late else filter_
+    ops.append(
+        do.Capabilities(
+            bounding=capability_mask(capabilities["bounding"]), permitted=capability_mask(capabilities["permitted"])
+        )
+    )
+    ops += [do.NoNewPrivileges(), *filter_] if late else []
     return ops

@@ -11,9 +11,12 @@ from pathlib import Path
 from nsrun.errors import RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerId, ContainerRequest
+from nsrun.model.security import ProfileType, SecurityContext
+from nsrun.runtime import operations as do
 from nsrun.runtime.cgroups import Cgroups, ContainerCgroup
 from nsrun.runtime.exits import parse_stop_signal
 from nsrun.runtime.failure import in_context, warnings
+from nsrun.runtime.host_devices import host_devices
 from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.ociconfig import Mount, OciConfig
 from nsrun.runtime.ociprocess import withheld
@@ -27,7 +30,8 @@ from nsrun.runtime.plan import (
     sandbox_plan,
 )
 from nsrun.runtime.rundir import RunDirectory, RunState
-from nsrun.runtime.seccomp import Seccomp
+from nsrun.runtime.seccomp import Seccomp, load_flags
+from nsrun.runtime.seccomp_localhost import read_profile
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
 from nsrun.runtime.travel import Luggage, sealed_plan
 from nsrun.runtime.volume_trees import pack_trees
@@ -36,6 +40,12 @@ from nsrun.support.layout import Layout
 from nsrun.support.native import Message
 
 __all__ = ["Launch", "Preparation", "subject"]
+
+# With the namespace of the host's own the whole tree is seen. A mount of its own would change settings of the host's
+# (nsdelegate), so this one is shown.
+_HOST_CGROUPS = Mount(
+    destination="/sys/fs/cgroup", type="bind", source="/sys/fs/cgroup", options=["rbind", "rprivate", "rw"]
+)
 
 _CGROUP_MOUNT = Mount(
     destination="/sys/fs/cgroup",
@@ -99,8 +109,8 @@ class Preparation:
         self._seccomp = seccomp
         self._machine = machine
         self._pause = pause
-        self._oci_profiles: dict[frozenset[str], dict[str, object]] = {}
-        self._filters: dict[frozenset[str], bytes] = {}
+        self._profiles: dict[frozenset[str], dict[str, object]] = {}
+        self._filters: dict[frozenset[str], do.Seccomp] = {}
 
     # --- sandbox
 
@@ -121,6 +131,8 @@ class Preparation:
         config = sandbox_config(
             pod, attachment=attachment, rootfs=str(self._layout.stage), cgroup_path=cgroup.path, machine=self._machine
         )
+        self._profiles.setdefault(frozenset(), self._seccomp.oci_profile(frozenset()))
+        config["linux"]["seccomp"] = self._profiles[frozenset()]
         self._run.write_sandbox_config(pod.uid, config)
         luggage = Luggage()
         try:
@@ -174,20 +186,33 @@ class Preparation:
 
     def config(self, request: ContainerRequest, *, pause_pid: int, cgroup_path: str) -> OciConfig:
         """The container's OCI configuration, with its system call filter. Raises RuntimeFailure."""
+        privileged = request.container.security_context.privileged
         surroundings = Surroundings(
             pause_pid=pause_pid,
             rootfs=str(self._layout.stage),
             cgroup_path=cgroup_path,
-            cgroup_mounts=(_CGROUP_MOUNT,),
+            cgroup_mounts=(_HOST_CGROUPS if privileged else _CGROUP_MOUNT,),
             etc=self._etc(request.pod.uid),
             termination_log=str(self._layout.termination_log(*_parts(request.id))),
+            host_devices=host_devices() if privileged else (),
         )
         config = container_config(request, self._machine, surroundings)
         bounding = frozenset(config["process"]["capabilities"]["bounding"])
-        if bounding not in self._oci_profiles:
-            self._oci_profiles[bounding] = self._seccomp.oci_profile(bounding)
-        config["linux"]["seccomp"] = self._oci_profiles[bounding]
+        profile = self._profile(request.container.security_context, bounding)
+        if profile is not None:
+            config["linux"]["seccomp"] = profile
         return config
+
+    def _profile(self, context: SecurityContext, bounding: frozenset[str]) -> dict[str, object] | None:
+        """A kubelet starts with no filter what says nothing about it; here that has the default one."""
+        kind = context.seccomp_profile.type if context.seccomp_profile is not None else ProfileType.RUNTIME_DEFAULT
+        if context.privileged or kind is ProfileType.UNCONFINED:
+            return None
+        if context.seccomp_profile is not None and kind is ProfileType.LOCALHOST:
+            return read_profile(self._layout.seccomp, context.seccomp_profile.localhost_profile, bounding)
+        if bounding not in self._profiles:
+            self._profiles[bounding] = self._seccomp.oci_profile(bounding)
+        return self._profiles[bounding]
 
     def _container_launch(
         self, request: ContainerRequest, cgroup: ContainerCgroup, pause_pid: int, now: float
@@ -205,6 +230,7 @@ class Preparation:
                 trees=trees,
                 cgroup_view=self._cgroups.container_mounts(),
                 sandbox_root=_sandbox_root(pause_pid),
+                nodev=not request.container.security_context.privileged,
             )
             parts = ContainerParts(
                 mounts=mounts,
@@ -227,11 +253,16 @@ class Preparation:
             luggage.close()
             raise
 
-    def filter(self, config: OciConfig) -> bytes:
+    def filter(self, config: OciConfig) -> do.Seccomp | None:
         """The system call filter that a configuration asks for. Raises RuntimeFailure."""
+        profile = config["linux"].get("seccomp")
+        if profile is None:
+            return None
         bounding = frozenset(config["process"]["capabilities"]["bounding"])
+        if profile is not self._profiles.get(bounding):
+            return do.Seccomp(program=self._seccomp.program(profile), flags=load_flags(profile))
         if bounding not in self._filters:
-            self._filters[bounding] = self._seccomp.default(bounding)
+            self._filters[bounding] = do.Seccomp(program=self._seccomp.program(profile))
         return self._filters[bounding]
 
     def _overlay(self, request: ContainerRequest) -> OverlayParts:

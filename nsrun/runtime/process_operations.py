@@ -104,17 +104,19 @@ class Hostname:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sysctl:
-    """Sets a sysctl of a namespace. ``name`` with dots."""
+    """Sets a sysctl of a namespace. ``name`` with dots, and a slash for what is a dot in it (sysctl.d(5)). What is not
+    ``required`` may fail, and is told."""
 
     name: str
     value: str
+    required: bool = False
 
     def describe(self) -> str:
         return f"set sysctl {self.name} to {self.value}"
 
     def encoded(self) -> Encoded:
-        texts = (text(self.name.replace(".", "/")), text(self.value))
-        return Encoded(abi.NS_OP_SYSCTL, texts=texts, tolerate=True)
+        path = self.name.translate({ord("."): "/", ord("/"): "."})
+        return Encoded(abi.NS_OP_SYSCTL, texts=(text(path), text(self.value)), tolerate=not self.required)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,15 +243,16 @@ class NoNewPrivileges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seccomp:
-    """Loads a system call filter: an array of struct sock_filter."""
+    """Loads a system call filter: an array of struct sock_filter. ``flags``: SECCOMP_FILTER_FLAG_*."""
 
     program: bytes
+    flags: int = 0
 
     def describe(self) -> str:
         return f"load a system call filter of {len(self.program) // 8} instructions"
 
     def encoded(self) -> Encoded:
-        return Encoded(abi.NS_OP_SECCOMP, texts=(self.program,))
+        return Encoded(abi.NS_OP_SECCOMP, a=self.flags, texts=(self.program,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ writer applies it. Nothing here touches a file.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
@@ -35,6 +35,7 @@ __all__ = [
     "qos_v1",
     "qos_v2",
     "shares_of_weight",
+    "with_pod_limits",
 ]
 
 # The controllers that carry every pod's resources: one that is missing is told once, at the start.
@@ -96,6 +97,16 @@ def container_weight(shares: int) -> int:
         return MAX_WEIGHT
     exponent = math.log2(shares)
     return math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))
+
+
+def with_pod_limits(pod: Pod, container: Container) -> Container:
+    """The container as its cgroup sees it: where it has no limit of its own, it is limited to what the whole pod is
+    (kuberuntime, getCPULimit and getMemoryLimit)."""
+    if pod.spec.resources is None:
+        return container
+    own = {name: limit for name, limit in container.resources.limits.items() if limit.milli > 0}
+    limits = {**container.resources.limits, **pod.spec.resources.limits, **own}
+    return replace(container, resources=replace(container.resources, limits=limits))
 
 
 def container_v1(container: Container) -> tuple[Setting, ...]:

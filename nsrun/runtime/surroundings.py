@@ -10,7 +10,7 @@ from nsrun.host.facts import CAPABILITIES
 from nsrun.model.hostname import hostname as short_name
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment
-from nsrun.runtime.ociconfig import Mount
+from nsrun.runtime.ociconfig import Device, Mount
 
 __all__ = ["Machine", "Surroundings", "hostname"]
 
@@ -32,7 +32,8 @@ class Machine:
 class Surroundings:
     """What a container's sandbox and its cgroup give it. ``pause_pid``: in our PID namespace. ``rootfs``: where its
     root file system will be mounted. ``cgroup_mounts``: what it sees at /sys/fs/cgroup. ``etc``: host files by the path
-    they are seen at when no volume is there. ``termination_log``: the host file for terminationMessagePath."""
+    they are seen at when no volume is there. ``termination_log``: the host file for terminationMessagePath.
+    ``host_devices``: those of the host, for a privileged container."""
 
     pause_pid: int
     rootfs: str
@@ -40,6 +41,7 @@ class Surroundings:
     cgroup_mounts: tuple[Mount, ...] = ()
     etc: Mapping[str, str] = field(default_factory=dict)
     termination_log: str = ""
+    host_devices: tuple[Device, ...] = ()
 
 
 def hostname(pod: Pod, attachment: Attachment) -> str:

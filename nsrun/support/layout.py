@@ -112,7 +112,12 @@ class Layout:
     @property
     def root_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the root directory."""
-        return frozenset({"images", "layers", "pods", "volumes"})
+        return frozenset({"images", "layers", "pods", "seccomp", "volumes"})
+
+    @property
+    def seccomp(self) -> Path:
+        """Profiles that the operator put there, for ``seccompProfile: {type: Localhost}``."""
+        return self.root / "seccomp"
 
     @property
     def layers(self) -> Path:

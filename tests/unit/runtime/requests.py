@@ -22,10 +22,11 @@ SURROUNDINGS = Surroundings(
 )
 
 
-def pod_of(*containers: Container, name: str = "web") -> Pod:
+def pod_of(*containers: Container, name: str = "web", **spec: object) -> Pod:
+    """``spec``: more of its fields."""
     return Pod(
         metadata=ObjectMeta(name=name, namespace="default", uid="uid-1", annotations={"secret": "x"}),
-        spec=PodSpec(containers=containers),
+        spec=PodSpec(containers=containers, **spec),  # type: ignore[arg-type]
     )
 
 
@@ -34,16 +35,17 @@ def request(
     *,
     image: ImageConfig | None = None,
     volumes: dict[str, str] | None = None,
+    spec: dict[str, object] | None = None,
     **fields: object,
 ) -> ContainerRequest:
-    """``fields``: of the container, when none is given."""
+    """``spec``: more fields of the pod; ``fields``: of the container, when none is given."""
     if container is None:
         settings: dict[str, object] = {"name": "main", "image": "i", "image_pull_policy": PullPolicy.NEVER, **fields}
         settings.setdefault("command", ("/bin/true",))
         container = Container(**settings)  # type: ignore[arg-type]
     return ContainerRequest(
         id=ContainerId(uid="uid-1", name=container.name, attempt=0),
-        pod=pod_of(container),
+        pod=pod_of(container, **(spec or {})),
         container=container,
         image=Image(
             reference="docker.io/library/i:latest",

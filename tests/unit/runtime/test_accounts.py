@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsrun.errors import RuntimeFailure
-from nsrun.model.container import SecurityContext
+from nsrun.model.security import GroupsPolicy, PodSecurityContext, SecurityContext
 from nsrun.runtime.accounts import MAX_ID, Account, check_non_root, resolve
 
 PASSWD = b"""root:x:0:0:root:/root:/bin/sh
@@ -28,10 +28,11 @@ huge:x:99999999999:app
 nobody
 """
 NONE = SecurityContext()
+OF_POD = PodSecurityContext()
 
 
 def account(user: str, context: SecurityContext = NONE) -> Account:
-    return resolve(user, context, passwd=PASSWD, group=GROUP)
+    return resolve(user, context, OF_POD, passwd=PASSWD, group=GROUP)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +119,32 @@ def test_run_as_non_root_that_is_kept() -> None:
 @given(st.text(), st.binary(), st.binary())
 def test_whatever_the_image_says_ids_stay_in_range(user: str, passwd: bytes, group: bytes) -> None:
     try:
-        found = resolve(user, NONE, passwd=passwd, group=group)
+        found = resolve(user, NONE, OF_POD, passwd=passwd, group=group)
     except RuntimeFailure:
         return
     assert all(0 <= number <= MAX_ID for number in (found.uid, found.gid, *found.groups))
     assert found.groups[0] == found.gid
     assert found.home.startswith("/")
     assert "\0" not in found.home
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "groups"),
+    [
+        (PodSecurityContext(supplemental_groups=(7, 5)), (100, 5, 7, 200)),
+        (PodSecurityContext(fs_group=3000), (100, 200, 3000)),
+        (PodSecurityContext(supplemental_groups=(5, 100, 5), fs_group=5), (100, 5, 200)),
+        (
+            PodSecurityContext(supplemental_groups=(5,), fs_group=3000, supplemental_groups_policy=GroupsPolicy.STRICT),
+            (100, 5, 3000),
+        ),
+        (PodSecurityContext(supplemental_groups_policy=GroupsPolicy.STRICT), (100,)),
+    ],
+)
+def test_groups_of_the_pod(of_pod: PodSecurityContext, groups: tuple[int, ...]) -> None:
+    assert resolve("app", NONE, of_pod, passwd=PASSWD, group=GROUP).groups == groups
+
+
+def test_groups_of_the_pod_do_not_wrap() -> None:
+    with pytest.raises(RuntimeFailure, match='group id "4294967296" is not between'):
+        resolve("app", NONE, PodSecurityContext(fs_group=2**32), passwd=PASSWD, group=GROUP)

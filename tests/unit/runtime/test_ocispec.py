@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,18 +13,20 @@ from hypothesis import strategies as st
 
 import nsrun.runtime
 from nsrun.errors import RuntimeFailure
-from nsrun.model.container import EnvVar, SecurityContext
+from nsrun.model.container import EnvVar
 from nsrun.model.image import ImageConfig
+from nsrun.model.pod import Pod
 from nsrun.model.resources import ResourceRequirements
 from nsrun.model.running import ContainerRequest
+from nsrun.model.security import PodSecurityContext, ProcMount, SecurityContext, Sysctl
 from nsrun.model.volume import VolumeMount
 from nsrun.runtime.capabilities import capability_mask, granted
-from nsrun.runtime.ociconfig import OciConfig
-from nsrun.runtime.ociprocess import oom_score, withheld
+from nsrun.runtime.ociconfig import Device, OciConfig
+from nsrun.runtime.ociprocess import withheld
 from nsrun.runtime.ocispec import container_config, sandbox_config
 from nsrun.runtime.surroundings import Machine
 from tests.unit.runtime.pods import container as sized
-from tests.unit.runtime.pods import pod as pod_with
+from tests.unit.runtime.pods import quantities
 from tests.unit.runtime.requests import ATTACHMENT, MACHINE, SURROUNDINGS, pod_of, request
 
 SCHEMA = json.loads((Path(nsrun.runtime.__file__).parent / "schema" / "config.json").read_text())
@@ -249,17 +252,6 @@ def test_oom_scores_go_no_lower_than_the_machine_lets_them() -> None:
     assert config(asked, withholding)["process"]["oomScoreAdj"] == 1000
 
 
-def test_oom_scores() -> None:
-    both = {"cpu": 1000, "memory": 1000 << 30}
-    guaranteed, best = sized(limits=both), sized()
-    some = sized(requests={"memory": (2 << 30) * 1000})
-    little, all_of_it = sized(requests={"memory": 1000}), sized(requests={"memory": (8 << 30) * 1000})
-    scores = [
-        oom_score(pod_with(container), container, 8 << 30) for container in (guaranteed, best, some, little, all_of_it)
-    ]
-    assert scores == [-997, 1000, 750, 999, 3]
-
-
 @given(
     st.lists(st.text(alphabet="/a.b-", min_size=1, max_size=12).map(lambda text: f"/{text}"), max_size=5),
     st.lists(st.tuples(st.from_regex(r"[A-Z_]{1,4}", fullmatch=True), st.text(max_size=8)), max_size=4),
@@ -284,3 +276,125 @@ def test_whatever_a_manifest_says_the_configuration_is_valid(
     depths = [place.count("/") for place in destinations(found)]
     assert depths == sorted(depths)
     assert len(set(destinations(found))) == len(depths)
+
+
+def kinds(found: OciConfig) -> dict[str, str | None]:
+    return {entry["type"]: entry.get("path") for entry in found["linux"]["namespaces"]}
+
+
+def test_namespaces_of_the_host_are_left_out() -> None:
+    everything = {"host_network": True, "host_pid": True, "host_ipc": True, "share_process_namespace": True}
+    assert kinds(config(request(spec=everything))) == {"mount": None, "cgroup": None}
+    assert set(kinds(config(request(spec={"host_network": True})))) == {"mount", "cgroup", "pid", "ipc"}
+    sandbox = sandbox_of(pod_of(request().container, **everything))
+    assert kinds(sandbox) == {"mount": None}
+    assert sandbox["mounts"] == []
+    assert "hostname" not in sandbox
+    assert sandbox["linux"].get("sysctl") == {}
+
+
+def test_one_process_namespace_for_the_pod() -> None:
+    assert kinds(config(request(spec={"share_process_namespace": True})))["pid"] == "/proc/77/ns/pid"
+
+
+def test_the_hosts_shared_memory() -> None:
+    found = config(request(spec={"host_ipc": True}))
+    assert [mount["source"] for mount in found["mounts"] if mount["destination"] == "/dev/shm"] == ["/dev/shm"]
+
+
+def test_host_names() -> None:
+    pod = pod_of(request().container)
+    attachment = replace(ATTACHMENT, hostname="web.sub.default.svc.cluster.local")
+    sandbox = sandbox_config(pod, attachment=attachment, rootfs="/stage", cgroup_path="c", machine=MACHINE)
+    assert sandbox["hostname"] == "web.sub.default.svc.cluster.local"
+    found = config(replace(request(), attachment=attachment))
+    assert "HOSTNAME=web.sub.default.svc.cluster.local" in found["process"]["env"]
+
+
+def sandbox_of(pod: Pod) -> OciConfig:
+    found = sandbox_config(pod, attachment=ATTACHMENT, rootfs="/stage", cgroup_path="c", machine=MACHINE)
+    VALIDATOR.validate(json.loads(json.dumps(found)))
+    return found
+
+
+def with_sysctls(*names: str, **spec: object) -> Pod:
+    sysctls = tuple(Sysctl(name=name, value="1") for name in names)
+    return pod_of(request().container, security_context=PodSecurityContext(sysctls=sysctls), **spec)
+
+
+def test_sysctls_of_the_pod() -> None:
+    asked = ("kernel.shm_rmid_forced", "net/ipv4/conf/eth0.1/forwarding", "net.ipv4.ip_unprivileged_port_start")
+    assert sandbox_of(with_sysctls(*asked))["linux"].get("sysctl") == {
+        "net.ipv4.ip_unprivileged_port_start": "1",
+        "net.ipv4.ping_group_range": "0 2147483647",
+        "kernel.shm_rmid_forced": "1",
+        "net.ipv4.conf.eth0/1.forwarding": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("kernel.core_pattern", {}),
+        ("vm.overcommit_memory", {}),
+        ("kernel/../net/x", {}),
+        ("net.ipv4.tcp_syncookies", {"host_network": True}),
+        ("kernel.sem", {"host_ipc": True}),
+    ],
+)
+def test_sysctls_of_the_host_stay_as_they_are(name: str, spec: dict[str, object]) -> None:
+    """Admission refuses them; were it passed, this would."""
+    with pytest.raises(RuntimeFailure, match="it belongs to the host"):
+        sandbox_of(with_sysctls(name, **spec))
+
+
+HOST_DEVICES = (
+    Device(path="/dev/null", type="c", major=9, minor=9, fileMode=0o600, uid=5, gid=5),
+    Device(path="/dev/ptmx", type="c", major=5, minor=2, fileMode=0o666, uid=0, gid=5),
+    Device(path="/dev/vda", type="b", major=254, minor=0, fileMode=0o660, uid=0, gid=6),
+)
+
+
+def test_privileged() -> None:
+    context = SecurityContext(privileged=True, capabilities_drop=("ALL",))
+    asked = request(security_context=context)
+    found = container_config(asked, MACHINE, replace(SURROUNDINGS, host_devices=HOST_DEVICES))
+    VALIDATOR.validate(json.loads(json.dumps(found)))
+    assert len(found["process"]["capabilities"]["bounding"]) == 41
+    assert found["process"]["capabilities"]["inheritable"] == []
+    assert found["process"]["noNewPrivileges"] is False
+    assert found["linux"]["maskedPaths"] == found["linux"]["readonlyPaths"] == []
+    assert "cgroup" not in kinds(found)
+    assert next(m for m in found["mounts"] if m["destination"] == "/sys")["options"] == ["nosuid", "noexec", "nodev"]
+    devices = {device["path"]: (device["type"], device["major"], device["gid"]) for device in found["linux"]["devices"]}
+    assert devices["/dev/vda"] == ("b", 254, 6)
+    assert devices["/dev/null"] == ("c", 1, 0)
+    assert "/dev/ptmx" not in devices  # a link into the container's own
+    assert withheld(asked.container, Machine(memory=1, capabilities=frozenset({"CAP_CHOWN"}))) == ()
+
+
+def test_host_devices_are_for_the_privileged() -> None:
+    found = container_config(request(), MACHINE, replace(SURROUNDINGS, host_devices=()))
+    assert len(found["linux"]["devices"]) == 6
+
+
+def test_an_unmasked_proc() -> None:
+    found = config(request(security_context=SecurityContext(proc_mount=ProcMount.UNMASKED)))
+    assert found["linux"]["maskedPaths"] == found["linux"]["readonlyPaths"] == []
+    assert len(found["process"]["capabilities"]["bounding"]) == 11
+    assert "ro" in next(m for m in found["mounts"] if m["destination"] == "/sys")["options"]
+
+
+def test_limits_of_the_whole_pod_hold_for_containers_without_their_own() -> None:
+    whole = ResourceRequirements(limits=quantities({"cpu": 2000, "memory": (1 << 30) * 1000}))
+    found = config(
+        request(
+            container=sized("a", limits={"memory": (1 << 20) * 1000}),
+            spec={"resources": whole},
+            image=ImageConfig(cmd=("x",)),
+        )
+    )
+    assert found["linux"]["resources"] == {
+        "cpu": {"shares": 2048, "quota": 200000, "period": 100000},
+        "memory": {"limit": 1 << 20},
+    }

@@ -28,7 +28,7 @@ from nsrun.runtime.plan import (
 from nsrun.support import native
 from tests.unit.runtime.requests import ATTACHMENT, MACHINE, SURROUNDINGS, pod_of, request
 
-FILTER = bytes(8) * 3
+FILTER = do.Seccomp(program=bytes(8) * 3)
 V2 = CgroupView(mounts=(CgroupMount(destination="/sys/fs/cgroup", type="cgroup2"),))
 V1 = CgroupView(
     mounts=(
@@ -138,11 +138,11 @@ def test_order() -> None:
         do.WorkingDirectory,
         do.NewSession,
         do.Rlimit,
-        do.Seccomp,
         do.Groups,
         do.Ids,
-        do.Capabilities,
         do.DeathSignal,
+        do.Seccomp,
+        do.Capabilities,
         do.Execute,
     ]
     places = [place(made, kind) for kind in order]
@@ -213,8 +213,8 @@ def test_sandbox() -> None:
         "set the umask to 0022",
         "set the groups to none",
         "become user 65535, group 65535",
-        "limit capabilities to 0x0 of 0x0",
         f"ask for {signal.Signals.SIGKILL.name} when the shim dies",
+        "limit capabilities to 0x0 of 0x0",
         "set no_new_privs",
         "load a system call filter of 3 instructions",
         'execute "pause"',
