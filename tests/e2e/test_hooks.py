@@ -89,7 +89,7 @@ def test_what_goes_before_an_end_is_done_before_the_signal(loaded: Nsrun) -> Non
 
 def test_a_hook_that_takes_too_long_is_cut_off(loaded: Nsrun) -> None:
     loaded.start()
-    main = hooked("main", "sleep 1000", preStop={"sleep": {"seconds": 100}})
+    main = hooked("main", "sleep 1000", preStop=run("sleep 100"))
     loaded.apply("web.yaml", pod("web", main, terminationGracePeriodSeconds=1))
     loaded.ready("web")
     (loaded.manifests / "web.yaml").unlink()
