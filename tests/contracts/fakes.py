@@ -527,7 +527,7 @@ class FakeRuntime:
         await self._life.at(f"ran in {id.name}")
         if timed_out or run.exit is not None:
             return CommandResult(code=137, timed_out=timed_out)
-        said = re.search(r"echo (\S+)", command.arguments[-1])
+        said = re.search(r"echo ([^\s;]+)", command.arguments[-1])
         output = f"{said[1]}\n".encode() if said else b""
         return CommandResult(code=program.code, output=output[: command.output_limit])
 

@@ -15,13 +15,14 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
-from nsrun.errors import LaunchError
+from nsrun.errors import LaunchError, RuntimeFailure
 from nsrun.model.encode import encode_pod
 from nsrun.model.image import Image
 from nsrun.model.pod import Pod
 from nsrun.supervisor.ports import (
     AdoptedPod,
     Attachment,
+    Command,
     ContainerExit,
     ContainerId,
     ContainerRequest,
@@ -54,6 +55,9 @@ class Machine(Protocol):
         ...
 
     def kill_shim(self, sandbox: SandboxInfo) -> None: ...
+    async def pass_time(self, seconds: float) -> None:
+        """Lets time pass where it does not by itself."""
+        ...
 
 
 class FakeBelow:
@@ -80,6 +84,9 @@ class FakeBelow:
     def kill_shim(self, sandbox: SandboxInfo) -> None:
         self.machine.kill_shim(sandbox.uid)
 
+    async def pass_time(self, seconds: float) -> None:
+        await self.machine.clock.advance(seconds)
+
 
 class RealBelow:
     def __init__(self, world: World) -> None:
@@ -100,6 +107,9 @@ class RealBelow:
 
     def kill_shim(self, sandbox: SandboxInfo) -> None:
         os.kill(sandbox.shim_pid, signal.SIGKILL)
+
+    async def pass_time(self, seconds: float) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +284,61 @@ async def test_each_end_is_told_once(bench: Bench) -> None:
     await bench.exit(first.id)
     await bench.exit(second.id)
     assert len(bench.told) == 2
+
+
+# --- commands
+
+
+def shell(script: str, timeout: float | None = None) -> Command:
+    return Command(arguments=("/bin/sh", "-c", script), timeout=timeout)
+
+
+async def test_a_command_tells_how_it_ended_and_what_it_said(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    result = await bench.runtime.run(started.id, shell("echo said; exit 3"))
+    assert (result.code, result.output, result.timed_out) == (3, b"said\n", False)
+    assert (await bench.runtime.run(started.id, shell("exit 0"))).code == 0
+
+
+async def test_a_command_that_takes_too_long_is_killed(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(bench.runtime.run(started.id, shell("sleep 9999", timeout=0.2)))
+        await bench.below.pass_time(1.0)
+    assert running.result().timed_out
+
+
+async def test_a_command_can_be_given_up(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    running = asyncio.get_running_loop().create_task(bench.runtime.run(started.id, shell("sleep 9999")))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await bench.runtime.run(started.id, shell("exit 0"))).code == 0
+
+
+async def test_nothing_runs_in_what_has_ended(bench: Bench) -> None:
+    started = await bench.start(one("exit 1"))
+    await bench.exit(started.id)
+    with pytest.raises(RuntimeFailure):
+        await bench.runtime.run(started.id, shell("exit 0"))
+
+
+async def test_a_command_that_is_not_there_cannot_be_started(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    with pytest.raises(RuntimeFailure):
+        await bench.runtime.run(started.id, Command(arguments=("/nonexistent",)))
+
+
+async def test_usage_is_told_by_container(bench: Bench) -> None:
+    web = one("sleep 9999", "sleep 9999")
+    await bench.start(web)
+    await bench.runtime.start_container(await bench.request(web, "side1"))
+    usage = await bench.runtime.usage(web.uid)
+    assert set(usage) == {"main", "side1"}
+    assert all(used >= 0 for used in usage.values())
+    assert await bench.runtime.usage("nobody") == {}
 
 
 # --- numbers
