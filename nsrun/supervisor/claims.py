@@ -33,9 +33,6 @@ class ClaimKeeper:
         self._seen = claims
 
     @property
-    def kept(self) -> Collection[Claim] | None:
-        """The claims whose directories stay, when it is time to delete those of others; None: delete nothing.
-
-        It stays time: a pod may still have a claim that went, and gives it up later.
-        """
-        return self._seen if self._gone else None
+    def gone(self) -> Collection[Claim]:
+        """The claims that went, and no others: a pod may still have one of them, and gives it up later."""
+        return frozenset(self._gone)

@@ -109,9 +109,9 @@ class Volumes(Protocol):
         """Bytes on disk of each emptyDir that is not in memory, by volume name. Raises VolumeError."""
         ...
 
-    async def keep_claims(self, claims: Collection[tuple[str, str]]) -> None:
-        """Deletes the directories of persistent volume claims, except those of ``claims`` (namespace, name) and those
-        that a pod still has. Raises VolumeError."""
+    async def delete_claims(self, claims: Collection[tuple[str, str]]) -> None:
+        """Deletes the directories of these persistent volume claims (namespace, name), but not what a pod still has.
+        Raises VolumeError."""
         ...
 
     async def remove(self, uid: str) -> None:
@@ -213,6 +213,10 @@ class Runtime(Protocol):
         the links to them. Without a name the logs stay, so that the attempts in a new sandbox are numbered on.
 
         Raises RuntimeFailure."""
+        ...
+
+    async def logged(self) -> frozenset[tuple[PodName, str]]:
+        """Pods (name and UID) that have logs here, found on the machine. Others than nsrun may have written some."""
         ...
 
     async def next_attempt(self, pod: Pod, container: str) -> int:

@@ -224,9 +224,8 @@ class Supervisor:
         while True:
             await self._claims_due.wait()
             self._claims_due.clear()
-            kept = self._claims.kept
-            if kept is not None and not self._going_down:
-                await self._with.volumes.keep_claims(kept)
+            if self._claims.gone and not self._going_down:
+                await self._with.volumes.delete_claims(self._claims.gone)
 
     # --- comparing
 
@@ -313,7 +312,7 @@ class Supervisor:
     async def _collect(self, group: asyncio.TaskGroup) -> None:
         """Once, when it is known what is wanted: remains of pods that are neither wanted nor here are removed."""
         try:
-            owned = await owners(self._with.network, self._with.volumes)
+            owned = await owners(self._with.runtime, self._with.network, self._with.volumes)
         except NsrunError as error:
             logger.error("Cannot start new pods: %s; trying again in %g s", events.with_hint(error), AGAIN)
             if self._again is None or self._again.done():

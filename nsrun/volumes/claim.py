@@ -81,12 +81,13 @@ class Claims:
             os.rename(unfinished, mark)
         return PreparedVolume(name=name, path=storage.path, read_only=source.read_only)
 
-    def keep(self, claims: Collection[tuple[str, str]]) -> None:
-        """Deletes what claims have, except ``claims`` and those that a pod has. Content of PersistentVolumes stays.
-        Raises OSError."""
+    def delete(self, claims: Collection[tuple[str, str]]) -> None:
+        """Deletes what these claims have, unless a pod has them, and what was half deleted or half made before.
+        Content of PersistentVolumes stays. Raises OSError."""
         with self._lock:
-            kept = {f"{namespace}_{name}" for namespace, name in claims} | {entry for _, entry in self._marks()}
-            gone = [self._set_aside(name) for name in _names(self._layout.claims) if name not in kept]
+            unwanted = {f"{namespace}_{name}" for namespace, name in claims} - {entry for _, entry in self._marks()}
+            names = [name for name in _names(self._layout.claims) if name in unwanted or name.startswith(".")]
+            gone = [self._set_aside(name) for name in names]
         for path in gone:
             if not path.is_symlink():
                 unmount_below(path)

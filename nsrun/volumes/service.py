@@ -93,10 +93,10 @@ class VolumeService:
         """Bytes on disk of each emptyDir that is not in memory, by volume name. Raises VolumeError."""
         return await asyncio.to_thread(self._usage, pod)
 
-    async def keep_claims(self, claims: Collection[tuple[str, str]]) -> None:
-        """Deletes the directories of persistent volume claims, except those of ``claims`` (namespace, name) and those
-        that a pod still has. Raises VolumeError."""
-        await finish_in_thread(self._keep_claims, claims)
+    async def delete_claims(self, claims: Collection[tuple[str, str]]) -> None:
+        """Deletes the directories of these persistent volume claims (namespace, name), but not what a pod still has.
+        Raises VolumeError."""
+        await finish_in_thread(self._delete_claims, claims)
 
     async def remove(self, uid: str) -> None:
         """Unmounts and deletes the pod's directory, its volumes in it. What a hostPath names stays, and so do claims
@@ -181,9 +181,9 @@ class VolumeService:
                     found[volume.name] = disk_usage(self._layout.volume(pod.uid, empty_dir.PLUGIN, volume.name))
         return found
 
-    def _keep_claims(self, claims: Collection[tuple[str, str]]) -> None:
+    def _delete_claims(self, claims: Collection[tuple[str, str]]) -> None:
         with _translated("delete persistent volume claims"):
-            self._claims.keep(claims)
+            self._claims.delete(claims)
 
     def _remove(self, uid: str) -> None:
         _check_name(uid, "pod UID")

@@ -364,9 +364,9 @@ class FakeVolumes:
         disks = (v.name for v in pod.spec.volumes if isinstance(v.source, EmptyDir) and not v.source.medium)
         return {name: written.get(name, 0) for name in disks}
 
-    async def keep_claims(self, claims: Collection[tuple[str, str]]) -> None:
-        await self._life.at("keep claims")
-        self._machine.claims &= set(claims)
+    async def delete_claims(self, claims: Collection[tuple[str, str]]) -> None:
+        await self._life.at("delete claims")
+        self._machine.claims -= set(claims)
 
     async def remove(self, uid: str) -> None:
         await self._life.at("remove volumes")

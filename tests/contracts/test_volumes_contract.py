@@ -147,14 +147,14 @@ async def test_an_image_volume_is_the_layers_of_its_image(volumes: Volumes) -> N
     await volumes.remove(wanted.uid)
 
 
-async def test_keeping_claims_can_be_repeated(volumes: Volumes) -> None:
+async def test_deleting_claims_can_be_repeated(volumes: Volumes) -> None:
     wanted = pod_of(Volume(name="data", source=ClaimVolume(claim_name="data")))
     known = claims("data")
     for _ in range(2):
         await prepare(volumes, wanted, known)
-        await volumes.keep_claims([("default", "data")])
-        await volumes.keep_claims([])
+        await volumes.delete_claims([("default", "data")])
+        await volumes.delete_claims([])
     await volumes.remove(wanted.uid)
     for _ in range(2):
-        await volumes.keep_claims([])
+        await volumes.delete_claims([("default", "data")])
     assert await volumes.owners() == frozenset()

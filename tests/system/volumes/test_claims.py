@@ -50,25 +50,25 @@ async def test_it_goes_with_its_manifest_when_no_pod_has_it(service: VolumeServi
     theirs = await path_of(service, claims("data", "other"), claim="other", uid="uid-2")
     (mine / "sub").mkdir()
     (mine / "sub" / "file").touch()
-    await service.keep_claims([("default", "data")])
+    await service.delete_claims([("default", "other")])
     assert theirs.exists()  # a pod has it
     await service.remove("uid-2")
-    await service.keep_claims([("default", "data")])
+    await service.delete_claims([("default", "other")])
     assert sorted(os.listdir(layout.claims)) == ["default_data"]
     await service.remove("uid-1")
-    await service.keep_claims([])
+    await service.delete_claims([("default", "data")])
     assert os.listdir(layout.claims) == []
 
 
-async def test_a_name_in_another_namespace_keeps_nothing(service: VolumeService, layout: Layout) -> None:
+async def test_only_those_that_are_named_go(service: VolumeService, layout: Layout) -> None:
     await path_of(service, claims("data"))
     await service.remove("uid-1")
-    await service.keep_claims([("other", "data"), ("default", "dat"), ("default", "data2")])
-    assert os.listdir(layout.claims) == []
+    await service.delete_claims([("other", "data"), ("default", "dat"), ("default", "data2")])
+    assert os.listdir(layout.claims) == ["default_data"]
 
 
-async def test_nothing_to_keep_is_no_mistake(service: VolumeService) -> None:
-    await service.keep_claims([])
+async def test_nothing_to_delete_is_no_mistake(service: VolumeService) -> None:
+    await service.delete_claims([("default", "data")])
 
 
 async def test_a_pod_whose_claim_is_not_there_waits(service: VolumeService) -> None:
@@ -80,7 +80,7 @@ async def test_a_pod_whose_claim_is_not_there_waits(service: VolumeService) -> N
 
 async def test_a_pod_that_has_it_keeps_it_when_the_manifest_goes(service: VolumeService) -> None:
     path = await path_of(service, claims("data"))
-    await service.keep_claims([])
+    await service.delete_claims([("default", "data")])
     assert await path_of(service, Objects()) == path
     assert path.is_dir()
 
@@ -90,7 +90,7 @@ async def test_what_was_half_deleted_is_deleted(service: VolumeService, layout: 
     (layout.claims / ".gone-1").mkdir()
     (layout.claims / ".gone-1" / "file").touch()
     (layout.claims / ".default_x.new").mkdir()
-    await service.keep_claims([])
+    await service.delete_claims([("default", "data")])
     assert os.listdir(layout.claims) == ["default_data"]
 
 
@@ -101,7 +101,7 @@ async def test_what_is_mounted_in_it_is_not_deleted(service: VolumeService, layo
     (path / "mounted").mkdir()
     native.mount(str(tmp_path / "host"), str(path / "mounted"), "none", native.MS_BIND)
     await service.remove("uid-1")
-    await service.keep_claims([])
+    await service.delete_claims([("default", "data")])
     assert os.listdir(layout.claims) == []
     assert (tmp_path / "host" / "file").read_text() == "the host's"
 
@@ -138,7 +138,7 @@ async def test_content_of_a_volume_stays_when_its_claim_goes(service: VolumeServ
     known = claims("data", volumes=(volume("one", tmp_path / "one"),))
     (await path_of(service, known) / "file").write_text("kept")
     await service.remove("uid-1")
-    await service.keep_claims([])
+    await service.delete_claims([("default", "data")])
     assert (tmp_path / "one" / "file").read_text() == "kept"
     assert (
         await path_of(service, claims("other", volumes=(volume("one", tmp_path / "one"),)), claim="other")

@@ -21,31 +21,31 @@ def update(*claims: tuple[str, str], broken: bool = False) -> SourceUpdate:
 
 def test_nothing_is_deleted_at_first() -> None:
     keeper = ClaimKeeper()
-    assert keeper.kept is None
+    assert not keeper.gone
     keeper.heard(update())
-    assert keeper.kept is None
+    assert not keeper.gone
     keeper.heard(update(A))
-    assert keeper.kept is None
+    assert not keeper.gone
 
 
 def test_a_claim_that_went_is_not_kept() -> None:
     keeper = ClaimKeeper()
     keeper.heard(update(A, B))
     keeper.heard(update(B))
-    assert keeper.kept == {B}
+    assert keeper.gone == {A}
     keeper.heard(update(B))
-    assert keeper.kept == {B}, "a pod may have had it until now"
+    assert keeper.gone == {A}, "a pod may have had it until now"
     keeper.heard(update(A, B))
-    assert keeper.kept is None
+    assert not keeper.gone
 
 
 def test_what_cannot_be_read_is_not_gone() -> None:
     keeper = ClaimKeeper()
     keeper.heard(update(A, B))
     keeper.heard(update(B, broken=True))
-    assert keeper.kept is None
+    assert not keeper.gone
     keeper.heard(update(B))
-    assert keeper.kept == {B}
+    assert keeper.gone == {A}
 
 
 async def test_the_directory_goes_with_the_manifest_and_stays_when_all_is_taken_down() -> None:
@@ -58,12 +58,12 @@ async def test_the_directory_goes_with_the_manifest_and_stays_when_all_is_taken_
         await world.clock.settle()
         world.manifests.update(update(A))
         await world.clock.settle()
-        assert world.machine.claims == {A}
+        assert world.machine.claims == {A, ("default", "of-another-directory")}
     async with world.daemon() as daemon:
         ending = asyncio.create_task(daemon.supervisor.down())
         await world.clock.settle()
         await ending
-    assert world.machine.claims == {A}
+    assert world.machine.claims == {A, ("default", "of-another-directory")}
 
 
 async def test_workers_are_told_what_pods_can_refer_to() -> None:
