@@ -41,7 +41,7 @@ from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of,
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.runtime.shim import LogLimits
 from nsrun.runtime.travel import sealed_program
-from nsrun.runtime.usage import container_usage
+from nsrun.runtime.usage import all_logged, container_usage
 from nsrun.support.clock import Clock
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
@@ -273,6 +273,10 @@ class Engine:
     def _remove_files(self, id: ContainerId) -> None:
         self._cgroups.remove_container(id)
         self._run.remove_container(id)
+
+    async def logged(self) -> frozenset[tuple[PodName, str]]:
+        """See the port."""
+        return await self._blocking(lambda: frozenset(all_logged(self._layout)))
 
     async def next_attempt(self, pod: Pod, container: str) -> int:
         """See the port."""

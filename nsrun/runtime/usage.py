@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nsrun.support.disk_usage import disk_usage
-from nsrun.support.layout import Layout
+from nsrun.support.layout import Layout, PodName
 
-__all__ = ["container_usage", "pod_logs"]
+__all__ = ["all_logged", "container_usage", "pod_logs"]
 
 
 def container_usage(layout: Layout, uid: str) -> dict[str, int]:
@@ -24,6 +24,15 @@ def container_usage(layout: Layout, uid: str) -> dict[str, int]:
 def pod_logs(layout: Layout, uid: str) -> Iterator[Path]:
     """The pod's log directory, if there is one: ``<namespace>_<name>_<uid>``, and only a UID may hold underscores."""
     return (path for path in _directories(layout.pod_logs) if path.name.split("_", 2)[2:] == [uid])
+
+
+def all_logged(layout: Layout) -> Iterator[tuple[PodName, str]]:
+    """The pods, name and UID, that have a log directory."""
+    for path in _directories(layout.pod_logs):
+        namespace, _, rest = path.name.partition("_")
+        name, _, uid = rest.partition("_")
+        if namespace and name and uid:
+            yield PodName(namespace=namespace, name=name), uid
 
 
 def _directories(top: Path) -> list[Path]:

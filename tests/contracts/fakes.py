@@ -181,6 +181,7 @@ class FakeMachine:
         self.volumes: dict[str, set[str]] = {}  # by UID
         self.pods: dict[str, FakePod] = {}  # by UID
         self.logs: dict[tuple[str, str], set[int]] = {}  # the attempts that left a log
+        self.logged: dict[str, PodName] = {}  # whose name the logs' directory tells
         self.being_started: list[str] = []  # UIDs, one for each start under way
         self.scripts: dict[tuple[str, str], list[Program]] = {}  # by pod and container: its processes, in order
         self.processes: dict[tuple[str, str], int] = {}  # how many were ever started, by UID and container
@@ -484,6 +485,7 @@ class FakeRuntime:
         if missing:
             machine.violations.append(f"{id.name} without its volumes {missing}")
         machine.logs.setdefault((id.uid, id.name), set()).add(id.attempt)
+        machine.logged[id.uid] = request.pod.name
         machine.being_started.append(id.uid)
         try:
             await self._life.at("container rootfs")
@@ -579,7 +581,11 @@ class FakeRuntime:
         if name is not None:
             for key in [key for key in self._machine.logs if key[0] == uid]:
                 del self._machine.logs[key]
+            self._machine.logged.pop(uid, None)
         await self._life.at("removed sandbox")
+
+    async def logged(self) -> frozenset[tuple[PodName, str]]:
+        return frozenset((name, uid) for uid, name in self._machine.logged.items())
 
     async def next_attempt(self, pod: Pod, container: str) -> int:
         await self._life.at("next attempt")

@@ -354,7 +354,9 @@ async def test_attempts_are_numbered_on(bench: Bench) -> None:
     assert await bench.runtime.next_attempt(web, "main") == 1, "its log tells"
     await bench.runtime.remove_sandbox(None, web.uid)
     assert await bench.runtime.next_attempt(web, "main") == 1, "its log tells"
+    assert (web.name, web.uid) in await bench.runtime.logged()
     await bench.runtime.remove_sandbox(web.name, web.uid)
+    assert (web.name, web.uid) not in await bench.runtime.logged()
     assert await bench.runtime.next_attempt(web, "main") == 0, "the pod is gone, and all its logs"
 
 
