@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nsrun.errors import ManifestError
 from nsrun.model.document import parse_documents
@@ -39,6 +40,9 @@ KINDS: Mapping[type, ObjectKind] = {
     Claim: ObjectKind.CLAIM,
     PersistentVolume: ObjectKind.VOLUME,
 }
+SECRET_PATH = re.compile(
+    r"(items\[[0-9]+\])?(\.?(apiVersion|kind|metadata(\.(name|namespace))?|type|immutable|data|stringData)\b)?"
+)
 MOST_PROBLEMS = 100
 """More than this many lines about one file help nobody."""
 MOST_NAMED = 30
@@ -251,10 +255,23 @@ def _workload(place: Place, node: MapNode, kind: str) -> Iterator[Placed]:
 
 
 def _object(place: Place, node: MapNode, kind: ObjectKind) -> Iterator[PlacedObject]:
-    before = len(place.report.problems)
-    said = OBJECTS[kind](place)
-    if _sound(place, before, validate_object(said)):
+    own = Report()
+    inside = Place(place.node, place.path, own)
+    said = OBJECTS[kind](inside)
+    sound = _sound(inside, 0, validate_object(said))
+    secret = kind is ObjectKind.SECRET
+    place.report.problems.extend(_discreet(own.problems) if secret else own.problems)
+    place.report.warnings.extend(_discreet(own.warnings) if secret else own.warnings)
+    place.report.inert.extend(own.inert)
+    if sound:
         yield PlacedObject(object=said, line=_name(node).line, column=_name(node).column)
+
+
+def _discreet(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """The same, with no key named that a Secret need not have: it may be a value in the wrong place."""
+    for problem in problems:
+        known = SECRET_PATH.match(problem.path)
+        yield replace(problem, path=known[0] if known is not None else "")
 
 
 def _node(value: object) -> Node:

@@ -76,7 +76,7 @@ def _discreet(text: str, documents: tuple[Document, ...]) -> tuple[Document, ...
     if not SECRET.search(text):
         return documents
     return tuple(
-        replace(document, problems=tuple(replace(one, text=_unquoted(one.text)) for one in document.problems))
+        replace(document, problems=tuple(replace(one, path="", text=_unquoted(one.text)) for one in document.problems))
         for document in documents
     )
 

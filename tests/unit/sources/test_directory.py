@@ -474,3 +474,23 @@ async def test_a_way_that_never_settles_is_given_up(tmp_path: Path, monkeypatch:
     eye.arm()
     eye.close()
     eye.close()
+
+
+def settings(value: str) -> str:
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{key: {value}}}\n"
+
+
+async def test_a_change_of_a_config_map_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "pod.yaml").write_text(manifest("web"))
+    (tmp_path / "config.yaml").write_text(settings("old"))
+    name = ("default", "settings")
+    async with following(tmp_path) as follower:
+        before = await follower.until(lambda update: update.objects.config_maps[name].data == {"key": b"old"})
+        (tmp_path / "config.yaml").write_text(settings("new"))
+        after = await follower.until(lambda update: update.objects.config_maps[name].data == {"key": b"new"})
+        assert after.pods == before.pods
+        (tmp_path / "config.yaml").write_text(settings("{broken"))
+        kept = await follower.until(lambda update: update.problems)
+        assert kept.objects == after.objects
+        (tmp_path / "config.yaml").unlink()
+        await follower.until(lambda update: not update.objects.config_maps and not update.problems)
