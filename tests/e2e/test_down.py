@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.manifests import shell_pod
 from tests.e2e.nsrunner import Nsrun
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -23,7 +23,7 @@ def test_down_takes_the_grace_it_is_given(loaded: Nsrun) -> None:
     loaded.cli("down", "--time", "1")
     assert loaded.remains_of_all() == []
     assert loaded.process is not None
-    assert loaded.process.wait(10) == 0
+    assert loaded.process.wait(10 * PATIENCE) == 0
     assert "everything is removed" in loaded.said()
 
 
@@ -44,7 +44,7 @@ def test_a_second_down_may_be_less_patient(loaded: Nsrun) -> None:
         eventually(lambda: "Killing" in loaded.said())
         assert "Terminating" in loaded.cli("pods").stdout
         loaded.cli("down", "--time", "0")
-        assert first.wait(20) == 0
+        assert first.wait(20 * PATIENCE) == 0
 
 
 def test_an_interrupted_down_does_not_say_that_all_is_removed(loaded: Nsrun) -> None:
@@ -54,7 +54,7 @@ def test_an_interrupted_down_does_not_say_that_all_is_removed(loaded: Nsrun) -> 
     with subprocess.Popen(loaded.command("down"), env=loaded.environ(), stderr=subprocess.PIPE) as down:
         eventually(lambda: "Killing" in loaded.said())
         assert loaded.terminate(signal.SIGINT) == 0
-        assert down.wait(20) == 1
+        assert down.wait(20 * PATIENCE) == 1
     assert "everything is removed" not in loaded.said()
     assert "1 pod keeps running" in loaded.said()
     loaded.cli("down", "--time", "0")
