@@ -44,9 +44,10 @@ class PackageIndex:
     def __init__(self) -> None:
         self._known: dict[str, Package | None] = {}
 
-    def closure(self, names: Iterable[str], follow: Iterable[str]) -> tuple[Package, ...]:
-        """The named packages, and what they depend on as far as it is a library or in ``follow``. Sorted by name."""
-        followed, taken, todo = frozenset(follow), dict[str, Package](), list(names)
+    def closure(self, names: Iterable[str], follow: Iterable[str], without: Iterable[str] = ()) -> tuple[Package, ...]:
+        """The named packages, and what they depend on as far as it is a library or in ``follow``, but for those of
+        ``without``. Sorted by name."""
+        followed, unwanted, taken, todo = frozenset(follow), frozenset(without), dict[str, Package](), list(names)
         self._look_up(todo)
         while todo:
             wanted = [self._get(name) for name in todo]
@@ -54,7 +55,9 @@ class PackageIndex:
             self._look_up(name for package in wanted for alternatives in package.depends for name in alternatives)
             found = (self._choose(alternatives) for package in wanted for alternatives in package.depends)
             todo = sorted(
-                {p.name for p in found if p is not None and (p.is_library or p.name in followed)} - taken.keys()
+                {p.name for p in found if p is not None and (p.is_library or p.name in followed)}
+                - taken.keys()
+                - unwanted
             )
         return tuple(taken[name] for name in sorted(taken))
 

@@ -16,7 +16,7 @@ __all__ = ["Layer", "LayoutWriter", "platform"]
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
 PLATFORMS: Mapping[str, Mapping[str, str]] = {
     "armel": {"architecture": "arm", "variant": "v5"},
     "armhf": {"architecture": "arm", "variant": "v7"},
@@ -45,16 +45,24 @@ def platform() -> Mapping[str, str]:
 class LayoutWriter:
     """An image layout in the making, in an empty directory of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, compression: int = 6) -> None:
+        """``compression``: gzip's level; 0 for layers as they are."""
         self._directory = directory
+        self._compression = compression
+        self._written: dict[int, Mapping[str, object]] = {}  # descriptors by the identity of the layer
         self._manifests: list[Mapping[str, object]] = []
         (directory / "blobs" / "sha256").mkdir(parents=True)
 
     def add_image(
-        self, reference: str, layers: Sequence[Layer], config: Mapping[str, object], where: Mapping[str, str]
+        self,
+        references: Sequence[str],
+        layers: Sequence[Layer],
+        config: Mapping[str, object],
+        where: Mapping[str, str],
     ) -> str:
-        """Adds an image under its full reference; the digest of its manifest."""
-        descriptors = [self._add(LAYER, gzip.compress(layer.tar, compresslevel=6, mtime=0)) for layer in layers]
+        """Adds an image under its full references; the digest of its manifest. A layer that several images share is
+        written once when they are given the same object."""
+        descriptors = [self._layer(layer) for layer in layers]
         document = {
             "created": _time(max(layer.created for layer in layers)),
             **where,
@@ -69,8 +77,9 @@ class LayoutWriter:
             "layers": descriptors,
         }
         descriptor = self._add_json(MANIFEST, manifest)
-        annotations = {"org.opencontainers.image.ref.name": reference}
-        self._manifests.append({**descriptor, "platform": where, "annotations": annotations})
+        for reference in references:
+            annotations = {"org.opencontainers.image.ref.name": reference}
+            self._manifests.append({**descriptor, "platform": where, "annotations": annotations})
         return str(descriptor["digest"])
 
     def finish(self) -> None:
@@ -78,6 +87,13 @@ class LayoutWriter:
         (self._directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self._manifests}
         (self._directory / "index.json").write_bytes(_json(index))
+
+    def _layer(self, layer: Layer) -> Mapping[str, object]:
+        if id(layer) not in self._written:
+            level = self._compression
+            packed = gzip.compress(layer.tar, compresslevel=level, mtime=0) if level else layer.tar
+            self._written[id(layer)] = self._add(f"{LAYER}+gzip" if level else LAYER, packed)
+        return self._written[id(layer)]
 
     def _add_json(self, media_type: str, document: Mapping[str, object]) -> Mapping[str, object]:
         return self._add(media_type, _json(document))

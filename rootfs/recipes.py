@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["RECIPES", "Directory", "File", "ImageRecipe", "LayerRecipe", "Link"]
+__all__ = [
+    "BUSYBOX",
+    "NGINX",
+    "PATH",
+    "RECIPES",
+    "SKELETON",
+    "Directory",
+    "File",
+    "ImageRecipe",
+    "LayerRecipe",
+    "Link",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +52,27 @@ class LayerRecipe:
     """One layer. ``packages``: taken, with the libraries (section ``libs``) they depend on.
 
     ``follow``: dependencies that are taken too though they are no libraries; distributions cut nginx differently.
+    ``without``: dependencies that are left out, and what only they depend on.
     ``applets``: a multi-call binary of this layer; every name that ``<binary> --list`` prints becomes a link to it.
     """
 
     name: str
     packages: tuple[str, ...] = ()
     follow: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     applets: str | None = None
     files: Mapping[str, File | Directory | Link] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecipe:
-    """An image: its full reference, its layers bottom first, and the ``config`` object of its OCI configuration."""
+    """An image: its full reference, its layers bottom first, and the ``config`` object of its OCI configuration.
+    ``aliases``: other references it is known by."""
 
     reference: str
     layers: tuple[LayerRecipe, ...]
     config: Mapping[str, object]
+    aliases: tuple[str, ...] = ()
 
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

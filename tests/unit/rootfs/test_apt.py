@@ -69,6 +69,16 @@ def test_closure_follows_libraries_and_what_is_named() -> None:
     assert [p.name for p in closure] == ["libc6", "libgcc-s1", "libssl3", "nginx", "nginx-common", "nginx-core"]
 
 
+def test_closure_leaves_out_what_is_not_wanted_and_what_only_that_needs() -> None:
+    index = FakeIndex(
+        package("postgresql", "libllvm14", "libxml2", section="database"),
+        package("libllvm14", "libedit2", "libxml2"),
+        package("libedit2"),
+        package("libxml2"),
+    )
+    assert [p.name for p in index.closure(["postgresql"], [], ["libllvm14"])] == ["libxml2", "postgresql"]
+
+
 def test_unknown_packages_are_told() -> None:
     with pytest.raises(AptError, match='cannot find package "nginx": apt does not know it'):
         FakeIndex().closure(["nginx"], [])
