@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -11,11 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from nsrun.errors import ImageError, NetworkError, RuntimeFailure, VolumeError
+from nsrun.model.container import RestartAction, RestartRule
+from nsrun.model.encode import encode_pod
 from nsrun.model.pod import Pod, RestartPolicy
+from nsrun.model.probe import HttpGet, Lifecycle, Probe
+from nsrun.model.running import CheckResult
 from nsrun.model.status import Phase, Running, Terminated
 from tests.contracts.fakes import FakeRun
-from tests.unit.supervisor.world import Daemon, World, container, pod
+from tests.unit.supervisor.world import Daemon, World, container, hook, pod, sidecar
 
+INITS = ("exit 0", "sleep 3; exit 0", "sleep 2; exit 4")
+HOOKS = (None, hook("exit 0"), hook("sleep 4; exit 0"), hook("exit 1"))
+PROBES = (None, Probe(action=HttpGet(port=80), period_seconds=5, failure_threshold=2))
+RULE = RestartRule(action=RestartAction.RESTART_ALL_CONTAINERS, exit_codes=(9,))
 SCRIPTS = ("", "exit 0", "exit 3", "sleep 7; exit 0", "sleep 40; exit 9", "trap '' TERM; sleep 9999", "/nonexistent")
 POINTS = {
     "attach": NetworkError("cannot attach"),
@@ -33,6 +44,9 @@ POINTS = {
     "kill": RuntimeFailure("cannot kill"),
     "ensure busybox": ImageError("cannot pull"),
     "next attempt": ValueError("a bug"),
+    "run in a": RuntimeFailure("cannot run"),
+    "record": RuntimeFailure("cannot record"),
+    "refresh": VolumeError("cannot refresh"),
     "network owners": NetworkError("cannot list"),
 }
 
@@ -43,9 +57,31 @@ def pods(draw: st.DrawFn) -> Pod:
     scripts = draw(st.lists(st.sampled_from(SCRIPTS), min_size=1, max_size=2))
     policy, grace = draw(st.sampled_from(list(RestartPolicy))), draw(st.sampled_from([0, 1, 30]))
     containers = [container(c, script, volumes=["v"]) for c, script in zip("ab", scripts, strict=False)]
-    made = pod(name, *containers, policy=policy, grace=grace, volumes=["v"])
-    uid = f"{name}-{policy}-{grace}-{'-'.join(str(SCRIPTS.index(script)) for script in scripts)}"
-    return pod(name, *made.spec.containers, uid=uid, policy=policy, grace=grace, volumes=["v"])
+    if draw(st.booleans()):
+        life = Lifecycle(post_start=draw(st.sampled_from(HOOKS)), pre_stop=draw(st.sampled_from(HOOKS)))
+        probes: dict[str, Any] = {
+            f"{kind}_probe": draw(st.sampled_from(PROBES)) for kind in ("startup", "liveness", "readiness")
+        }
+        containers[0] = container("a", scripts[0], volumes=["v"], lifecycle=life, **probes)
+    if draw(st.booleans()):
+        containers[-1] = replace(containers[-1], restart_policy=policy, restart_policy_rules=(RULE,))
+    init = [container("i", draw(st.sampled_from(INITS)))] if draw(st.booleans()) else []
+    if draw(st.booleans()):
+        script = draw(st.sampled_from(SCRIPTS[:-1]))
+        init.insert(draw(st.integers(0, len(init))), sidecar("s", script, startup_probe=draw(st.sampled_from(PROBES))))
+    deadline = draw(st.sampled_from([None, None, 20, 500]))
+    made = pod(
+        name, *containers, policy=policy, grace=grace, volumes=["v"], init=init, active_deadline_seconds=deadline
+    )
+    uid = f"{name}-{hashlib.sha256(json.dumps(encode_pod(made)).encode()).hexdigest()[:12]}"
+    return replace(made, metadata=replace(made.metadata, uid=uid))
+
+
+def is_plain(wanted: Pod) -> bool:
+    """Whether only its containers' programs decide how it goes."""
+    hooked = any(c.lifecycle != Lifecycle() or c.startup_probe or c.liveness_probe for c in wanted.all_containers)
+    ruled = any(c.restart_policy_rules for c in wanted.all_containers)
+    return not (hooked or ruled or wanted.spec.init_containers)
 
 
 class Machinery(RuleBasedStateMachine):
@@ -109,6 +145,26 @@ class Machinery(RuleBasedStateMachine):
     @rule(point=st.sampled_from(sorted(POINTS)), times=st.integers(1, 3))
     def a_step_will_fail(self, point: str, times: int) -> None:
         self.world.machine.failures[point] = [POINTS[point]] * times
+
+    @rule(answer=st.booleans())
+    def the_pods_answer_or_do_not(self, answer: bool) -> None:
+        answers = self.world.machine.answers
+        answers.clear()
+        if answer:
+            answers[80] = CheckResult(success=True)
+
+    @precondition(lambda self: self.daemon is not None and bool(self.daemon.supervisor._workers))
+    @rule(data=st.data())
+    def a_pod_is_evicted(self, data: st.DataObject) -> None:
+        assert self.daemon is not None
+        workers = self.daemon.supervisor._workers
+        uid = data.draw(st.sampled_from(sorted(workers)))
+
+        async def evict() -> None:
+            workers[uid].fail("Evicted", "the machine is full", grace=1)
+            await self.world.clock.settle()
+
+        self.within(evict())
 
     @rule(seconds=st.sampled_from([0, 5]))
     def the_registry_is_slow(self, seconds: float) -> None:
@@ -186,14 +242,20 @@ class Machinery(RuleBasedStateMachine):
         assert self.world.machine.owners() == {one.uid for one in self.wanted.values()}
         assert {shown.uid for shown, _ in daemon.board.pods()} == self.world.machine.owners()
         for wanted in self.wanted.values():
-            phase = daemon.status(wanted).phase
-            for status in daemon.status(wanted).container_statuses:
+            shown = daemon.status(wanted)
+            for status in (*shown.init_container_statuses, *shown.container_statuses):
                 run = self.world.machine.run_of(wanted, status.name)
-                assert (run is not None) == isinstance(status.state, Running)
-                if wanted.spec.restart_policy is RestartPolicy.NEVER:
+                assert run is not None or not isinstance(status.state, Running)
+                if is_plain(wanted):
+                    assert run is None or isinstance(status.state, Running)
+                if is_plain(wanted) and wanted.spec.restart_policy is RestartPolicy.NEVER:
                     assert isinstance(status.state, Running | Terminated)
-            if wanted.spec.restart_policy is RestartPolicy.ALWAYS:
-                assert phase is Phase.RUNNING
+            if shown.phase in (Phase.SUCCEEDED, Phase.FAILED):
+                assert self.world.machine.run_of(wanted, "s") is None
+            if wanted.spec.active_deadline_seconds is not None:
+                assert shown.phase in (Phase.SUCCEEDED, Phase.FAILED)
+            elif is_plain(wanted) and wanted.spec.restart_policy is RestartPolicy.ALWAYS and not shown.reason:
+                assert shown.phase is Phase.RUNNING
             records = [id.name for id in self.world.machine.runs(wanted.uid)]
             assert all(records.count(name) <= 2 for name in records), "one that runs or ended, and one before it"
 
