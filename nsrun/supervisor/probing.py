@@ -22,7 +22,7 @@ from nsrun.supervisor.events import Notice
 from nsrun.supervisor.ports import Probes, Runtime
 from nsrun.supervisor.probecounts import Outcome, ProbeCounts
 from nsrun.supervisor.status import full_name
-from nsrun.supervisor.thresholds import DECIDING, Streak, counted, first_wait, next_due
+from nsrun.supervisor.thresholds import DECIDING, EAGER, Streak, counted, eager_waits, first_wait, next_due
 from nsrun.support.clock import Clock
 
 __all__ = ["Probing", "Verdict", "resolved_port"]
@@ -171,30 +171,69 @@ class Probing:
     async def _ask_again(self, watch: _Watch, kind: ProbeKind, probe: Probe) -> None:
         """Every period, until the probe is held or the task is cancelled."""
         clock, streak = self._clock, Streak()
-        due = clock.monotonic() + self._first_wait(watch, probe)
+        share = self._share(watch, probe)
+        due = clock.monotonic() + first_wait(probe, kind, age=clock.now() - watch.started_at, share=share)
+        if kind in EAGER and share is None:
+            streak = await self._ask_eagerly(watch, kind, probe, due)
+            due += probe.period_seconds
         while not streak.held:
-            wait = due - clock.monotonic()
-            await (clock.sleep(wait) if wait > 0.0 else asyncio.sleep(0))
+            await self._until(due)
             try:
                 streak = await self._turn(watch, kind, probe, streak, due)
             except Exception:
                 logger.exception("Internal error in the %s probe of %s", kind, watch.label)
             due = next_due(due, probe.period_seconds, clock.monotonic())
 
-    def _first_wait(self, watch: _Watch, probe: Probe) -> float:
+    async def _ask_eagerly(self, watch: _Watch, kind: ProbeKind, probe: Probe, due: float) -> Streak:
+        """In the first period after ``due``, until there is a success. Nothing else is said or counted."""
+        clock, end, waits = self._clock, due + probe.period_seconds, eager_waits(probe)
+        while due < end:
+            await self._until(due)
+            began = clock.monotonic()
+            try:
+                answer = await self._question(watch, probe)
+                if answer.success:
+                    return self._heard(watch, kind, probe, Streak(), answer, took=clock.monotonic() - began)
+            except NsrunError:
+                pass  # it will be said if it stays so
+            except Exception:
+                logger.exception("Internal error in the %s probe of %s", kind, watch.label)
+            due = clock.monotonic() + next(waits, float(probe.period_seconds))
+        return Streak()
+
+    async def _until(self, due: float) -> None:
+        wait = due - self._clock.monotonic()
+        await (self._clock.sleep(wait) if wait > 0.0 else asyncio.sleep(0))
+
+    def _share(self, watch: _Watch, probe: Probe) -> float | None:
         """Runs that were found when nsrun began would all be asked at once, and ever after: they are spread. Those that
         begin later are spread already."""
-        clock = self._clock
-        found = watch.started_at < self._began_at and clock.monotonic() - self._began < probe.period_seconds
-        return first_wait(probe, age=clock.now() - watch.started_at, share=self._chance() if found else 0.0)
+        if watch.started_at >= self._began_at:
+            return None
+        lately = self._clock.monotonic() - self._began < probe.period_seconds
+        return self._chance() if lately else 0.0
 
     async def _turn(self, watch: _Watch, kind: ProbeKind, probe: Probe, streak: Streak, due: float) -> Streak:
         began = self._clock.monotonic()
         answer = await self._answer(watch, probe)
+        took = self._clock.monotonic() - began
+        return self._heard(watch, kind, probe, streak, answer, took=took, late=began - due)
+
+    def _heard(
+        self,
+        watch: _Watch,
+        kind: ProbeKind,
+        probe: Probe,
+        streak: Streak,
+        answer: CheckResult | NsrunError,
+        *,
+        took: float,
+        late: float = 0.0,
+    ) -> Streak:
         outcome = Outcome.UNKNOWN
         if isinstance(answer, CheckResult):
             outcome = Outcome.SUCCESSFUL if answer.success else Outcome.FAILED
-        self._count(watch, kind, outcome, took=self._clock.monotonic() - began, late=began - due)
+        self._count(watch, kind, outcome, took=took, late=late)
         self._say(watch, kind, answer)
         if not isinstance(answer, CheckResult):
             return streak

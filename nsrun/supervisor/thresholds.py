@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nsrun.model.probe import Probe, ProbeKind
 
-__all__ = ["DECIDING", "Streak", "counted", "first_wait", "next_due"]
+__all__ = ["DECIDING", "EAGER", "Streak", "counted", "eager_waits", "first_wait", "next_due"]
 
 DECIDING = frozenset({ProbeKind.STARTUP, ProbeKind.LIVENESS})
 """The probes that have a container killed."""
+
+EAGER = frozenset({ProbeKind.STARTUP, ProbeKind.READINESS})
+"""The probes whose success is waited for."""
+
+SOON = 0.1
+"""Seconds from an eager question's failure to the next one; twice as long each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +45,26 @@ def counted(streak: Streak, probe: Probe, kind: ProbeKind, success: bool) -> tup
     return Streak(last=success, length=length, told=success, held=held), tell
 
 
-def first_wait(probe: Probe, *, age: float, share: float) -> float:
+def first_wait(probe: Probe, kind: ProbeKind, *, age: float, share: float | None) -> float:
     """Seconds from now until the first question. ``age``: of the run, seconds. ``share``: what part of a period is
-    waited in any case, 0 ≤ share < 1."""
+    waited in any case, 0 ≤ share < 1; None for a run that has just begun.
+
+    A program that has just begun answers nobody yet. The kubelet's first question comes at some point of the first
+    period, since it asks from before there is a container. One that may kill comes at the end of it here; one whose
+    success is waited for comes at once, and eagerly again (``eager_waits``)."""
     delay = float(probe.initial_delay_seconds)
-    return min(max(delay - age, 0.0), delay) + share * probe.period_seconds
+    if share is None and not delay and kind not in EAGER:
+        return float(probe.period_seconds)
+    return min(max(delay - age, 0.0), delay) + (share or 0.0) * probe.period_seconds
+
+
+def eager_waits(probe: Probe) -> Iterator[float]:
+    """Seconds from one eager question to the next. They are asked in the first period only, and only a success counts:
+    a failure is what was expected."""
+    wait = SOON
+    while wait < probe.period_seconds:
+        yield wait
+        wait *= 2
 
 
 def next_due(due: float, period: float, now: float) -> float:

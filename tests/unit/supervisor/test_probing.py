@@ -107,7 +107,7 @@ async def test_the_delay_counts_from_the_start_of_the_run(asked: Asked) -> None:
 async def test_failures_are_said_each_and_told_once(asked: Asked) -> None:
     asked.machine.answers[80] = BAD
     asked.begin(probed(period_seconds=1))
-    await asked.clock.advance(4.5)
+    await asked.clock.advance(5.5)
     assert asked.said() == ["Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503"] * 5
     assert asked.notices[0].container == "main"
     assert asked.notices[0].warning
@@ -117,10 +117,57 @@ async def test_failures_are_said_each_and_told_once(asked: Asked) -> None:
     assert asked.told() == [(ProbeKind.READINESS, False), (ProbeKind.READINESS, True)]
 
 
+async def test_a_new_run_is_asked_eagerly_until_it_answers(asked: Asked) -> None:
+    """A program that has just begun does not listen yet: whoever waits for it shall not wait for a whole period."""
+    asked.machine.answers[80] = BAD
+    asked.begin(probed(period_seconds=10, failure_threshold=1))
+    await asked.clock.advance(2.0)
+    assert asked.times == pytest.approx([0.0, 0.1, 0.3, 0.7, 1.5])
+    asked.machine.answers[80] = GOOD
+    await asked.clock.advance(1.5)
+    assert asked.told() == [(ProbeKind.READINESS, True)]
+    assert asked.notices == []
+    asked.times.clear()
+    await asked.clock.advance(20.0)
+    assert asked.times == pytest.approx([10.0, 20.0])
+
+
+async def test_eager_failures_count_for_nothing(asked: Asked) -> None:
+    asked.machine.answers[80] = BAD
+    asked.begin(probed(kind="startup", period_seconds=10, failure_threshold=1))
+    await asked.clock.advance(9.9)
+    assert asked.told() == []
+    assert asked.notices == []
+    assert asked.probing.counts() == {}
+    await asked.clock.advance(0.1)
+    assert asked.told() == [(ProbeKind.STARTUP, False)]
+    assert len(asked.notices) == 1
+
+
+async def test_what_cannot_be_tried_eagerly_is_tried_again(asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
+    asked.machine.answers[80] = GOOD
+    asked.machine.failures["check 80"] = [NetworkError("no"), RuntimeError("a bug")]
+    asked.begin(probed(period_seconds=10))
+    await asked.clock.advance(0.5)
+    assert asked.told() == [(ProbeKind.READINESS, True)]
+    assert asked.times == pytest.approx([0.0, 0.1, 0.3])
+    assert "Internal error in the Readiness probe" in caplog.text
+
+
+async def test_several_successes_are_asked_for_in_time(asked: Asked) -> None:
+    asked.machine.answers[80] = GOOD
+    asked.begin(probed(period_seconds=5, success_threshold=3))
+    await asked.clock.advance(9.9)
+    assert asked.told() == []
+    await asked.clock.advance(0.1)
+    assert asked.told() == [(ProbeKind.READINESS, True)]
+    assert asked.times == [0.0, 5.0, 10.0]
+
+
 async def test_a_warning_is_a_success_that_is_said(asked: Asked) -> None:
     asked.machine.answers[80] = CheckResult(success=True, warning=True, message="Probe terminated redirects")
-    asked.begin(probed(kind="liveness"))
-    await asked.clock.settle()
+    asked.begin(probed(kind="liveness", period_seconds=1))
+    await asked.clock.advance(1.0)
     assert asked.said() == ["ProbeWarning: Liveness probe warning: Probe terminated redirects"]
     assert asked.told() == [(ProbeKind.LIVENESS, True)]
 
@@ -130,14 +177,14 @@ async def test_a_liveness_failure_puts_the_probe_on_hold_until_the_next_run(aske
     spec = probed(kind="liveness", period_seconds=1, failure_threshold=2)
     first = asked.begin(spec)
     await asked.clock.advance(10.0)
-    assert asked.times == [0.0, 1.0]
+    assert asked.times == [1.0, 2.0]
     assert asked.told() == [(ProbeKind.LIVENESS, False)]
     assert asked.verdicts[0].id == first
     assert asked.verdicts[0].message == BAD.message
     asked.probing.end(first)
     asked.begin(spec, attempt=1)
     await asked.clock.advance(10.0)
-    assert asked.times == [0.0, 1.0, 10.0, 11.0]
+    assert asked.times == [1.0, 2.0, 11.0, 12.0]
     assert [verdict.id.attempt for verdict in asked.verdicts] == [0, 1]
 
 
@@ -159,8 +206,9 @@ async def test_the_startup_probe_gates_the_others(asked: Asked) -> None:
     machine.answers[80] = GOOD
     machine.asked.clear()
     await asked.clock.advance(7.0)  # to 9.5
-    assert [check.port for check in machine.asked] == [80, 81, 81, 81, 82, 81]
+    assert [check.port for check in machine.asked] == [80, 81, 81, 82, 81]
     assert asked.told() == [(ProbeKind.STARTUP, True), (ProbeKind.LIVENESS, True), (ProbeKind.READINESS, True)]
+    assert asked.times[-5:] == [3.0, 5.0, 7.0, 8.0, 9.0]
 
 
 async def test_a_startup_probe_that_fails_lets_no_other_begin(asked: Asked) -> None:
@@ -168,7 +216,7 @@ async def test_a_startup_probe_that_fails_lets_no_other_begin(asked: Asked) -> N
     asked.begin(gated())
     await asked.clock.advance(60.0)
     assert asked.told() == [(ProbeKind.STARTUP, False)]
-    assert len(asked.times) == 5
+    assert asked.times[-5:] == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 async def test_a_run_that_was_found_started_is_not_asked_whether_it_is(asked: Asked) -> None:
@@ -196,8 +244,8 @@ async def test_long_after_the_beginning_nothing_is_spread(asked: Asked) -> None:
 async def test_what_cannot_be_tried_is_tried_three_times_and_counts_for_nothing(asked: Asked) -> None:
     asked.machine.answers[80] = NetworkError("cannot try")
     asked.begin(probed(kind="liveness", period_seconds=1, failure_threshold=1))
-    await asked.clock.advance(1.5)
-    assert asked.times == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    await asked.clock.advance(2.5)
+    assert asked.times == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
     assert asked.told() == []
     assert asked.said() == ["Unhealthy: Liveness probe errored and resulted in unknown state: cannot try"] * 2
     counts = asked.probing.counts()["uid-web", "main", ProbeKind.LIVENESS]
@@ -207,10 +255,10 @@ async def test_what_cannot_be_tried_is_tried_three_times_and_counts_for_nothing(
 async def test_one_of_three_tries_is_enough(asked: Asked) -> None:
     asked.machine.answers[80] = GOOD
     asked.machine.failures["check 80"] = [NetworkError("no"), NetworkError("no")]
-    asked.begin(probed())
-    await asked.clock.settle()
+    asked.begin(probed(kind="liveness", period_seconds=1))
+    await asked.clock.advance(1.0)
     assert len(asked.times) == 3
-    assert asked.told() == [(ProbeKind.READINESS, True)]
+    assert asked.told() == [(ProbeKind.LIVENESS, True)]
 
 
 async def test_our_own_bugs_stop_no_probe(asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
@@ -236,24 +284,24 @@ async def test_a_command_succeeds_with_code_0(asked: Asked) -> None:
 
 
 async def test_a_command_that_fails_is_said_with_its_output(asked: Asked) -> None:
-    asked.begin(probed(ran("exit 1 && echo broken"), failure_threshold=1))
-    await asked.clock.settle()
+    asked.begin(probed(ran("exit 1 && echo broken"), failure_threshold=1, period_seconds=1))
+    await asked.clock.advance(1.0)
     assert asked.said() == ["Unhealthy: Readiness probe failed: broken\n"]
     assert asked.told() == [(ProbeKind.READINESS, False)]
 
 
 async def test_a_command_that_takes_too_long_fails(asked: Asked) -> None:
-    asked.begin(probed(ran("sleep 5"), timeout_seconds=2, failure_threshold=1))
-    await asked.clock.advance(3.0)
+    asked.begin(probed(ran("sleep 5"), timeout_seconds=2, failure_threshold=1, period_seconds=3))
+    await asked.clock.advance(7.0)
     assert asked.said() == [
         'Unhealthy: Readiness probe failed: command timed out: "/bin/sh -c sleep 5" timed out after 2s'
     ]
 
 
 async def test_a_command_that_cannot_be_run_counts_for_nothing(asked: Asked) -> None:
-    asked.begin(probed(ran("/nonexistent"), failure_threshold=1))
-    await asked.clock.settle()
-    assert asked.said()[0].startswith("Unhealthy: Readiness probe errored and resulted in unknown state: cannot run")
+    asked.begin(probed(ran("/nonexistent"), kind="liveness", failure_threshold=1))
+    await asked.clock.advance(10.0)
+    assert asked.said()[0].startswith("Unhealthy: Liveness probe errored and resulted in unknown state: cannot run")
     assert len(asked.machine.commands) == 3
     assert asked.told() == []
 
@@ -308,8 +356,9 @@ async def test_a_pod_that_stops_before_it_was_up_is_asked_nothing(asked: Asked) 
     id = asked.begin(gated())
     await asked.clock.advance(0.5)
     asked.probing.end_deciding(id)
+    before = len(asked.times)
     await asked.clock.advance(10.0)
-    assert asked.times == [0.0]
+    assert len(asked.times) == before
     assert asked.verdicts == []
 
 
@@ -328,7 +377,7 @@ async def test_whoever_is_told_may_end_it(asked: Asked) -> None:
         say=asked.notices.append,
     )
     await asked.clock.advance(5.0)
-    assert asked.times == [0.0]
+    assert asked.times == [1.0]
 
 
 async def test_a_second_beginning_of_a_run_is_ignored(asked: Asked) -> None:
@@ -372,9 +421,10 @@ async def test_ports_have_numbers_when_they_are_asked(asked: Asked) -> None:
         liveness_probe=Probe(action=HttpGet(port="http", path="/x")),
         readiness_probe=Probe(action=TcpSocket(port="tcp")),
     )
+    asked.machine.answers[9] = GOOD
     asked.begin(spec)
-    await asked.clock.settle()
-    assert asked.machine.asked == [HttpGet(port=8080, path="/x"), TcpSocket(port=9)]
+    await asked.clock.advance(10.0)
+    assert asked.machine.asked == [TcpSocket(port=9), HttpGet(port=8080, path="/x"), TcpSocket(port=9)]
 
 
 async def test_grpc_is_asked_as_it_is(asked: Asked) -> None:
@@ -386,7 +436,7 @@ async def test_grpc_is_asked_as_it_is(asked: Asked) -> None:
 
 async def test_a_port_that_nobody_knows_cannot_be_tried(asked: Asked) -> None:
     asked.begin(probed(HttpGet(port="http")))
-    await asked.clock.settle()
+    await asked.clock.advance(10.0)
     (said,) = asked.said()
     assert said.endswith('unknown state: cannot find port "http": container "main" has no port of that name')
 

@@ -246,7 +246,7 @@ async def test_a_liveness_probe_that_fails_has_the_container_run_again() -> None
     web = pod("web", container("main", STUBBORN, liveness_probe=probe), grace=20)
     world.manifests.say(web)
     async with world.daemon() as daemon:
-        await world.clock.advance(6)
+        await world.clock.advance(11)
         assert daemon.said("Killing") == ["Container main failed liveness probe, will be restarted"]
         assert isinstance(daemon.container(web).state, Running)
         world.machine.answers[80] = CheckResult(success=True)
@@ -266,7 +266,7 @@ async def test_its_own_grace_goes_before_the_pods() -> None:
     web = pod("web", container("main", STUBBORN, liveness_probe=probe), grace=300)
     world.manifests.say(web)
     async with world.daemon():
-        await world.clock.advance(2.9)
+        await world.clock.advance(3.9)
         assert world.machine.ended == []
         await world.clock.advance(0.2)
         assert [code for _, code in world.machine.ended] == [137]
@@ -287,7 +287,7 @@ async def test_a_startup_probe_that_fails_and_policies(policy: RestartPolicy, ru
     world.machine.scripts["web", "main"] = [Program(asked=0)]
     world.manifests.say(web)
     async with world.daemon() as daemon:
-        await world.clock.advance(1.5)
+        await world.clock.advance(2.5)
         assert daemon.said("Killing") == [message]
         assert len(world.machine.began) == runs
 
@@ -306,7 +306,7 @@ async def test_a_probe_that_fails_forever_ends_in_a_crash_loop() -> None:
                 starts.append(world.clock.now() - first)
             await world.clock.advance(1)
         gaps = [after - before for before, after in pairwise(starts)]
-        assert gaps[:4] == [21, 20, 20, 20] or gaps[:4] == [20, 20, 20, 20]
+        assert gaps[:4] == [31, 30, 30, 30] or gaps[:4] == [30, 30, 30, 30]
         assert max(gaps) >= 60
         assert "BackOff" in daemon.reasons(web)
 

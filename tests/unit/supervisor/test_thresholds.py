@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nsrun.model.probe import Exec, Probe, ProbeKind
 from nsrun.supervisor.probecounts import DURATIONS, LATENESSES, Outcome, ProbeCounts
-from nsrun.supervisor.thresholds import Streak, counted, first_wait, next_due
+from nsrun.supervisor.thresholds import Streak, counted, eager_waits, first_wait, next_due
 
 ACTION = Exec(command=("true",))
 
@@ -55,15 +55,30 @@ def test_startup_is_held_once_it_has_decided() -> None:
     assert told(ProbeKind.STARTUP, "----") == "..-|"
 
 
-def test_the_first_question_waits_for_the_delay_from_the_start() -> None:
+@pytest.mark.parametrize("kind", list(ProbeKind))
+def test_the_first_question_waits_for_the_delay_from_the_start(kind: ProbeKind) -> None:
     probe = Probe(action=ACTION, initial_delay_seconds=5, period_seconds=10)
-    assert first_wait(probe, age=0.0, share=0.0) == 5.0
-    assert first_wait(probe, age=3.5, share=0.0) == 1.5
-    assert first_wait(probe, age=60.0, share=0.0) == 0.0
-    # A clock that was set back does not make it wait for longer.
-    assert first_wait(probe, age=-3600.0, share=0.0) == 5.0
-    assert first_wait(probe, age=60.0, share=0.5) == 5.0
-    assert first_wait(Probe(action=ACTION), age=0.0, share=0.0) == 0.0
+    for share in (None, 0.0):
+        assert first_wait(probe, kind, age=0.0, share=share) == 5.0
+        assert first_wait(probe, kind, age=3.5, share=share) == 1.5
+        assert first_wait(probe, kind, age=60.0, share=share) == 0.0
+        # A clock that was set back does not make it wait for longer.
+        assert first_wait(probe, kind, age=-3600.0, share=share) == 5.0
+    assert first_wait(probe, kind, age=60.0, share=0.5) == 5.0
+
+
+def test_without_a_delay_a_probe_that_may_kill_gives_a_new_run_a_period() -> None:
+    probe = Probe(action=ACTION, period_seconds=10)
+    assert first_wait(probe, ProbeKind.LIVENESS, age=0.0, share=None) == 10.0
+    assert first_wait(probe, ProbeKind.LIVENESS, age=0.0, share=0.0) == 0.0
+    assert first_wait(probe, ProbeKind.READINESS, age=0.0, share=None) == 0.0
+    assert first_wait(probe, ProbeKind.STARTUP, age=0.0, share=None) == 0.0
+
+
+def test_eager_questions_get_rarer_and_end_with_the_first_period() -> None:
+    waits = list(eager_waits(Probe(action=ACTION, period_seconds=10)))
+    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4])
+    assert list(eager_waits(Probe(action=ACTION, period_seconds=1))) == pytest.approx([0.1, 0.2, 0.4, 0.8])
 
 
 @settings(deadline=None)
