@@ -76,6 +76,9 @@ static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_EXEC_FD] = {true, NEEDS_FD, {NO_TEXT, SOME_LIST, LIST}, 0},
 };
 
+static const uint64_t can_enter =
+    CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWUSER;
+
 /* The plan while it is being checked. */
 struct reader {
         const struct ns_plan *plan;
@@ -211,6 +214,8 @@ static bool kind_valid(struct reader *reader, const struct ns_op *op)
                 return (op->a & ~(uint64_t)(SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW)) == 0;
         if (op->kind == NS_OP_ROOT)
                 return (op->fd >= 0) != (op->text[0].length > 0);
+        if (op->kind == NS_OP_ENTER && (op->a == 0 || (op->a & ~can_enter) != 0))
+                return false;
         if (op->kind == NS_OP_JOIN || op->kind == NS_OP_UNSHARE || op->kind == NS_OP_ENTER)
                 reader->namespaces |= op->a;
         return true;

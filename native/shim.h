@@ -88,7 +88,8 @@ enum ns_exec_phase {
 struct ns_exec {
         enum ns_exec_phase phase;
         bool detached;
-        bool born;   /* `pid` is its own */
+        bool born; /* `pid` is its own */
+        bool stillborn;
         bool killed; /* all that it started has to go with it */
         int client;  /* who asked; -1: nobody any more */
         uint64_t serial;

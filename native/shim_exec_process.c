@@ -115,6 +115,8 @@ static void hear(struct ns_exec *exec, const struct ns_report *report, pid_t sen
         if (report->kind == NS_REPORT_BORN && waitid(P_PID, (id_t)born, &ours, WEXITED | WNOHANG | WNOWAIT) == 0) {
                 exec->pid = born;
                 exec->born = true;
+        } else if (report->kind == NS_REPORT_BORN && !exec->born) {
+                exec->stillborn = true; /* killed, and reaped as nobody's, before it said a word */
         }
 }
 
@@ -199,8 +201,9 @@ bool ns_execs_reaped(struct ns_shim *shim, pid_t pid, int status)
                 return false;
         for (int reads = 0; reads < OUTPUT_READS && read_output(shim, exec); reads++)
                 ;
-        exec->message.wait_status = status;
-        if (!exec->born && exec->message.failure.step == 0) /* the joiner was killed before it could say a word */
+        exec->message.wait_status = exec->stillborn ? SIGKILL : status;
+        if (!exec->born && !exec->stillborn &&
+            exec->message.failure.step == 0) /* the joiner was killed before it could say a word */
                 ns_fail(&exec->message.failure, NS_STEP_CHILD, ECHILD);
         ns_exec_answer(shim, exec);
         let_go(shim, exec);
