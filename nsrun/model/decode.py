@@ -244,7 +244,7 @@ def _workload(place: Place, node: MapNode, kind: str) -> Iterator[Placed]:
     before = len(place.report.problems)
     workload = decode_workload(place, kind)
     made = [PlacedObject(object=claim, line=_name(node).line, column=_name(node).column) for claim in workload.claims]
-    for one in made:
+    for one in made if len(place.report.problems) == before else ():
         report_violations(place, validate_object(one.object), place.report.problems)
     pod = workload.pod
     if _sound(place, before, in_template(validate(pod)) if pod is not None else ()):
@@ -271,7 +271,8 @@ def _discreet(problems: Iterable[Problem]) -> Iterator[Problem]:
     """The same, with no key named that a Secret need not have: it may be a value in the wrong place."""
     for problem in problems:
         known = SECRET_PATH.match(problem.path)
-        yield replace(problem, path=known[0] if known is not None else "")
+        path = known[0] if known is not None else ""
+        yield replace(problem, path=path, text=problem.text if path else f"a key {problem.text}")
 
 
 def _node(value: object) -> Node:

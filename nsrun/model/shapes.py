@@ -134,12 +134,12 @@ SPEC = Shape(
         "resources": ("resources", POD_RESOURCES),
         "overhead": ("overhead", mapping_of(quantity)),
         "priorityClassName": ("priority_class_name", text),
-        "imagePullSecrets": ("image_pull_secrets", list_of(_named("name"), "")),
+        "imagePullSecrets": ("image_pull_secrets", inert(list_of(_named("name"), ""))),
         "readinessGates": ("readiness_gates", list_of(_named("conditionType"), "")),
     },
     ignored={
-        **without("affinity", "nodeSelector", "schedulingGates", "schedulingGroup", "tolerations"),
-        **without("topologySpreadConstraints", "workloadRef"),
+        **without("affinity", "evictionResponders", "nodeSelector", "schedulingGates", "schedulingGroup"),
+        **without("tolerations", "topologySpreadConstraints", "workloadRef"),
         "automountServiceAccountToken": False,
         # There are no Services to link to: both values mean the same.
         "enableServiceLinks": (True, False),

@@ -107,6 +107,6 @@ PREFIX: Shape[dict[str, Any]] = Shape(build=dict, fields={"prefix": ("prefix", t
 def ENV_FROM(place: Place) -> EnvFrom | Missing:  # noqa: N802
     """All keys of one object."""
     source, rest = one_of(place, OBJECTS, PREFIX, only_one="source: every item has one")
-    if source is None:
+    if source is None and isinstance(place.node, MapNode):
         return place.problem(f"must have one of {listed(OBJECTS)}")
-    return MISSING if source is MISSING else EnvFrom(**source, **rest)
+    return MISSING if source in (None, MISSING) else EnvFrom(**source, **rest)

@@ -11,6 +11,7 @@ from nsrun.model.fields import (
     TEXTS,
     Missing,
     Place,
+    Refused,
     Shape,
     choice,
     integer,
@@ -55,6 +56,7 @@ HTTP_GET = Shape(
         "scheme": ("scheme", choice(Scheme)),
         "httpHeaders": ("headers", list_of(HEADER, ("", ""))),
     },
+    refused={"protocol": Refused(text='must be "HTTP1", or not be set', harmless="HTTP1")},
 )
 TCP_SOCKET = Shape(
     build=TcpSocket,
@@ -67,6 +69,7 @@ GRPC = Shape(
     blank={"port": 0},
     required=frozenset({"port"}),
     fields={"port": ("port", integer), "service": ("service", text)},
+    refused={"mode": Refused(text='must be "Plaintext", or not be set', harmless="Plaintext")},
 )
 SLEEP = Shape(
     build=Sleep, blank={"seconds": 0}, required=frozenset({"seconds"}), fields={"seconds": ("seconds", integer)}

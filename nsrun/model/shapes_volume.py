@@ -63,6 +63,7 @@ MOUNT = Shape(
         "mountPropagation": ("propagation", choice(MountPropagation)),
         "recursiveReadOnly": ("recursive_read_only", choice(RecursiveReadOnly)),
     },
+    refused={"bindMountOptions": Refused()},
 )
 
 HUGE = "HugePages-"
@@ -88,18 +89,25 @@ def _empty_dir(
     return EmptyDir(medium=medium[0], page_size=medium[1], size_limit=size_limit)
 
 
-EMPTY_DIR = Shape(build=_empty_dir, fields={"medium": ("medium", _medium), "sizeLimit": ("size_limit", quantity)})
+EMPTY_DIR = Shape(
+    build=_empty_dir,
+    fields={"medium": ("medium", _medium), "sizeLimit": ("size_limit", quantity)},
+    refused={"mode": Refused(text="is not supported: use an init container that sets it")},
+)
 HOST_PATH = Shape(
     build=HostPath,
     blank={"path": ""},
     required=frozenset({"path"}),
     fields={"path": ("path", text), "type": ("type", choice(HostPathType))},
 )
+ROOTS = Refused(text="is not supported: files are root's")
+OWNER, OWNERS = {"user": ROOTS}, {"defaultUser": ROOTS}
 KEY_FILE = Shape(
     build=KeyFile,
     blank={"key": "", "path": ""},
     required=frozenset({"key", "path"}),
     fields={"key": ("key", text), "path": ("path", text), "mode": ("mode", integer)},
+    refused=OWNER,
 )
 ITEMS = some(list_of(KEY_FILE, KeyFile(key="", path="")))
 MODE = ("default_mode", integer)
@@ -109,6 +117,7 @@ CONFIG_MAP = Shape(
     blank={"name": ""},
     required=frozenset({"name"}),
     fields={"name": ("name", text), "items": ("items", ITEMS), "defaultMode": MODE, "optional": ("optional", boolean)},
+    refused=OWNERS,
 )
 SECRET = Shape(
     build=SecretVolume,
@@ -120,6 +129,7 @@ SECRET = Shape(
         "defaultMode": MODE,
         "optional": ("optional", boolean),
     },
+    refused=OWNERS,
 )
 
 FILE_SOURCES: Mapping[str, Decoder] = {"fieldRef": FIELD_REF, "resourceFieldRef": RESOURCE_FIELD_REF}
@@ -128,6 +138,7 @@ FILE: Shape[dict[str, Any]] = Shape(
     blank={"path": ""},
     required=frozenset({"path"}),
     fields={"path": ("path", text), "mode": ("mode", integer)},
+    refused=OWNER,
 )
 
 
@@ -139,7 +150,7 @@ def _downward_file(place: Place) -> DownwardFile | Missing:
 
 
 FILES = list_of(_downward_file, DownwardFile(path="", source=FieldRef(field_path="")))
-DOWNWARD = Shape(build=DownwardVolume, fields={"items": ("items", FILES), "defaultMode": MODE})
+DOWNWARD = Shape(build=DownwardVolume, fields={"items": ("items", FILES), "defaultMode": MODE}, refused=OWNERS)
 
 PROJECTED_SOURCES: Mapping[str, Shape[Any]] = {
     "configMap": Shape(
@@ -177,6 +188,7 @@ def _projection(place: Place) -> Any:
 PROJECTED = Shape(
     build=ProjectedVolume,
     fields={"sources": ("sources", list_of(_projection, DownwardVolume())), "defaultMode": MODE},
+    refused=OWNERS,
 )
 
 

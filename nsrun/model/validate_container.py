@@ -41,7 +41,8 @@ def container(said: Container, spec: PodSpec, path: Path) -> Iterator[Violation]
     yield from unique([port.name for port in said.ports], (*path, "ports"), "name")
     yield from mounts(said, spec.volumes, (*path, "volumeMounts"))
     yield from resources(said.resources, (*path, "resources"))
-    yield from security(said.security_context, (*path, "securityContext"), host_users=spec.host_users)
+    shared = spec.security_context.shared
+    yield from security(said.security_context, (*path, "securityContext"), pod=shared, host_users=spec.host_users)
     yield from probes(said, path)
     yield from lifecycle(said.lifecycle, (*path, "lifecycle"), grace=spec.termination_grace_period_seconds)
     yield from _restart_rules(said, path)

@@ -43,7 +43,8 @@ def validate_object(said: ConfigMap | Secret | Claim | PersistentVolume) -> Iter
                 yield from faults(("spec", key), names.dns_subdomain(name) if name else None)
         case PersistentVolume():
             yield from _amount(said.capacity, ("spec", "capacity", "storage"))
-            yield from faults(("spec", "local" if said.local else "hostPath", "path"), absolute(said.path))
+            path = absolute(said.path) if said.path else None
+            yield from faults(("spec", "local" if said.local else "hostPath", "path"), path)
             name = said.storage_class
             yield from faults(("spec", "storageClassName"), names.dns_subdomain(name) if name else None)
 

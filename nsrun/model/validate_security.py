@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nsrun.model import names
 from nsrun.model.pod import PodSpec
@@ -21,9 +22,9 @@ LONGEST_PROFILE = 4095
 SYSCTL_NAME = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?")
 
 
-def security(context: SecurityContext, path: Path, *, host_users: bool) -> Iterator[Violation]:
-    """Of a container, with what its pod says for all of them."""
-    yield from _shared(context, path, host_users=host_users)
+def security(context: SecurityContext, path: Path, *, pod: SecurityContext, host_users: bool) -> Iterator[Violation]:
+    """Of a container. What it took over from its ``pod`` is spoken about there."""
+    yield from _shared(_own(context, pod), path, host_users=host_users)
     for key, listed in (("add", context.capabilities_add), ("drop", context.capabilities_drop)):
         for index, name in enumerate(listed):
             yield from faults((*path, "capabilities", key, index), names.capability(name))
@@ -34,6 +35,16 @@ def security(context: SecurityContext, path: Path, *, host_users: bool) -> Itera
     if context.proc_mount is ProcMount.UNMASKED and host_users:
         text = 'must not be "Unmasked" unless hostUsers is false'
         yield Violation(path=(*path, "procMount"), text=text)
+
+
+def _own(context: SecurityContext, pod: SecurityContext) -> SecurityContext:
+    return replace(
+        context,
+        run_as_user=None if context.run_as_user == pod.run_as_user else context.run_as_user,
+        run_as_group=None if context.run_as_group == pod.run_as_group else context.run_as_group,
+        seccomp_profile=None if context.seccomp_profile == pod.seccomp_profile else context.seccomp_profile,
+        app_armor_profile=None if context.app_armor_profile == pod.app_armor_profile else context.app_armor_profile,
+    )
 
 
 def pod_security(spec: PodSpec) -> Iterator[Violation]:

@@ -10,6 +10,8 @@ from nsrun.model import defaults
 from nsrun.model.container import ContainerPort, PullPolicy
 from nsrun.model.decode import parse_manifest
 from nsrun.model.pod import Pod, RestartPolicy
+from nsrun.model.probe import Exec, HttpGet, Probe
+from nsrun.model.security import AppArmorProfile, ProfileType, SeccompProfile, SeLinuxOptions
 from nsrun.model.uid import identify
 from nsrun.model.update import MANIFEST_ANNOTATION, SourceUpdate
 from nsrun.model.validate import validate
@@ -73,6 +75,58 @@ def test_the_pods_security_context_is_its_containers_default() -> None:
     text = pod(container=", securityContext: {runAsUser: 7}", spec="  securityContext: {runAsUser: 1, runAsGroup: 2}")
     context = one(text).container("main").security_context
     assert (context.run_as_user, context.run_as_group, context.run_as_non_root) == (7, 2, None)
+
+
+def test_containers_take_over_what_their_pod_says() -> None:
+    shared = """  securityContext:
+    runAsUser: 1
+    runAsGroup: 2
+    runAsNonRoot: true
+    seccompProfile: {type: RuntimeDefault}
+    appArmorProfile: {type: Unconfined}
+    seLinuxOptions: {level: s0}
+  initContainers: [{name: first, image: busybox}]
+"""
+    own = ", securityContext: {runAsNonRoot: false, seccompProfile: {type: Unconfined}}"
+    made = one(pod(container=own, spec=shared))
+    assert made.container("first").security_context == made.spec.security_context.shared
+    context = made.container("main").security_context
+    assert (context.run_as_user, context.run_as_group, context.run_as_non_root) == (1, 2, False)
+    assert context.seccomp_profile == SeccompProfile(type=ProfileType.UNCONFINED)
+    assert context.app_armor_profile == AppArmorProfile(type=ProfileType.UNCONFINED)
+    assert context.se_linux_options == SeLinuxOptions(level="s0")
+
+
+def test_the_node_is_this_one() -> None:
+    text = pod(spec="  nodeName: elsewhere\n")
+    manifest = parse_manifest(text.encode(), file="f", node_name="node", origin="/manifests/a.yaml")
+    assert manifest.pods[0].pod.spec.node_name == one(pod()).spec.node_name != ""
+    assert manifest.warnings[0].endswith("spec.nodeName has no effect here, ignored")
+    assert manifest.pods[0].pod.uid == one(pod()).uid
+
+
+def test_ports_in_the_hosts_network_are_the_hosts() -> None:
+    made = one(pod(container=", ports: [{containerPort: 80}]", spec="  hostNetwork: true\n"))
+    assert made.container("main").ports[0].host_port == 80
+
+
+def test_a_whole_pod_asks_for_what_its_containers_do() -> None:
+    own = ", resources: {requests: {cpu: 1, memory: 1Ki}, limits: {hugepages-2Mi: 2Mi}}"
+    whole = "  resources: {limits: {cpu: 2, hugepages-2Mi: 4Mi, memory: 1Mi}, requests: {memory: 2Ki}}\n"
+    made = one(pod(container=own, spec=whole))
+    assert made.spec.resources is not None
+    asked = {name: quantity.text for name, quantity in made.spec.resources.requests.items()}
+    assert asked == {"cpu": "1", "memory": "2Ki", "hugepages-2Mi": "4Mi"}
+    assert one(pod(spec="  resources: {}\n")).spec.resources is None
+
+
+def test_nothing_in_a_probe_is_its_default() -> None:
+    text = pod(container=", readinessProbe: {exec: {command: [a]}, timeoutSeconds: 0, periodSeconds: 0}")
+    assert one(text).container("main").readiness_probe == Probe(action=Exec(command=("a",)))
+    path = pod(container=', livenessProbe: {httpGet: {path: "", port: "80"}}, terminationMessagePath: ""')
+    made = one(path).container("main")
+    assert made.liveness_probe == Probe(action=HttpGet(port=80))
+    assert made.termination_message_path == "/dev/termination-log"
 
 
 def test_an_empty_source_is_that_source() -> None:
