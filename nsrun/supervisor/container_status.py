@@ -92,10 +92,21 @@ def _state(facts: PodFacts, pod: Pod, container: ContainerFacts, settings: Backo
             delay = go_duration(settings.crash.delay(max(container.crashes.count, 1)))
             who = f"container={container.name} pod={full_name(pod)}"
             return Waiting(reason="CrashLoopBackOff", message=f"back-off {delay} restarting failed {who}")
-        case lifecycle.ContainerState.PULL_BACKOFF:
+        case lifecycle.ContainerState.PULL_BACKOFF if not _comes_later(facts, container):
             return _pull_backoff(pod, container)
         case _:
             return _between_runs(facts, container)
+
+
+def _comes_later(facts: PodFacts, container: ContainerFacts) -> bool:
+    """Whether an init container before it has not done its part. What is wrong with its image, which we fetch early, is
+    not yet its state: the kubelet has not looked at it either (only the events tell)."""
+    for other in facts.containers:
+        if other.name == container.name:
+            return False
+        if other.role is not Role.APP and not other.initialized:
+            return True
+    return False
 
 
 def _completed() -> Terminated:
@@ -118,7 +129,7 @@ def _backing_off(image: str, reason: str, message: str) -> Waiting:
 
 def _between_runs(facts: PodFacts, container: ContainerFacts) -> ContainerState:
     """Waiting to be started: the trouble there was, or how the last run ended, or just that it is being created."""
-    if container.problem is not None:
+    if container.problem is not None and not _comes_later(facts, container):
         return container.problem
     run = container.run
     if run is not None and run.exit is not None:
@@ -126,7 +137,7 @@ def _between_runs(facts: PodFacts, container: ContainerFacts) -> ContainerState:
             return Waiting(reason="RunContainerError", message=run.exit.message)
         return _terminated(run)
     if container.role is Role.APP and _was_given_up(facts, container):
-        message = "The container could not be located when the pod was terminated"
+        message = "The container was not found when the pod was terminated"
         return Terminated(
             exit_code=137,
             reason=ExitReason.UNKNOWN,
