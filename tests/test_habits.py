@@ -165,8 +165,19 @@ def test_only_the_command_line_prints_or_exits() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+# Statuses and events that dashboards and people look for.
+KUBELETS_WORDS = (
+    'failed to connect service at "',
+    'timeout: failed to connect service "',
+    "failed to parse Location header ",
+    "couldn't find key ",
+    "unable to provision SubPath `",
+    "Failed to garbage collect required amount of images. Attempt",
+)
+
+
 def test_messages_say_cannot() -> None:
-    """``cannot <verb> <object>: <cause>``: never "failed to", "unable to", "could not"."""
+    """``cannot <verb> <object>: <cause>``: never "failed to", "unable to", "could not", but in the kubelet's words."""
     word = re.compile(r"\b(failed to|unable to|could not|couldn't|error while)\b", re.IGNORECASE)
     wrong = []
     for path in MODULES:

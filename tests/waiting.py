@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["PATIENCE", "eventually", "eventually_async", "fewer"]
+__all__ = ["PATIENCE", "eventually", "eventually_async", "fewer", "idle"]
 
 T = TypeVar("T")
 
@@ -47,3 +47,8 @@ async def eventually_async(
         if time.monotonic() > deadline:
             raise AssertionError(f"never true within {seconds * PATIENCE:g} s: {what or condition}; last: {value!r}")
         await asyncio.sleep(every)
+
+
+async def idle(seconds: float) -> None:
+    """For peers that are slow on purpose, and for what measures time. Never to wait for something to happen."""
+    await asyncio.sleep(seconds)

@@ -16,6 +16,7 @@ from nsrun.model.probe import Grpc, HttpGet, Scheme, TcpSocket
 from nsrun.model.running import CheckResult
 from nsrun.probes.service import NetworkProbes
 from tests.system.probes.servers import Behaviour, Server, answering, serving
+from tests.waiting import idle
 
 HERE = "127.0.0.1"
 MUCH = 4 << 20
@@ -128,7 +129,7 @@ async def test_redirects_without_end_or_measure(probes: NetworkProbes) -> None:
 async def test_redirects_take_no_more_time_than_one_probe_has(probes: NetworkProbes) -> None:
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(0.3)
+        await idle(0.3)
         writer.write(b"HTTP/1.1 302 X\r\nLocation: /again\r\n\r\n")
 
     began = time.monotonic()
@@ -280,16 +281,16 @@ async def test_a_peer_that_lets_no_connection_end_holds_nobody_up(probes: Networ
     async def watch() -> None:
         nonlocal longest, last
         while True:
-            await asyncio.sleep(0.005)
+            await idle(0.005)
             longest, last = max(longest, loop.time() - last), loop.time()
 
     watching = asyncio.create_task(watch())
-    await asyncio.sleep(0.02)
+    await idle(0.02)
     longest = 0.0
     asks: list[Awaitable[CheckResult]] = [probes.check(TcpSocket(port=80), deaf_peer, 5) for _ in range(5)]
     assert all(result.success for result in await asyncio.gather(*asks))
     assert not (await probes.check(HttpGet(port=80), deaf_peer, 0.2)).success
-    await asyncio.sleep(0.02)
+    await idle(0.02)
     watching.cancel()
     assert longest < 0.5
 
