@@ -199,6 +199,8 @@ def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
     argv = suite.command([*options.arguments, *again])
     started = time.time()
     with thawed(prepared) as machine:
+        # Docker and kubeadm load it, so the traffic of pods is tried with and without it.
+        machine.check("modprobe", "br_netfilter", cwd="/")
         job = Job(argv=argv, user=options.user, env=environment, seconds=options.timeout or None)
         try:
             return machine.run(job, out=_write(1), err=_write(2))
