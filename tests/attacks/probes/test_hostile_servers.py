@@ -114,7 +114,7 @@ async def test_drop_by_drop(probes: NetworkProbes) -> None:
     began = time.monotonic()
     result = await asked(probes, drip, timeout=1.0)
     assert not result.success
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 30.0  # not for ever
     assert reads < 150
 
 
@@ -203,7 +203,7 @@ async def test_floods_of_frames(probes: NetworkProbes, first: bytes, more: bytes
     async with serving(endless(first, more)) as server:
         began = time.monotonic()
         result = await probes.check(Grpc(port=server.port), HERE, 2)
-        assert time.monotonic() - began < 10.0
+        assert time.monotonic() - began < 30.0  # not for ever
     assert not result.success
     assert len(result.message) < 3000
 
