@@ -44,7 +44,7 @@ def late(times: Sequence[float], period: float = PERIOD) -> tuple[list[float], i
     """How late each probe came, in seconds, and how many never did. ``times``: of one probe, in seconds, sorted.
 
     A gap that is longer than a period and a half holds probes that were never sent."""
-    ticks, missed = [0], 0
+    ticks, missed = [0] if times else [], 0
     for before, after in itertools.pairwise(times):
         steps = max(round((after - before) / period), 1)
         if after - before <= 1.5 * period:
