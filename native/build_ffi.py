@@ -6,7 +6,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("native").resolve()
-SOURCES = ["expand.c", "join.c", "plan.c", "spawn.c", "syscalls.c", "vfork.c"]
+SOURCES = ["expand.c", "idmap.c", "join.c", "plan.c", "spawn.c", "syscalls.c", "vfork.c"]
 
 # Numbers of the kernel, read from its headers by the compiler.
 KERNEL_CONSTANTS = [

@@ -56,9 +56,12 @@ int ns_child_gate(struct ns_child *child);
 /* Tells the shim: enum ns_report_kind. */
 void ns_child_report(const struct ns_child *child, uint32_t kind, uint32_t step, int error, uint32_t index);
 
-/* The program will inherit no descriptor but 0 to 2, and its umask. Once, and before a filter of system calls is loaded:
- * that need only let through what a program does, and little else. */
+/* The program will inherit no descriptor but 0 to 2, and its umask. Once, and before a filter of system calls is
+ * loaded: that need only let through what a program does, and little else. */
 int ns_child_seal(struct ns_child *child);
+
+/* What was lost with an id is effective again. */
+int ns_caps_raise(void);
 
 /* One per kind of operation, in mount.c … */
 int ns_op_private(struct ns_child *child, const struct ns_op *op);
@@ -82,6 +85,10 @@ int ns_op_terminal(struct ns_child *child, const struct ns_op *op);
 /* … in enter.c … */
 int ns_op_enter(struct ns_child *child, const struct ns_op *op);
 int ns_op_birth(struct ns_child *child, const struct ns_op *op);
+/* … in userns.c */
+int ns_op_maker(struct ns_child *child, const struct ns_op *op);
+int ns_op_user(struct ns_child *child, const struct ns_op *op);
+int ns_op_label(struct ns_child *child, const struct ns_op *op);
 /* … and in creds.c */
 int ns_op_rlimit(struct ns_child *child, const struct ns_op *op);
 int ns_op_keyring(struct ns_child *child, const struct ns_op *op);

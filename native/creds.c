@@ -71,6 +71,15 @@ static int set_capabilities(const struct capabilities *caps)
         return (int)syscall(SYS_capset, &head, data);
 }
 
+int ns_caps_raise(void)
+{
+        struct capabilities caps;
+        if (get_capabilities(&caps) < 0)
+                return -1;
+        caps.effective = caps.permitted;
+        return set_capabilities(&caps);
+}
+
 /* The number of capabilities this kernel knows is found by asking. */
 static int drop_bounding(uint64_t kept)
 {
@@ -117,16 +126,12 @@ int ns_op_caps(struct ns_child *child, const struct ns_op *op)
 
 int ns_op_ids(struct ns_child *child, const struct ns_op *op)
 {
-        struct capabilities caps;
         if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
                 return -1;
         if (syscall(SYS_setresgid, op->b, op->b, op->b) < 0 || syscall(SYS_setresuid, op->a, op->a, op->a) < 0)
                 return -1;
         /* Leaving uid 0 emptied the effective set; later operations still need it, NS_OP_CAPS decides what stays. */
-        if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 || get_capabilities(&caps) < 0)
-                return -1;
-        caps.effective = caps.permitted;
-        if (set_capabilities(&caps) < 0)
+        if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 || ns_caps_raise() < 0)
                 return -1;
         /* A change of identity may make the process dumpable (fs.suid_dumpable): not before the exec. */
         return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -1 : ns_child_arm(child);

@@ -6,6 +6,7 @@
 #include "child.h"
 #include "cleanup.h"
 #include "expand.h"
+#include "idmap.h"
 #include "kernel.h"
 #include "rootfs.h"
 
@@ -38,8 +39,10 @@ int ns_op_private(struct ns_child *child, const struct ns_op *op)
 int ns_op_open(struct ns_child *child, const struct ns_op *op)
 {
         /* Layers can only be opened here: overlayfs refuses directories of another mount namespace. */
-        int fd = open(ns_op_text(child, op, 0), O_PATH | O_CLOEXEC | (int)op->a);
-        return replace(&child->slots[op->c], fd);
+        CLEANUP_FD int fd = open(ns_op_text(child, op, 0), O_PATH | O_CLOEXEC | (int)op->a);
+        if (fd < 0 || op->fd < 0)
+                return replace(&child->slots[op->c], ns_take_fd(&fd));
+        return replace(&child->slots[op->c], ns_open_idmapped(fd, ns_op_fd(child, op)));
 }
 
 int ns_op_overlay(struct ns_child *child, const struct ns_op *op)

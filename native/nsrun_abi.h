@@ -89,7 +89,8 @@ enum ns_op_kind {
 
         /* Makes every mount of this namespace a slave: nothing propagates to the host. */
         NS_OP_PRIVATE = 1,
-        /* Opens host path text[0] O_PATH (a: more open flags) into slot c. */
+        /* Opens host path text[0] O_PATH (a: more open flags) into slot c. With fd, a user namespace: as an idmapped
+         * mount of it over itself, in which the owners on disk are those of the namespace (mount_setattr(2)). */
         NS_OP_OPEN = 2,
         /* mount(2) of an overlay with flags a (MS_NODEV, MS_NOSUID ...) and options text[1] on host directory text[0];
          * "%<n>" in the options stands for /proc/self/fd/<the descriptor of slot n>. */
@@ -125,6 +126,8 @@ enum ns_op_kind {
          * slot c: the child joins that namespace, opens, and comes back. How the containers of a pod share one /dev/shm
          * without a mount on the host. Without a sandbox: NS_STEP_JOIN. */
         NS_OP_SANDBOX_TREE = 15,
+        /* What is made in the root from now on belongs to uid a, gid b of the host (setfsuid(2)); capabilities stay. */
+        NS_OP_MAKER = 16,
 
         /* ---- identity and limits */
 
@@ -177,6 +180,14 @@ enum ns_op_kind {
          * NS_OP_SETSID) and /dev/console; the shim reads it. NS_LAUNCH_TERMINAL. */
         NS_OP_TERMINAL = 18,
 
+        /* Goes into the user namespace fd, or without fd into that of the sandbox's pause process, becomes its root,
+         * and makes the namespaces a, which it then owns; CLONE_NEWNS is one of them. What is mounted up to now is
+         * locked in there. Comes last before the pivot; what needs power over the host comes before. */
+        NS_OP_USER = 42,
+        /* Writes text[1] to /proc/thread-self/attr/<text[0]>, "exec" or "apparmor/exec": what the security module is to
+         * make of the process when it executes. Before the pivot. */
+        NS_OP_LABEL = 43,
+
         /* ---- the end */
 
         /* Candidates text[0] (list of paths, tried in order while ENOENT, ENOTDIR or EACCES; the first other error, or
@@ -184,7 +195,7 @@ enum ns_op_kind {
         NS_OP_EXEC = 40,
         /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause. */
         NS_OP_EXEC_FD = 41,
-        NS_OP_LAST = 42,
+        NS_OP_LAST = 44,
 };
 
 /* Steps that are no operation of a plan. */
@@ -300,6 +311,10 @@ int ns_spawn_shim(const char *program, int run_dir_fd, const char *title);
  * AF_NETLINK route socket that lives inside it) belong to the caller. */
 int ns_netns_create(const char *path, int *netns_fd, int *netlink_fd);
 
+/* The same, owned by a new user namespace that only it holds: ids from 0 on, `count` of them, are those from `first_id`
+ * on of this one. */
+int ns_netns_create_owned(const char *path, uint32_t first_id, uint32_t count, int *netns_fd, int *netlink_fd);
+
 /* socket(2) made inside the network namespace of netns_fd. */
 int ns_socket_in(int netns_fd, int domain, int type, int protocol);
 
@@ -309,14 +324,18 @@ int ns_socket_in(int netns_fd, int domain, int type, int protocol);
 int ns_open_in_rootfs(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path);
 
 /* What is at `path` in the same overlay (RESOLVE_IN_ROOT) as a detached mount, read-only, nosuid, nodev, noexec: it
- * lives as long as its descriptor, or as what it is attached to. */
-int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path);
+ * lives as long as its descriptor, or as what it is attached to. users_fd: the user namespace whose owners it shows,
+ * -1 for this one. */
+int ns_rootfs_tree(const char *stage, const char *options, const int *layer_fds, int layer_count, const char *path,
+                   int users_fd);
 
 /* System calls without a wrapper in Python. */
 int ns_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int ns_open_tree(int dir_fd, const char *path, unsigned int flags);
 int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
                      uint64_t propagation);
+/* MOUNT_ATTR_IDMAP: a detached mount shows the owners of the user namespace. */
+int ns_mount_idmap(int mount_fd, int userns_fd);
 int ns_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
 int ns_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int ns_umount(const char *target, int flags);

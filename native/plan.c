@@ -37,7 +37,7 @@ enum { FILTER_SIZE = 8, FILTER_MAX = 4096 };
 
 static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_PRIVATE] = {true, NO_FD, {NO_TEXT}, MOUNTS},
-    [NS_OP_OPEN] = {true, NO_FD, {STRING}, MOUNTS},
+    [NS_OP_OPEN] = {true, MAY_FD, {STRING}, MOUNTS},
     [NS_OP_OVERLAY] = {true, NO_FD, {STRING, STRING}, MOUNTS},
     [NS_OP_ROOT] = {true, MAY_FD, {OPTIONAL}, MOUNTS},
     [NS_OP_FS] = {true, NO_FD, {STRING, LIST, STRING}, MOUNTS},
@@ -52,6 +52,9 @@ static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_EMPTY_ROOT] = {true, NO_FD, {STRING, LIST}, MOUNTS},
     [NS_OP_SANDBOX_TREE] = {true, NO_FD, {STRING}, MOUNTS},
     [NS_OP_TERMINAL] = {true, NO_FD, {NO_TEXT}, MOUNTS},
+    [NS_OP_MAKER] = {true, NO_FD, {NO_TEXT}, MOUNTS},
+    [NS_OP_USER] = {true, MAY_FD, {NO_TEXT}, MOUNTS},
+    [NS_OP_LABEL] = {true, NO_FD, {STRING, STRING}, 0},
     [NS_OP_GATE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_UNSHARE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_HOSTNAME] = {true, NO_FD, {STRING}, CLONE_NEWUTS},
@@ -198,6 +201,18 @@ static bool sysctl_valid(const struct reader *reader, const char *path)
         return strstr(path, "..") == NULL && (sysctl_namespace(path) & reader->namespaces) != 0;
 }
 
+static bool label_valid(const char *attribute)
+{
+        return strcmp(attribute, "exec") == 0 || strcmp(attribute, "apparmor/exec") == 0;
+}
+
+/* Its mounts, and what else a user namespace may own. */
+static bool user_valid(const struct ns_op *op)
+{
+        const uint64_t may_own = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+        return (op->a & CLONE_NEWNS) != 0 && (op->a & ~may_own) == 0;
+}
+
 /* What one kind asks beyond its rule, and what later operations may count on after it. */
 static bool kind_valid(struct reader *reader, const struct ns_op *op)
 {
@@ -210,13 +225,17 @@ static bool kind_valid(struct reader *reader, const struct ns_op *op)
                 return references_valid(reader, ns_plan_text(reader->plan, op->text[1]));
         if (op->kind == NS_OP_SYSCTL)
                 return sysctl_valid(reader, ns_plan_text(reader->plan, op->text[0]));
+        if (op->kind == NS_OP_LABEL)
+                return label_valid(ns_plan_text(reader->plan, op->text[0]));
+        if (op->kind == NS_OP_USER && !user_valid(op))
+                return false;
         if (op->kind == NS_OP_SECCOMP)
                 return (op->a & ~(uint64_t)(SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW)) == 0;
         if (op->kind == NS_OP_ROOT)
                 return (op->fd >= 0) != (op->text[0].length > 0);
         if (op->kind == NS_OP_ENTER && (op->a == 0 || (op->a & ~can_enter) != 0))
                 return false;
-        if (op->kind == NS_OP_JOIN || op->kind == NS_OP_UNSHARE || op->kind == NS_OP_ENTER)
+        if (op->kind == NS_OP_JOIN || op->kind == NS_OP_UNSHARE || op->kind == NS_OP_ENTER || op->kind == NS_OP_USER)
                 reader->namespaces |= op->a;
         return true;
 }

@@ -30,6 +30,12 @@ int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t 
         return result(sys_mount_setattr(dir_fd, path, flags, &attributes));
 }
 
+int ns_mount_idmap(int mount_fd, int userns_fd)
+{
+        struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+        return result(sys_mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attributes));
+}
+
 int ns_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)
 {
         return result(sys_move_mount(from_fd, from, to_fd, to, flags));

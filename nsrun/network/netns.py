@@ -16,6 +16,7 @@ from nsrun.errors import NetworkError, describe_errno
 from nsrun.network.netlink import RouteSocket
 from nsrun.support import native
 from nsrun.support.fds import Fd
+from nsrun.support.idranges import IdRange
 
 __all__ = ["create_pin", "is_pinned", "open_pin", "remove_pin"]
 
@@ -30,8 +31,9 @@ def is_pinned(path: Path) -> bool:
         return False
 
 
-def create_pin(path: Path) -> tuple[Fd, RouteSocket]:
-    """A new network namespace, its loopback up, pinned at ``path``; nothing may be pinned there yet.
+def create_pin(path: Path, ids: IdRange | None = None) -> tuple[Fd, RouteSocket]:
+    """A new network namespace, its loopback up, pinned at ``path``; nothing may be pinned there yet. ``ids``: it
+    belongs to a user namespace of its own, with these ids of the host's.
 
     Returns the namespace and a route socket inside it. Raises NetworkError.
     """
@@ -42,7 +44,7 @@ def create_pin(path: Path) -> tuple[Fd, RouteSocket]:
         except FileExistsError:
             path.unlink()  # left by a crash before the mount; made anew in case it is something else
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
-        namespace, endpoint = native.netns_create(str(path))
+        namespace, endpoint = native.netns_create(str(path), ids=(ids.first, ids.count) if ids is not None else None)
         return namespace, RouteSocket.adopt(endpoint)
     except OSError as error:
         raise NetworkError(

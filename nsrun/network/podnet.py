@@ -41,6 +41,7 @@ from nsrun.network.netns import create_pin, open_pin, remove_pin
 from nsrun.network.packetfilter import PacketFilter
 from nsrun.network.portmap import Member, listening_ports, port_prefix, published_ports
 from nsrun.support.fds import Fd
+from nsrun.support.idranges import IdRange, IdRanges
 from nsrun.support.layout import Layout, PodName
 
 __all__ = ["Plumbing", "Site", "Step", "link_name", "member_of", "parse_alias"]
@@ -110,6 +111,7 @@ class Plumbing:
         self._ports: tuple[HostPort, ...] = published_ports(pod) if pod is not None else ()
         self._link = link_name(uid, site.bridge.name)
         self._path = site.layout.netns(name)
+        self._ranges = IdRanges(site.layout.id_ranges)
         self._lease: Lease | None = None
         self._namespace: Fd | None = None  # set by ``_pin``, with ``_inside``
         self._inside: RouteSocket | None = None
@@ -184,14 +186,22 @@ class Plumbing:
             opened[0].close()
             remove_pin(self._path)
             opened = None
-        namespace, inside = opened if opened is not None else create_pin(self._path)
+        namespace, inside = opened if opened is not None else create_pin(self._path, self._own_ids())
         self._namespace = self._open.enter_context(namespace)
         self._inside = self._open.enter_context(inside)
+
+    def _own_ids(self) -> IdRange | None:
+        """Those of the pod's user namespace, which its network namespace belongs to and holds."""
+        if self._pod is None or self._pod.spec.host_users:
+            return None
+        return self._ranges.acquire(self._uid)
 
     def _is_usable(self, inside: RouteSocket) -> bool:
         """True: it is this pod's, or empty. False: an earlier pod of the same name left it. Raises for a stranger's."""
         plug = _plug_in(inside)
-        if plug is None or plug.mac == mac_of(self.lease.address):
+        if plug is None:
+            return self._own_ids() is None  # nobody can tell whose ids an empty one has
+        if plug.mac == mac_of(self.lease.address):
             return True
         if self._site.bridge.owns(plug.mac):
             return False
@@ -203,14 +213,18 @@ class Plumbing:
     def _unpin(self) -> None:
         """The kernel takes down the namespace and both ends of the link, soon after the last process in it ends."""
         lease = self._known_lease()
-        opened = open_pin(self._path) if lease is not None else None
+        if lease is not None:
+            self._remove_pin(lease)
+        self._ranges.release(self._uid)
+
+    def _remove_pin(self, lease: Lease) -> None:
+        opened = open_pin(self._path)
         if opened is None:
-            if lease is not None:
-                remove_pin(self._path)  # half a pin
+            remove_pin(self._path)  # half a pin
             return
         with opened[0], opened[1] as inside:
             plug = _plug_in(inside)
-        if plug is None or lease is None or plug.mac == mac_of(lease.address):
+        if plug is None or plug.mac == mac_of(lease.address):
             remove_pin(self._path)
 
     # --- the link

@@ -1,7 +1,7 @@
 """The plan of a command in a container that runs: from the configuration that its container was started with, so that
 nothing of it is asked of the container.
 
-    hide · namespaces · working directory · session keyring · limits · ids · capabilities · seccomp · execute
+    hide · limits · namespaces · working directory · session keyring · ids · seccomp · capabilities · execute
 
 and somewhere in between it is born into the container's process namespace, where others can look at it. They cannot
 trace it, for it is hidden until it executes, unless they hold CAP_SYS_PTRACE, or may be of a container that does: then
@@ -17,7 +17,7 @@ from nsrun.runtime import operations as do
 from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.ociconfig import OciConfig
-from nsrun.runtime.plan import NAMESPACES, identity
+from nsrun.runtime.plan import NAMESPACES, identity, limits
 
 __all__ = ["exec_plan"]
 
@@ -29,6 +29,7 @@ def exec_plan(config: OciConfig, arguments: Sequence[str], *, seccomp: do.Seccom
     ops: list[do.Operation] = [
         do.Hide(),
         do.OomScore(score=process["oomScoreAdj"]),
+        *limits(process),
         do.Enter(flags=_namespaces(config)),
         do.WorkingDirectory(path=process["cwd"], make=False),
         do.Keyring(name=session),

@@ -26,6 +26,7 @@ def read_machine(facts: HostFacts) -> Machine:
     return Machine(
         memory=facts.memory_total,
         capabilities=facts.capabilities,
+        kernel_capabilities=facts.capabilities | set(facts.withheld),
         hard_limits=limits,
         oom_floor=floor,
         masked=tuple(sorted(glob.glob(_THERMAL))),

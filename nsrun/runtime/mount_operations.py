@@ -14,6 +14,7 @@ __all__ = [
     "Bind",
     "Directory",
     "EmptyRoot",
+    "Maker",
     "Mask",
     "MountFs",
     "Node",
@@ -49,16 +50,33 @@ class Private:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenHost:
-    """Opens a host path into a slot."""
+    """Opens a host path into a slot. ``users``: a travelling user namespace whose owners it shows (an idmapped
+    mount)."""
 
     path: str
     slot: int
+    users: int | None = None
 
     def describe(self) -> str:
-        return f'open host path "{self.path}"'
+        owners = " with the owners of the pod's user namespace" if self.users is not None else ""
+        return f'open host path "{self.path}"{owners}'
 
     def encoded(self) -> Encoded:
-        return Encoded(abi.NS_OP_OPEN, c=self.slot, texts=(text(self.path),))
+        return Encoded(abi.NS_OP_OPEN, fd=self.users, c=self.slot, texts=(text(self.path),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """Who owns what is made from here on, in ids of the host."""
+
+    uid: int
+    gid: int
+
+    def describe(self) -> str:
+        return f"make what is missing in the name of user {self.uid}, group {self.gid}"
+
+    def encoded(self) -> Encoded:
+        return Encoded(abi.NS_OP_MAKER, a=self.uid, b=self.gid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

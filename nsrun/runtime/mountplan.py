@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from nsrun.runtime import operations as do
 from nsrun.runtime.cgroup_view import CgroupView
 from nsrun.runtime.ociconfig import Mount, OciConfig
-from nsrun.runtime.ocilinux import DEV_LINKS
+from nsrun.runtime.ocilinux import DEV_LINKS, DEVICES
 from nsrun.support import native
 
-__all__ = ["MountParts", "OverlayParts", "VolumeTree", "by_cgroup_view", "file_system", "mounted", "root", "shared"]
+__all__ = [
+    "MountParts",
+    "OverlayParts",
+    "Users",
+    "VolumeTree",
+    "by_cgroup_view",
+    "file_system",
+    "mounted",
+    "root",
+    "shared",
+]
 
 _ATTRIBUTES = {
     "ro": native.MOUNT_ATTR_RDONLY,
@@ -50,15 +60,25 @@ class VolumeTree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """A pod's user namespace: it travels with the plan as ``fd``, and its root is ``first`` on the host."""
+
+    fd: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MountParts:
     """What the mounts of a container need beside its configuration. ``trees``: by destination; ``sandbox_root``: what
-    the sources of mounts that the sandbox shares begin with; ``nodev``: of the root file system."""
+    the sources of mounts that the sandbox shares begin with; ``nodev``: of the root file system; ``users``: the pod's
+    user namespace, None for the host's."""
 
     overlay: OverlayParts
     trees: Mapping[str, VolumeTree]
     cgroup_view: CgroupView
     sandbox_root: str
     nodev: bool = True
+    users: Users | None = None
 
 
 def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
@@ -70,13 +90,17 @@ def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
     """
     overlay, first = parts.overlay, len(_shared(config["mounts"], parts))
     directories = (*overlay.layers, overlay.upper, overlay.work)
+    users = parts.users.fd if parts.users is not None else None
     for number, path in enumerate(directories):
-        yield do.OpenHost(path=path, slot=first + number)
+        is_layer = number < len(overlay.layers)
+        yield do.OpenHost(path=path, slot=first + number, users=users if is_layer else None)
     layers = ":".join(f"%{first + number}" for number in range(len(overlay.layers)))
     upper = first + len(overlay.layers)
     options = f"lowerdir={layers},upperdir=%{upper},workdir=%{upper + 1},volatile,redirect_dir=nofollow,index=off"
     yield do.Overlay(target=config["root"]["path"], options=options, flags=native.MS_NODEV if parts.nodev else 0)
     yield do.UseRoot(path=config["root"]["path"])
+    if parts.users is not None:
+        yield do.Maker(uid=parts.users.first, gid=parts.users.first)
 
 
 def shared(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
@@ -98,18 +122,20 @@ def mounted(config: OciConfig, mount: Mount, parts: MountParts) -> Iterator[do.O
     elif mount["type"] == "cgroup":
         yield from _cgroup_view(parts.cgroup_view)
     else:
-        yield file_system(mount)
+        yield file_system(mount, shift=_shift(parts))
     if mount["destination"] == "/dev":
-        yield from _nodes(config)
+        yield from _nodes(config, _shift(parts))
 
 
-def file_system(mount: Mount) -> do.MountFs:
-    """A mount of a new file system."""
+def file_system(mount: Mount, *, shift: int = 0) -> do.MountFs:
+    """A mount of a new file system. ``shift``: what is added to the container's ids to get the host's."""
     attributes = 0
     options = [f"source={mount['source']}"]
     for option in mount["options"]:
         if option in _ATTRIBUTES:
             attributes |= _ATTRIBUTES[option]
+        elif option.startswith(("uid=", "gid=")):
+            options.append(f"{option[:4]}{int(option[4:]) + shift}")
         else:
             options.append(option)
     return do.MountFs(
@@ -134,17 +160,24 @@ def _bind(config: OciConfig, mount: Mount, parts: MountParts) -> do.Operation:
     return do.Bind(fd=tree.fd, source=source, target=target, file=tree.file)
 
 
-def _nodes(config: OciConfig) -> Iterator[do.Operation]:
+def _shift(parts: MountParts) -> int:
+    return parts.users.first if parts.users is not None else 0
+
+
+def _nodes(config: OciConfig, shift: int) -> Iterator[do.Operation]:
+    """The default devices belong to the container's root; those of the host to whom they belong there, and root of a
+    user namespace is nobody to them."""
     devices = config["linux"]["devices"]
     for device in devices:
         kind = stat.S_IFBLK if device["type"] == "b" else stat.S_IFCHR
+        own = shift if (device["path"], device["major"], device["minor"]) in DEVICES else 0
         yield do.Node(
             path=device["path"],
             major=device["major"],
             minor=device["minor"],
             mode=kind | device["fileMode"],
-            uid=device["uid"],
-            gid=device["gid"],
+            uid=device["uid"] + own,
+            gid=device["gid"] + own,
         )
     if devices:
         for target, path in DEV_LINKS:

@@ -12,6 +12,7 @@ __all__ = [
     "Capabilities",
     "Cpu",
     "Device",
+    "IdMapping",
     "Linux",
     "Memory",
     "Mount",
@@ -92,6 +93,14 @@ class Namespace(TypedDict):
     path: NotRequired[str]
 
 
+class IdMapping(TypedDict):
+    """Ids of a user namespace and what they are outside."""
+
+    containerID: int
+    hostID: int
+    size: int
+
+
 class Device(TypedDict):
     """A device node to make. ``type``: ``c`` or ``b``."""
 
@@ -136,6 +145,8 @@ class Linux(TypedDict):
     """What only Linux has."""
 
     namespaces: list[Namespace]
+    uidMappings: NotRequired[list[IdMapping]]
+    gidMappings: NotRequired[list[IdMapping]]
     devices: list[Device]
     cgroupsPath: str
     resources: Resources

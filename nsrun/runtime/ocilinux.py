@@ -14,10 +14,11 @@ from nsrun.model.running import ContainerRequest
 from nsrun.model.security import ProcMount
 from nsrun.model.sysctls import SysctlNamespace, dotted, namespace_of
 from nsrun.model.totals import request as requested
-from nsrun.runtime.ociconfig import Cpu, Device, Linux, Memory, Namespace, Resources
+from nsrun.runtime.ociconfig import Cpu, Device, IdMapping, Linux, Memory, Namespace, Resources
 from nsrun.runtime.ocimounts import mount_point
 from nsrun.runtime.resources import PERIOD, cpu_quota, cpu_shares, with_pod_limits
 from nsrun.runtime.surroundings import Machine, Surroundings
+from nsrun.support.idranges import IdRange
 
 __all__ = [
     "DEVICES",
@@ -25,6 +26,7 @@ __all__ = [
     "MASKED_PATHS",
     "READONLY_PATHS",
     "SANDBOX_SYSCTLS",
+    "add_mappings",
     "container_linux",
     "sandbox_namespaces",
     "sandbox_sysctls",
@@ -73,7 +75,7 @@ def container_linux(request: ContainerRequest, machine: Machine, surroundings: S
     """Linux' part of a container's configuration. Raises RuntimeFailure."""
     context = request.container.security_context
     open_kernel = context.privileged or context.proc_mount is ProcMount.UNMASKED
-    return Linux(
+    linux = Linux(
         namespaces=list(_container_namespaces(request, surroundings)),
         devices=_devices(request.container, surroundings),
         cgroupsPath=surroundings.cgroup_path,
@@ -82,6 +84,15 @@ def container_linux(request: ContainerRequest, machine: Machine, surroundings: S
         readonlyPaths=[] if open_kernel else list(READONLY_PATHS),
         rootfsPropagation="private",
     )
+    add_mappings(linux, surroundings.ids)
+    return linux
+
+
+def add_mappings(linux: Linux, ids: IdRange | None) -> None:
+    """Says which ids of the host's a user namespace has; None: it is the host's."""
+    if ids is not None:
+        mapping = IdMapping(containerID=0, hostID=ids.first, size=ids.count)
+        linux["uidMappings"], linux["gidMappings"] = [mapping], [mapping]
 
 
 def sandbox_namespaces(pod: Pod, netns: str) -> list[Namespace]:
@@ -96,6 +107,8 @@ def sandbox_namespaces(pod: Pod, netns: str) -> list[Namespace]:
         result.append(Namespace(type="ipc"))
     if not spec.host_network:
         result += [Namespace(type="uts"), Namespace(type="network", path=netns)]
+    if not spec.host_users:
+        result.append(Namespace(type="user"))
     return result
 
 
@@ -130,6 +143,8 @@ def _container_namespaces(request: ContainerRequest, surroundings: Surroundings)
     if not spec.host_network:
         yield Namespace(type="uts", path=f"{of_pause}/uts")
         yield Namespace(type="network", path=request.attachment.netns)
+    if not spec.host_users:
+        yield Namespace(type="user", path=f"{of_pause}/user")
 
 
 def _devices(container: Container, surroundings: Surroundings) -> list[Device]:

@@ -30,7 +30,8 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     account = accounts.resolve(
         image.config.user, context, pod.spec.security_context, passwd=image.passwd, group=image.group
     )
-    names = tuple(name for name in _asked(container) if name in machine.capabilities)
+    grantable = machine.capabilities if pod.spec.host_users else machine.kernel_capabilities
+    names = tuple(name for name in _asked(container) if name in grantable)
     return Process(
         terminal=container.tty,
         user={"uid": account.uid, "gid": account.gid, "umask": 0o22, "additionalGids": list(account.groups)},
@@ -44,10 +45,11 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     )
 
 
-def withheld(container: Container, machine: Machine) -> tuple[str, ...]:
+def withheld(request: ContainerRequest, machine: Machine) -> tuple[str, ...]:
     """Warnings for capabilities that the container should have and this machine does not let us give. Who is privileged
-    has all there are."""
-    if container.security_context.privileged:
+    has all there are; in a user namespace of its own there is nothing that could be withheld."""
+    container = request.container
+    if container.security_context.privileged or not request.pod.spec.host_users:
         return ()
     return tuple(
         f"cannot grant {name}: this machine withholds it from nsrun"

@@ -19,11 +19,12 @@ from __future__ import annotations
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerRequest
 from nsrun.runtime.ociconfig import Linux, OciConfig, Process
-from nsrun.runtime.ocilinux import container_linux, sandbox_namespaces, sandbox_sysctls
+from nsrun.runtime.ocilinux import add_mappings, container_linux, sandbox_namespaces, sandbox_sysctls
 from nsrun.runtime.ocimounts import SHM_OPTIONS, container_mounts, mount
 from nsrun.runtime.ociprocess import capability_sets, container_process
 from nsrun.runtime.resources import cpu_shares
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
+from nsrun.support.idranges import IdRange
 
 __all__ = ["PAUSE_ID", "container_config", "sandbox_config"]
 
@@ -46,9 +47,17 @@ def container_config(request: ContainerRequest, machine: Machine, surroundings: 
     )
 
 
-def sandbox_config(pod: Pod, *, attachment: Attachment, rootfs: str, cgroup_path: str, machine: Machine) -> OciConfig:
-    """The configuration of the pod's pause process: it holds the pod's namespaces, and can do nothing else.
-    Raises RuntimeFailure."""
+def sandbox_config(
+    pod: Pod,
+    *,
+    attachment: Attachment,
+    rootfs: str,
+    cgroup_path: str,
+    machine: Machine,
+    ids: IdRange | None = None,
+) -> OciConfig:
+    """The configuration of the pod's pause process: it holds the pod's namespaces, and can do nothing else. ``ids``: of
+    the pod's user namespace, which its network namespace belongs to. Raises RuntimeFailure."""
     config = OciConfig(
         ociVersion=OCI_VERSION,
         root={"path": rootfs, "readonly": True},
@@ -76,6 +85,7 @@ def sandbox_config(pod: Pod, *, attachment: Attachment, rootfs: str, cgroup_path
             rootfsPropagation="private",
         ),
     )
+    add_mappings(config["linux"], ids)
     if not pod.spec.host_network:
         config["hostname"] = hostname(pod, attachment)
     return config

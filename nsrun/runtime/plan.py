@@ -3,7 +3,8 @@
 All policy ends here; the child does what the list says. The order is that of the safe runtimes:
 
     hide · keep mounts to ourselves · root file system · mounts by depth · devices · (placed in cgroups) · cgroup view ·
-    masks · read-only · pivot · working directory · session · limits · ids · seccomp · capabilities · execute
+    masks · read-only · limits · (user namespace) · pivot · working directory · session · ids · seccomp ·
+    capabilities · execute
 
 A seccomp filter goes in as late as can be: after everything with no_new_privs, else just before CAP_SYS_ADMIN goes.
 """
@@ -13,12 +14,13 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from nsrun.model.sysctls import SysctlNamespace, namespace_of
 from nsrun.runtime import mountplan
 from nsrun.runtime import operations as do
 from nsrun.runtime.capabilities import capability_mask
 from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
-from nsrun.runtime.mountplan import MountParts, OverlayParts, VolumeTree
+from nsrun.runtime.mountplan import MountParts, OverlayParts, Users, VolumeTree
 from nsrun.runtime.ociconfig import OciConfig, Process
 from nsrun.runtime.ocilinux import SANDBOX_SYSCTLS
 from nsrun.support import native
@@ -30,9 +32,11 @@ __all__ = [
     "MountParts",
     "OverlayParts",
     "SandboxParts",
+    "Users",
     "VolumeTree",
     "container_plan",
     "identity",
+    "limits",
     "sandbox_plan",
 ]
 
@@ -43,7 +47,12 @@ NAMESPACES = {
     "uts": native.CLONE_NEWUTS,
     "network": native.CLONE_NEWNET,
     "cgroup": native.CLONE_NEWCGROUP,
+    "user": native.CLONE_NEWUSER,
 }
+
+# What a pod's user namespace owns beside its network. Process namespaces stay the host's: who builds a root file system
+# is born in one, with the host's power.
+_OWNED = native.CLONE_NEWIPC | native.CLONE_NEWUTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +72,14 @@ class ContainerParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxParts:
-    """The same for a sandbox. ``netns_fd`` (-1: the host's network) and ``pause_fd`` travel with the plan."""
+    """The same for a sandbox. ``netns_fd`` (-1: the host's network) and ``pause_fd`` travel with the plan. ``users``:
+    the pod's user namespace, None for the host's."""
 
     netns_fd: int
     pause_fd: int
     seccomp: do.Seccomp | None
     fd_count: int
+    users: Users | None = None
     cgroup_fd: int = -1
     procs_fds: tuple[int, ...] = ()
 
@@ -89,8 +100,10 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
         ops += mountplan.mounted(config, mount, parts.mounts)
     ops += [do.Mask(path=path, empty=parts.empty_dir) for path in config["linux"]["maskedPaths"]]
     ops += [do.ReadOnly(path=path) for path in config["linux"]["readonlyPaths"]]
-    ops += _close_root(config)
-    ops.append(do.NewSession())
+    ops += [*_close_root(config), *limits(process)]
+    if parts.mounts.users is not None:
+        ops.append(do.EnterUser(flags=native.CLONE_NEWNS))
+    ops += [do.Pivot(), do.WorkingDirectory(path=process["cwd"]), do.NewSession()]
     if process["terminal"]:
         ops.append(do.Terminal(uid=process["user"]["uid"]))
     ops += [do.Keyring(name=parts.session), *identity(process, parts.seccomp)]
@@ -114,40 +127,56 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
 def sandbox_plan(config: OciConfig, parts: SandboxParts) -> LaunchPlan:
     """Compiles a sandbox's configuration: namespaces, sysctls, shared memory, and a process that can do nothing."""
     new, join = _namespaces(config)
+    process, users = config["process"], parts.users
+    later = _OWNED & new if users is not None else 0
+    of_network, of_ipc = _sysctls(config)
     ops: list[do.Operation] = [do.Hide(), do.Private()]
     if join & native.CLONE_NEWNET:
         path = next(entry["path"] for entry in config["linux"]["namespaces"] if entry["type"] == "network")
         ops.append(do.JoinNamespace(fd=parts.netns_fd, flags=native.CLONE_NEWNET, path=path))
-    for name, value in config["linux"].get("sysctl", {}).items():
-        ops.append(do.Sysctl(name=name, value=value, required=SANDBOX_SYSCTLS.get(name) != value))
-    if "hostname" in config:
-        ops.append(do.Hostname(name=config["hostname"]))
-    ops.append(do.OomScore(score=config["process"]["oomScoreAdj"]))
+    ops += [*of_network, do.OomScore(score=process["oomScoreAdj"])]
+    ops += [do.Maker(uid=users.first, gid=users.first)] if users is not None else []
     ops.append(
         do.EmptyRoot(path=config["root"]["path"], directories=tuple(m["destination"][1:] for m in config["mounts"]))
     )
     ops += [mountplan.file_system(mount) for mount in config["mounts"]]
-    ops += [do.Gate(), do.Pivot(), do.NewSession(), *identity(config["process"], parts.seccomp)]
-    ops.append(do.ExecuteFd(fd=parts.pause_fd, arguments=tuple(config["process"]["args"])))
+    ops.append(do.Gate())
+    ops += [do.EnterUser(fd=users.fd, flags=native.CLONE_NEWNS | later)] if users is not None else []
+    ops += of_ipc
+    if "hostname" in config:
+        ops.append(do.Hostname(name=config["hostname"]))
+    ops += [do.Pivot(), do.NewSession(), *limits(process), *identity(process, parts.seccomp)]
+    ops.append(do.ExecuteFd(fd=parts.pause_fd, arguments=tuple(process["args"])))
     return LaunchPlan(
         operations=tuple(ops),
-        new_namespaces=new,
+        new_namespaces=new & ~later,
         fd_count=parts.fd_count,
         cgroup_fd=parts.cgroup_fd,
         procs_fds=parts.procs_fds,
     )
 
 
+def _sysctls(config: OciConfig) -> tuple[list[do.Operation], list[do.Operation]]:
+    """Those of the network, which is there, and those of the ipc namespace, which may have to be made first."""
+    of_network: list[do.Operation] = []
+    of_ipc: list[do.Operation] = []
+    for name, value in config["linux"].get("sysctl", {}).items():
+        ops = of_network if namespace_of(name) is SysctlNamespace.NET else of_ipc
+        ops.append(do.Sysctl(name=name, value=value, required=SANDBOX_SYSCTLS.get(name) != value))
+    return of_network, of_ipc
+
+
 def _namespaces(config: OciConfig) -> tuple[int, int]:
-    """Flags to make, and to join. The cgroup namespace is made by an operation: at the clone it would show the parent's
-    cgroup."""
+    """Flags to make, and to join, at the clone. The cgroup namespace is made by an operation: at the clone it would
+    show the parent's cgroup. A user namespace is entered by one: the way to it asks for the host's power."""
     new = join = 0
     for entry in config["linux"]["namespaces"]:
         if "path" in entry:
             join |= NAMESPACES[entry["type"]]
         else:
             new |= NAMESPACES[entry["type"]]
-    return new & ~native.CLONE_NEWCGROUP, join
+    later = native.CLONE_NEWCGROUP | native.CLONE_NEWUSER
+    return new & ~later, join & ~later
 
 
 def _close_root(config: OciConfig) -> list[do.Operation]:
@@ -157,7 +186,12 @@ def _close_root(config: OciConfig) -> list[do.Operation]:
     if config["root"]["readonly"]:
         ops += [do.Directory(path=cwd)] if cwd.strip("/") else []
         ops.append(do.RootReadOnly())
-    return [*ops, do.Pivot(), do.WorkingDirectory(path=cwd)]
+    return ops
+
+
+def limits(process: Process) -> list[do.Operation]:
+    """Resource limits. In a user namespace none can be raised any more."""
+    return [do.Rlimit(name=limit["type"], soft=limit["soft"], hard=limit["hard"]) for limit in process["rlimits"]]
 
 
 def identity(process: Process, seccomp: do.Seccomp | None) -> list[do.Operation]:
@@ -166,7 +200,6 @@ def identity(process: Process, seccomp: do.Seccomp | None) -> list[do.Operation]
     filter_ = [seccomp] if seccomp is not None else []
     late = process["noNewPrivileges"]
     ops: list[do.Operation] = [do.Umask(mask=user["umask"])]
-    ops += [do.Rlimit(name=limit["type"], soft=limit["soft"], hard=limit["hard"]) for limit in process["rlimits"]]
     ops += [
         do.Groups(gids=tuple(user["additionalGids"])),
         do.Ids(uid=user["uid"], gid=user["gid"]),

@@ -26,6 +26,7 @@ from nsrun.runtime.plan import (
     MountParts,
     OverlayParts,
     SandboxParts,
+    Users,
     container_plan,
     sandbox_plan,
 )
@@ -34,8 +35,10 @@ from nsrun.runtime.seccomp import Seccomp, load_flags
 from nsrun.runtime.seccomp_localhost import read_profile
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
 from nsrun.runtime.travel import Luggage, sealed_plan
+from nsrun.runtime.userns import owner_of, range_of, users_of
 from nsrun.runtime.volume_trees import pack_trees
 from nsrun.support.fds import Fd
+from nsrun.support.idranges import IdRange, IdRanges
 from nsrun.support.layout import Layout
 from nsrun.support.native import Message
 
@@ -109,6 +112,7 @@ class Preparation:
         self._seccomp = seccomp
         self._machine = machine
         self._pause = pause
+        self._ranges = IdRanges(layout.id_ranges)
         self._profiles: dict[frozenset[str], dict[str, object]] = {}
         self._filters: dict[frozenset[str], do.Seccomp] = {}
 
@@ -128,8 +132,14 @@ class Preparation:
             raise in_context(what, error) from error
 
     def _sandbox_launch(self, pod: Pod, attachment: Attachment, cgroup: ContainerCgroup) -> Launch:
+        ids = self._ids(pod)
         config = sandbox_config(
-            pod, attachment=attachment, rootfs=str(self._layout.stage), cgroup_path=cgroup.path, machine=self._machine
+            pod,
+            attachment=attachment,
+            rootfs=str(self._layout.stage),
+            cgroup_path=cgroup.path,
+            machine=self._machine,
+            ids=ids,
         )
         self._profiles.setdefault(frozenset(), self._seccomp.oci_profile(frozenset()))
         config["linux"]["seccomp"] = self._profiles[frozenset()]
@@ -140,12 +150,16 @@ class Preparation:
             # v2's at no cost; each of v1's takes milliseconds.
             cgroup_fd, procs = _pack_cgroup(luggage, cgroup, most=0 if cgroup.into is not None else 1)
             netns = luggage.add(Fd.open(attachment.netns, os.O_RDONLY)) if attachment.netns else -1
+            users = None
+            if ids is not None:
+                users = Users(fd=luggage.add(owner_of(luggage[netns])), first=ids.first)
             pause = luggage.add(Fd.open(self._pause, os.O_RDONLY | os.O_NOFOLLOW))
             parts = SandboxParts(
                 netns_fd=netns,
                 pause_fd=pause,
                 seccomp=self.filter(config),
                 fd_count=len(luggage),
+                users=users,
                 cgroup_fd=cgroup_fd,
                 procs_fds=procs,
             )
@@ -195,6 +209,7 @@ class Preparation:
             etc=self._etc(request.pod.uid),
             termination_log=str(self._layout.termination_log(*_parts(request.id))),
             host_devices=host_devices() if privileged else (),
+            ids=range_of(pause_pid) if not request.pod.spec.host_users else None,
         )
         config = container_config(request, self._machine, surroundings)
         bounding = frozenset(config["process"]["capabilities"]["bounding"])
@@ -222,8 +237,14 @@ class Preparation:
         luggage = Luggage()
         try:
             cgroup_fd, procs = _pack_cgroup(luggage, cgroup)
+            users = self._users(request, config, luggage, pause_pid)
             trees = pack_trees(
-                luggage, request, config, sandbox_root=_sandbox_root(pause_pid), stage=str(self._layout.stage)
+                luggage,
+                request,
+                config,
+                sandbox_root=_sandbox_root(pause_pid),
+                stage=str(self._layout.stage),
+                users=luggage[users.fd] if users is not None else None,
             )
             mounts = MountParts(
                 overlay=self._overlay(request),
@@ -231,6 +252,7 @@ class Preparation:
                 cgroup_view=self._cgroups.container_mounts(),
                 sandbox_root=_sandbox_root(pause_pid),
                 nodev=not request.container.security_context.privileged,
+                users=users,
             )
             parts = ContainerParts(
                 mounts=mounts,
@@ -247,11 +269,28 @@ class Preparation:
                 request.pod.name, request.pod.uid, request.container.name, request.id.attempt
             )
             directory = Fd.open(log.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            warned = cgroup.warnings + withheld(request.container, self._machine)
+            warned = cgroup.warnings + withheld(request, self._machine)
             return Launch(plan=plan, memory=memory, luggage=luggage, log=(directory, log.name), warnings=warned)
         except BaseException:
             luggage.close()
             raise
+
+    def _ids(self, pod: Pod) -> IdRange | None:
+        """Raises RuntimeFailure for a pod that should have a user namespace and was given no ids with its network."""
+        if pod.spec.host_users:
+            return None
+        ids = self._ranges.find(pod.uid)
+        if ids is None:
+            raise RuntimeFailure("the pod has no range of user ids", reason="CreatePodSandboxError")
+        return ids
+
+    def _users(self, request: ContainerRequest, config: OciConfig, luggage: Luggage, pause_pid: int) -> Users | None:
+        """The pod's user namespace; what the container writes over its image is its root's from the start."""
+        if "uidMappings" not in config["linux"]:
+            return None
+        first = config["linux"]["uidMappings"][0]["hostID"]
+        os.chown(self._overlay(request).upper, first, first, follow_symlinks=False)
+        return Users(fd=luggage.add(users_of(pause_pid)), first=first)
 
     def filter(self, config: OciConfig) -> do.Seccomp | None:
         """The system call filter that a configuration asks for. Raises RuntimeFailure."""

@@ -14,6 +14,7 @@ from nsrun.support.native import abi
 __all__ = [
     "Capabilities",
     "DeathSignal",
+    "EnterUser",
     "Execute",
     "ExecuteFd",
     "Gate",
@@ -42,6 +43,7 @@ _NAMESPACE_NAMES = (
     (native.CLONE_NEWUTS, "uts"),
     (native.CLONE_NEWNET, "network"),
     (native.CLONE_NEWCGROUP, "cgroup"),
+    (native.CLONE_NEWUSER, "user"),
 )
 
 
@@ -87,6 +89,21 @@ class JoinNamespace:
 
     def encoded(self) -> Encoded:
         return Encoded(abi.NS_OP_JOIN, fd=self.fd, a=self.flags)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnterUser:
+    """Goes into a user namespace as its root, and makes namespaces that belong to it. ``fd``: a travelling descriptor,
+    None for the sandbox's."""
+
+    flags: int
+    fd: int | None = None
+
+    def describe(self) -> str:
+        return f"enter the pod's user namespace, and make namespaces that belong to it: {namespace_names(self.flags)}"
+
+    def encoded(self) -> Encoded:
+        return Encoded(abi.NS_OP_USER, fd=self.fd, a=self.flags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from nsrun.model.hostname import hostname as short_name
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment
 from nsrun.runtime.ociconfig import Device, Mount
+from nsrun.support.idranges import IdRange
 
 __all__ = ["Machine", "Surroundings", "hostname"]
 
@@ -18,11 +19,13 @@ __all__ = ["Machine", "Surroundings", "hostname"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """What of this machine goes into configurations. ``capabilities``: those we have, and so can hand on. ``memory``:
-    bytes. ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``oom_floor``: the
-    lowest oom_score_adj that we can set. ``masked``: more paths to mask that exist here."""
+    bytes. ``kernel_capabilities``: all that the kernel knows, as root of a user namespace has them in it.
+    ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``oom_floor``: the lowest
+    oom_score_adj that we can set. ``masked``: more paths to mask that exist here."""
 
     memory: int
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
+    kernel_capabilities: frozenset[str] = frozenset(CAPABILITIES)
     hard_limits: Mapping[str, int] = field(default_factory=dict)
     oom_floor: int = -1000
     masked: tuple[str, ...] = ()
@@ -33,7 +36,8 @@ class Surroundings:
     """What a container's sandbox and its cgroup give it. ``pause_pid``: in our PID namespace. ``rootfs``: where its
     root file system will be mounted. ``cgroup_mounts``: what it sees at /sys/fs/cgroup. ``etc``: host files by the path
     they are seen at when no volume is there. ``termination_log``: the host file for terminationMessagePath.
-    ``host_devices``: those of the host, for a privileged container."""
+    ``host_devices``: those of the host, for a privileged container. ``ids``: of the pod's user namespace, None for a
+    pod in the host's."""
 
     pause_pid: int
     rootfs: str
@@ -42,6 +46,7 @@ class Surroundings:
     etc: Mapping[str, str] = field(default_factory=dict)
     termination_log: str = ""
     host_devices: tuple[Device, ...] = ()
+    ids: IdRange | None = None
 
 
 def hostname(pod: Pod, attachment: Attachment) -> str:

@@ -27,6 +27,10 @@ class Luggage:
     def __len__(self) -> int:
         return len(self._fds)
 
+    def __getitem__(self, index: int) -> Fd:
+        """Still owned here."""
+        return self._fds[index]
+
     def add(self, fd: Fd) -> int:
         """Takes the descriptor over."""
         self._fds.append(fd)

@@ -29,6 +29,8 @@ from nsrun.support.fds import Fd
 __all__ = ["open_sub_path", "pack_trees", "volume_tree"]
 
 _AT_FDCWD = -100
+# Shown to the privileged, and not given to them: its owners are the host's, in every pod.
+_HOSTS_OWN = frozenset({"/sys/fs/cgroup"})
 _BENEATH = native.RESOLVE_BENEATH | native.RESOLVE_NO_MAGICLINKS
 _IN_IMAGE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
 _OF_IMAGE = native.MOUNT_ATTR_RDONLY | native.MOUNT_ATTR_NOSUID | native.MOUNT_ATTR_NODEV | native.MOUNT_ATTR_NOEXEC
@@ -40,20 +42,28 @@ _PROPAGATION = {
 
 
 def pack_trees(
-    luggage: Luggage, request: ContainerRequest, config: OciConfig, *, sandbox_root: str, stage: str
+    luggage: Luggage,
+    request: ContainerRequest,
+    config: OciConfig,
+    *,
+    sandbox_root: str,
+    stage: str,
+    users: Fd | None = None,
 ) -> dict[str, VolumeTree]:
     """A detached copy for each mount of the configuration that shows something of the host, by destination. ``stage``:
-    an empty host directory. Raises RuntimeFailure."""
+    an empty host directory; ``users``: the pod's user namespace, whose owners are shown. Raises RuntimeFailure."""
     volumes = {mount_point(asked.mount_path): asked for asked in request.container.volume_mounts}
     trees: dict[str, VolumeTree] = {}
     for mount in config["mounts"]:
         destination = mount["destination"]
         asked = volumes.get(destination)
         if asked is not None:
-            tree = volume_tree(asked, request.volumes[asked.name], container=request.container.name, stage=stage)
+            volume = request.volumes[asked.name]
+            tree = volume_tree(asked, volume, container=request.container.name, stage=stage, users=users)
         elif mount["type"] == "bind" and not mount["source"].startswith(f"{sandbox_root}/"):
             with _mounting(f'"{mount["source"]}"', destination):
                 tree = _plain_tree(mount)
+                tree = tree if mount["source"] in _HOSTS_OWN else _with_owners(tree, users)
         else:
             continue
         is_file = not stat.S_ISDIR(os.fstat(tree.fileno()).st_mode)
@@ -61,16 +71,23 @@ def pack_trees(
     return trees
 
 
-def volume_tree(asked: VolumeMount, volume: PreparedVolume, *, container: str, stage: str) -> Fd:
-    """A volume, or what is at its subPath, as one mount of a container wants it. Raises RuntimeFailure."""
+def volume_tree(
+    asked: VolumeMount, volume: PreparedVolume, *, container: str, stage: str, users: Fd | None = None
+) -> Fd:
+    """A volume, or what is at its subPath, as one mount of a container wants it. ``users``: the user namespace whose
+    owners it shows. Raises RuntimeFailure."""
     with _mounting(f'"{volume.path}"' if volume.path else f'the image of volume "{asked.name}"', asked.mount_path):
         if volume.layers:
-            return _image_tree(asked, volume.layers, stage)
+            return _image_tree(asked, volume.layers, stage, users)
         with Fd.open(volume.path, os.O_PATH) as top:
             if not asked.sub_path:
-                return _tree(top, asked, volume)
+                return _with_owners(_tree(top, asked, volume), users)
             with _sub_path(asked, volume, container, top) as found:
-                return _tree(found, asked, volume)
+                return _with_owners(_tree(found, asked, volume), users)
+
+
+class _NotMappable(Exception):
+    """A file system without idmapped mounts."""
 
 
 # --- parts of volumes
@@ -157,18 +174,31 @@ def _make_read_only(tree: Fd, at: int, below: int, *, required: bool) -> None:
         native.mount_setattr(tree.fileno(), "", at, set=native.MOUNT_ATTR_RDONLY)
 
 
-def _image_tree(asked: VolumeMount, layers: tuple[str, ...], stage: str) -> Fd:
+def _with_owners(tree: Fd, users: Fd | None) -> Fd:
+    """Shows the owners of a user namespace. What is mounted below it keeps its own: nobody, to that namespace."""
+    if users is None:
+        return tree
+    try:
+        native.mount_idmap(tree.fileno(), users.fileno())
+    except OSError as error:
+        tree.close()
+        raise _NotMappable if error.errno == errno.EINVAL else error from error
+    return tree
+
+
+def _image_tree(asked: VolumeMount, layers: tuple[str, ...], stage: str, users: Fd | None) -> Fd:
     """Links mean what they mean in the image: it is nobody's to change meanwhile."""
     opened = [Fd.open(layer, os.O_PATH | os.O_DIRECTORY) for layer in layers]
     try:
         path = asked.sub_path or "."
         if len(opened) > 1:
-            return native.rootfs_tree(stage, [layer.fileno() for layer in opened], path)
+            numbers = [layer.fileno() for layer in opened]
+            return native.rootfs_tree(stage, numbers, path, users=users.fileno() if users is not None else None)
         at = native.AT_EMPTY_PATH
         with native.openat2(opened[0].fileno(), path, os.O_PATH, resolve=_IN_IMAGE) as found:
             tree = native.open_tree(found.fileno(), "", native.OPEN_TREE_CLONE | at)
         native.mount_setattr(tree.fileno(), "", at, set=_OF_IMAGE, propagation=native.MS_PRIVATE)
-        return tree
+        return _with_owners(tree, users)
     finally:
         for layer in opened:
             layer.close()
@@ -220,6 +250,12 @@ def _peer_groups(found: Fd) -> tuple[frozenset[str], str]:
 def _mounting(what: str, destination: str) -> Iterator[None]:
     try:
         yield
+    except _NotMappable as error:
+        raise RuntimeFailure(
+            f'cannot mount {what} at "{destination}": its file system cannot show other owners (idmapped mounts)',
+            reason="CreateContainerError",
+            hint="put it on ext4, xfs, btrfs or (from Linux 6.3 on) tmpfs, or leave out hostUsers: false",
+        ) from error
     except OSError as error:
         raise RuntimeFailure(
             f'cannot mount {what} at "{destination}": {describe_errno(error.errno or 0)}',

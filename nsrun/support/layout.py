@@ -63,6 +63,11 @@ class Layout:
         return self.run_dir / "network" / "last-address"
 
     @property
+    def id_ranges(self) -> Path:
+        """One file per range of ids that a pod's user namespace has: its name is the first id, its content the UID."""
+        return self.run_dir / "userns"
+
+    @property
     def sysctls(self) -> Path:
         """The host's settings that nsrun changed, as they were before."""
         return self.run_dir / "network" / "sysctls.json"
@@ -85,7 +90,7 @@ class Layout:
     @property
     def run_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the run directory."""
-        return frozenset({"nsrun.sock", "nsrun.lock", "pods", "network", "stage", "empty", "cache"})
+        return frozenset({"nsrun.sock", "nsrun.lock", "pods", "network", "stage", "empty", "cache", "userns"})
 
     def run_pod(self, uid: str) -> Path:
         return self.run_pods / uid

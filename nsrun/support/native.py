@@ -69,6 +69,7 @@ __all__ = [
     "attach_device_program",
     "malloc_frugally",
     "mount",
+    "mount_idmap",
     "mount_setattr",
     "move_mount",
     "netns_create",
@@ -163,13 +164,18 @@ def spawn_shim(program: str, run_dir_fd: int, title: str) -> int:
     return _checked(_lib.ns_spawn_shim(os.fsencode(program), run_dir_fd, title.encode()), program)
 
 
-def netns_create(path: str) -> tuple[Fd, Fd]:
-    """Makes a network namespace with its loopback up, pinned on the existing file ``path``.
+def netns_create(path: str, *, ids: tuple[int, int] | None = None) -> tuple[Fd, Fd]:
+    """Makes a network namespace with its loopback up, pinned on the existing file ``path``. ``ids``: it belongs to a
+    user namespace of its own then, whose ids are those of this one from the first number on, as many as the second.
 
     Returns the namespace and an AF_NETLINK route socket that lives inside it.
     """
     numbers = _ffi.new("int[2]", [-1, -1])
-    _checked(_lib.ns_netns_create(os.fsencode(path), numbers, numbers + 1), path)
+    if ids is None:
+        result = _lib.ns_netns_create(os.fsencode(path), numbers, numbers + 1)
+    else:
+        result = _lib.ns_netns_create_owned(os.fsencode(path), ids[0], ids[1], numbers, numbers + 1)
+    _checked(result, path)
     return Fd(numbers[0]), Fd(numbers[1])
 
 
@@ -191,12 +197,13 @@ def open_in_rootfs(stage: str, layers: Sequence[int], path: str) -> Fd:
     return Fd(_checked(result, path))
 
 
-def rootfs_tree(stage: str, layers: Sequence[int], path: str = ".") -> Fd:
+def rootfs_tree(stage: str, layers: Sequence[int], path: str = ".", *, users: int | None = None) -> Fd:
     """What is at ``path`` in the rootfs of at least two layers, topmost first, as a detached mount: read-only, nosuid,
-    nodev, noexec. ``stage``, and where links lead, as above."""
+    nodev, noexec. ``stage``, and where links lead, as above. ``users``: a user namespace whose owners it shows."""
     numbers = _ffi.new("int[]", list(layers))
     options = _overlay_options(layers)
-    result = _lib.ns_rootfs_tree(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path))
+    users_fd = -1 if users is None else users
+    result = _lib.ns_rootfs_tree(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path), users_fd)
     return Fd(_checked(result, path))
 
 
@@ -247,6 +254,11 @@ def open_tree(dir_fd: int, path: str, flags: int) -> Fd:
 def mount_setattr(dir_fd: int, path: str, flags: int, *, set: int = 0, clear: int = 0, propagation: int = 0) -> None:
     """mount_setattr(2): MOUNT_ATTR_* to set and clear, and MS_PRIVATE, MS_SLAVE or MS_SHARED."""
     _checked(_lib.ns_mount_setattr(dir_fd, os.fsencode(path), flags, set, clear, propagation), path)
+
+
+def mount_idmap(mount_fd: int, userns_fd: int) -> None:
+    """mount_setattr(2), MOUNT_ATTR_IDMAP: a detached mount shows the owners of the user namespace."""
+    _checked(_lib.ns_mount_idmap(mount_fd, userns_fd), "idmapped mount")
 
 
 def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int) -> None:

@@ -252,11 +252,12 @@ def test_hostname_sysctl_oom_score(pod: Pod) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/escaped", "kernel/../../../etc/escaped"])
 def test_sysctl_stays_below_proc_sys(plain_pod: Pod, name: str) -> None:
+    """The reader of plans refuses it, before there is a child."""
     plan = plain_pod.plan("c.0")
     index = plan.add(abi.NS_OP_SYSCTL, name, "1")
     failed = plain_pod.launch("c.0", plain_pod.finished(plan, "report"))
     assert failed.failure is not None
-    assert (failed.failure.step, failed.failure.index) == (abi.NS_OP_SYSCTL, index)
+    assert (failed.failure.step, failed.failure.index) == (abi.NS_STEP_PLAN, index)
 
 
 def test_sandbox_is_shared(pod: Pod) -> None:

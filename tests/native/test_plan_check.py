@@ -77,7 +77,7 @@ def test_sizes() -> None:
         native.plan_check(spoiled(bytes(5 << 20), 8, 5 << 20), 0)
 
 
-@pytest.mark.parametrize("kind", [0, 17, 42, 99, 2**32 - 1])
+@pytest.mark.parametrize("kind", [0, 17, 44, 99, 2**32 - 1])
 def test_unknown_kinds(kind: int) -> None:
     plan = Plan()
     plan.add(kind)
@@ -159,7 +159,15 @@ def test_flags_of_a_filter(flags: int, fine: bool) -> None:
         (abi.NS_OP_OPEN, ("",), {"c": 1}),
         (abi.NS_OP_OPEN, ("/x\0y",), {"c": 1}),
         (abi.NS_OP_OPEN, ("/x", "more"), {"c": 1}),
-        (abi.NS_OP_OPEN, ("/x",), {"c": 1, "fd": 0}),
+        (abi.NS_OP_OPEN, ("/x",), {"c": 1, "fd": 2}),
+        (abi.NS_OP_USER, (), {}),
+        (abi.NS_OP_USER, (), {"a": native.CLONE_NEWIPC}),
+        (abi.NS_OP_USER, (), {"a": native.CLONE_NEWNS | native.CLONE_NEWPID}),
+        (abi.NS_OP_USER, (), {"a": native.CLONE_NEWNS | native.CLONE_NEWUSER}),
+        (abi.NS_OP_USER, (), {"a": native.CLONE_NEWNS, "fd": 2}),
+        (abi.NS_OP_LABEL, ("exec",), {}),
+        (abi.NS_OP_LABEL, ("current", "x"), {}),
+        (abi.NS_OP_LABEL, ("../mem", "x"), {}),
         (abi.NS_OP_OPEN, ("/x",), {"c": 1, "fd2": 0}),
         (abi.NS_OP_OPEN, ("/x",), {"c": 1, "flags": 2}),
         (abi.NS_OP_OVERLAY, ("/x", "lowerdir=%1"), {}),

@@ -54,7 +54,7 @@ def test_a_pin_that_was_bound_twice_is_removed(tmp_path: Path) -> None:
 def test_pins_that_cannot_be_made_say_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str | None
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, ids: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(native, "netns_create", refuse)

@@ -33,6 +33,7 @@ from nsrun.runtime.seccomp import Seccomp
 from nsrun.support import native
 from nsrun.support.clock import SystemClock
 from nsrun.support.crilog import parse_line
+from nsrun.support.idranges import IdRanges
 from nsrun.support.layout import Layout
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -121,7 +122,11 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.touch()
-            netns, netlink = native.netns_create(str(path))
+            ids = None
+            if not pod.spec.host_users:
+                held = IdRanges(self.layout.id_ranges).acquire(pod.uid)
+                ids = (held.first, held.count)
+            netns, netlink = native.netns_create(str(path), ids=ids)
             netns.close()
             netlink.close()
         return Attachment(netns=str(path), address="10.0.0.2", gateway="10.0.0.1", host_ip="127.0.0.1")

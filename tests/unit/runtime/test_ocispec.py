@@ -151,7 +151,7 @@ def test_what_the_host_withholds_is_not_granted_and_told() -> None:
     found = config(asked, machine)["process"]
     assert found["capabilities"]["bounding"] == ["CAP_CHOWN"]
     assert found["rlimits"][0] == {"type": "RLIMIT_NOFILE", "soft": 1000, "hard": 1000}
-    assert withheld(asked.container, machine) == ("cannot grant CAP_BPF: this machine withholds it from nsrun",)
+    assert withheld(asked, machine) == ("cannot grant CAP_BPF: this machine withholds it from nsrun",)
 
 
 def test_mounts_come_parents_first() -> None:
@@ -370,7 +370,7 @@ def test_privileged() -> None:
     assert devices["/dev/vda"] == ("b", 254, 6)
     assert devices["/dev/null"] == ("c", 1, 0)
     assert "/dev/ptmx" not in devices  # a link into the container's own
-    assert withheld(asked.container, Machine(memory=1, capabilities=frozenset({"CAP_CHOWN"}))) == ()
+    assert withheld(asked, Machine(memory=1, capabilities=frozenset({"CAP_CHOWN"}))) == ()
 
 
 def test_host_devices_are_for_the_privileged() -> None:
