@@ -156,7 +156,7 @@ class Shim:
         request = native.pack_request(abi.NS_REQ_CANCEL, self._serial, of_serial=of_serial)
         try:
             if self._outgoing or not self._try_send(request, ()):
-                self._queue(request, ())
+                self._queue(request, ()).add_done_callback(lambda sent: sent.cancelled() or sent.exception())
         except RuntimeFailure:
             pass  # then the shim is gone, or sees us go
 

@@ -153,3 +153,72 @@ def test_connect(tmp_path: Path) -> None:
         connection = connect(deep)
         assert connection is not None
         connection.close()
+
+
+# --- commands
+
+
+async def test_a_command_and_its_output(peer: Peer) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(peer.shim.execute("a.0", [], timeout=0.5, output_limit=77))
+        await asyncio.sleep(0)
+        data, _, _, _ = socket.recv_fds(peer.theirs, native.REQUEST_SIZE, 8)
+        raw = _ffi.cast("struct ns_request *", _ffi.from_buffer(data))
+        assert (raw.kind, raw.timeout_ns, raw.output_limit) == (abi.NS_REQ_EXEC, 500_000_000, 77)
+        assert _ffi.string(raw.id) == b"a.0"
+        answer = message(abi.NS_MSG_RESULT, raw.serial, wait_status=3 << 8, flags=abi.NS_RESULT_CUT)
+        peer.theirs.send(answer + b"x" * abi.NS_OUTPUT_MAX)
+    result = task.result()
+    assert (result.wait_status, result.flags, result.output) == (3 << 8, abi.NS_RESULT_CUT, b"x" * abi.NS_OUTPUT_MAX)
+
+
+async def test_a_command_that_nobody_waits_for_any_more_is_killed(peer: Peer) -> None:
+    task = asyncio.create_task(peer.shim.execute("a.0", []))
+    await asyncio.sleep(0)
+    _, serial, _ = peer.received()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    data, _, _, _ = socket.recv_fds(peer.theirs, native.REQUEST_SIZE, 8)
+    raw = _ffi.cast("struct ns_request *", _ffi.from_buffer(data))
+    assert (raw.kind, raw.of_serial) == (abi.NS_REQ_CANCEL, serial)
+    peer.theirs.send(message(abi.NS_MSG_RESULT, serial))  # nobody is surprised
+    peer.theirs.send(message(abi.NS_MSG_DONE, raw.serial))
+    assert (await _asked(peer)).kind == abi.NS_MSG_DONE
+
+
+async def _asked(peer: Peer) -> Message:
+    task = asyncio.create_task(peer.shim.request(abi.NS_REQ_SUBSCRIBE))
+    await asyncio.sleep(0)
+    _, serial, _ = peer.received()
+    peer.theirs.send(message(abi.NS_MSG_DONE, serial))
+    return await task
+
+
+async def test_a_full_socket_does_not_keep_a_command_from_being_killed(peer: Peer) -> None:
+    peer.shim._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    tasks = [asyncio.create_task(peer.shim.execute("a.0", [])) for _ in range(40)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    peer.theirs.setblocking(False)
+    seen: dict[int, set[int]] = {abi.NS_REQ_EXEC: set(), abi.NS_REQ_CANCEL: set()}
+
+    def all_told() -> bool:
+        try:
+            while True:
+                data, _, _, _ = socket.recv_fds(peer.theirs, native.REQUEST_SIZE, 8)
+                raw = _ffi.cast("struct ns_request *", _ffi.from_buffer(data))
+                seen[raw.kind].add(raw.serial if raw.kind == abi.NS_REQ_EXEC else raw.of_serial)
+        except BlockingIOError:
+            return len(seen[abi.NS_REQ_CANCEL]) == len(tasks)
+
+    await eventually_async(all_told)
+    assert 0 < len(seen[abi.NS_REQ_EXEC]) < len(tasks), "the socket was full"
+    assert seen[abi.NS_REQ_EXEC] <= seen[abi.NS_REQ_CANCEL]
+
+
+async def test_output_behind_anything_else_is_no_message(peer: Peer) -> None:
+    peer.theirs.send(message(abi.NS_MSG_DONE, 1) + b"x")
+    await eventually_async(lambda: peer.deaths == 1)
