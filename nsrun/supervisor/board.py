@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from nsrun.model.pod import Pod
 from nsrun.model.status import Event, EventType, PodStatus
+from nsrun.supervisor.repetition import Repetitions
 from nsrun.support.layout import PodName
 
 __all__ = ["StatusBoard"]
@@ -27,6 +29,7 @@ class StatusBoard:
     def __init__(self, *, events_kept: int = EVENTS_KEPT) -> None:
         self._pods: dict[str, tuple[Pod, PodStatus]] = {}  # by UID, oldest first
         self._events: deque[Event] = deque(maxlen=events_kept)
+        self._repetitions = Repetitions()
         self._listeners: set[asyncio.Queue[Event]] = set()  # one per running ``subscribe``
         self._problems: tuple[str, ...] = ()
         self._warnings: tuple[str, ...] = ()
@@ -84,9 +87,11 @@ class StatusBoard:
     def remove(self, uid: str) -> None:
         """The pod is gone; its events stay."""
         self._pods.pop(uid, None)
+        self._repetitions.forget(uid)
 
     def record(self, event: Event) -> None:
-        """Something happened: one line in the log, one entry here, one message to each listener."""
+        """Something happened: one line in the log (unless it was just told), one entry here, one message to each
+        listener."""
         self._log(event)
         self._events.append(event)
         for queue in self._listeners:
@@ -102,8 +107,16 @@ class StatusBoard:
         return new_problems, new_warnings
 
     def _log(self, event: Event) -> None:
+        remark = self._repetitions.remark(event)
+        if remark is None:
+            return
         level = logging.WARNING if event.type is EventType.WARNING else logging.INFO
-        if event.pod:
-            logger.log(level, 'Pod "%s/%s": %s: %s', event.namespace, event.pod, event.reason, event.message)
-        else:
-            logger.log(level, "%s", event.message)
+        line = f"{_subject(event)}: {event.reason}: {event.message}" if event.pod else event.message
+        logger.log(level, "%s", f"{line.rstrip()} {remark}".rstrip())
+
+
+def _subject(event: Event) -> str:
+    """The pod; and the container, when the message does not name it."""
+    pod = f'Pod "{event.namespace}/{event.pod}"'
+    named = not event.container or re.search(rf"(?<![\w-]){re.escape(event.container)}(?![\w-])", event.message)
+    return pod if named else f'{pod} container "{event.container}"'

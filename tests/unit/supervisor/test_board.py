@@ -96,6 +96,29 @@ def test_each_event_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
+def test_the_log_names_the_container_where_the_message_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    board = StatusBoard()
+    with caplog.at_level(logging.INFO):
+        board.record(replace(event(1), container="c", message="Started container c"))
+        board.record(replace(event(2), container="c", message="Readiness probe failed: "))
+    assert [r.getMessage() for r in caplog.records] == [
+        'Pod "default/web": R: Started container c',
+        'Pod "default/web" container "c": R: Readiness probe failed:',
+    ]
+
+
+def test_the_log_tells_a_warning_that_comes_again_and_again_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    board = StatusBoard()
+    with caplog.at_level(logging.INFO):
+        for second in range(12):
+            board.record(replace(event(0), time=float(second), type=EventType.WARNING))
+    assert [r.getMessage() for r in caplog.records] == [
+        'Pod "default/web": R: 0',
+        'Pod "default/web": R: 0 (x11 over 10s)',
+    ]
+    assert len(board.events()) == 12
+
+
 def test_what_is_wrong_is_new_once() -> None:
     board = StatusBoard()
     assert board.report(problems=["a", "b", "a"], warnings=["w"]) == (("a", "b"), ("w",))
