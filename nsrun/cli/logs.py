@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from nsrun.cli.documents import ContainerRow, Document, containers, find_pod, text_at
+from nsrun.cli.documents import ContainerRow, Document, at, containers, find_pod, text_at
 from nsrun.cli.options import Context, flag, pass_context
 from nsrun.errors import NotFoundError, NsrunError
 from nsrun.support.crilog import parse_line
 from nsrun.support.layout import Layout, PodName
 from nsrun.support.logreader import LogReader
 
-__all__ = ["command", "content"]
+__all__ = ["attempt_before", "attempt_of", "command", "content"]
 
 _LOOK_AGAIN = 0.1
 _ASK_AGAIN = 1.0
@@ -28,14 +28,19 @@ _ASK_AGAIN = 1.0
 @flag("--namespace", "-n", help="The pod's namespace.")
 @flag("--follow", "-f", is_flag=True, help="Go on until the container ends.")
 @flag("--tail", type=int, default=-1, help="Only the last lines.  [default: all]")
+@flag("--previous", "-p", is_flag=True, help="What the run before wrote: why it was restarted.")
 @pass_context
-def command(context: Context, pod: str, container: str | None, namespace: str | None, follow: bool, tail: int) -> None:
+def command(
+    context: Context, pod: str, container: str | None, namespace: str | None, follow: bool, tail: int, previous: bool
+) -> None:
     """Show what a container of POD wrote."""
     row = _choose(find_pod(context.api.pods(), pod, namespace), container)
-    path = _path(context, row)
+    path = _path(context, row, attempt_before(row) if previous else attempt_of(row))
     try:
         reader = LogReader(path)
     except FileNotFoundError:
+        if previous:
+            raise _no_run_before(row) from None
         raise NotFoundError(f'cannot read the log of "{pod}": it has not started yet', hint=_why_waiting(row)) from None
     except OSError as error:
         raise NsrunError(f'cannot read "{path}": {error.strerror}') from error
@@ -44,7 +49,8 @@ def command(context: Context, pod: str, container: str | None, namespace: str | 
             click.echo(f"nsrun: it never ran: {why}", err=True)
         if tail >= 0:
             reader.skip_to_tail(tail)
-        for chunk in content(reader.lines(_patience(context, row) if follow else lambda: False)):
+        # What has ended has nothing to follow.
+        for chunk in content(reader.lines(_patience(context, row) if follow and not previous else lambda: False)):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
 
@@ -65,10 +71,27 @@ def _choose(pod: Document, name: str | None) -> ContainerRow:
     return rows[names.index(name)]
 
 
-def _path(context: Context, row: ContainerRow) -> Path:
+def attempt_of(row: ContainerRow) -> int:
+    """The number of the last run."""
+    return int(text_at(row.status, "restartCount") or 0)
+
+
+def attempt_before(row: ContainerRow) -> int:
+    """The number of the run that the status calls the last one: the one before this one, or, when the container waits
+    to run again, the one that ended. Raises NotFoundError when there is none."""
+    if at(row.status, "lastState", "terminated") is None:
+        raise _no_run_before(row)
+    return attempt_of(row) - (0 if row.state == "waiting" else 1)
+
+
+def _no_run_before(row: ContainerRow) -> NotFoundError:
+    name, pod = text_at(row.spec, "name"), text_at(row.pod, "metadata", "name")
+    return NotFoundError(f'cannot read the previous log of container "{name}": it ran only once in pod "{pod}"')
+
+
+def _path(context: Context, row: ContainerRow, attempt: int) -> Path:
     layout = Layout(log_dir=Path(str(context.api.info()["logDir"])))
     name = PodName(namespace=text_at(row.pod, "metadata", "namespace"), name=text_at(row.pod, "metadata", "name"))
-    attempt = int(text_at(row.status, "restartCount") or 0)
     return layout.container_log(name, text_at(row.pod, "metadata", "uid"), text_at(row.spec, "name"), attempt)
 
 

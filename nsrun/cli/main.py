@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
+from nsrun import __version__
 from nsrun.cli.daemon_flags import daemon_flags
-from nsrun.cli.options import Context, default_layout, flag, write_grouped
+from nsrun.cli.options import Context, Flag, default_layout, flag, write_grouped
 from nsrun.errors import NsrunError, describe_errno
 
 __all__ = ["main"]
@@ -65,6 +66,15 @@ place = partial(flag, group="Places", type=click.Path(path_type=Path))
 @place("--run-dir", help="Sockets and run-time state.  [default: /run/nsrun]")
 @place("--log-dir", help="Where pods/ and containers/ logs are kept.  [default: /var/log]")
 @daemon_flags
+@click.version_option(
+    __version__,
+    "--version",
+    cls=Flag,
+    group="Output",
+    help="Show the version.",
+    prog_name="nsrun",
+    message="%(prog)s %(version)s",
+)
 @click.pass_context
 def cli(
     ctx: click.Context,

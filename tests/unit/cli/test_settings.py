@@ -131,7 +131,7 @@ def test_the_help_shows_each_flag_in_its_group() -> None:
     sections = re.findall(r"^([A-Z][\w -]+):$", shown, re.MULTILINE)
     groups = ["Places", "Manifests", "Node", "Network", "Containers", "Images", "Read-only API", "Output"]
     assert sections == [*groups, "Options", "Commands"]
-    assert len(FLAGS) + 3 == len([option for option in cli.params if isinstance(option, click.Option)])
+    assert len(FLAGS) + 4 == len([option for option in cli.params if isinstance(option, click.Option)])
     network = shown[shown.index("\nNetwork:") : shown.index("\nContainers:")]
     assert "--cluster-dns" in network
     assert "--max-pods" not in network
