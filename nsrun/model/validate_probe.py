@@ -48,7 +48,7 @@ def lifecycle(said: Lifecycle, path: Path, *, grace: int) -> Iterator[Violation]
     """``grace``: the pod's, in seconds."""
     for key, hook in (("postStart", said.post_start), ("preStop", said.pre_stop)):
         if isinstance(hook, Sleep):
-            yield from between((*path, key, "sleep", "seconds"), hook.seconds, 0, grace)
+            yield from between((*path, key, "sleep", "seconds"), hook.seconds, 0, max(grace, 0))
         elif hook is not None:
             yield from _action(hook, (*path, key))
     if said.stop_signal:

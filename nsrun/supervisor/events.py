@@ -173,7 +173,8 @@ def sandbox_changed(cause: str) -> Notice:
 
 
 def volumes_failed(error: NsrunError) -> Notice:
-    return Notice(reason="FailedMount", message=f"Cannot mount volumes: {with_hint(error)}", warning=True)
+    """The error says itself what cannot be mounted."""
+    return Notice(reason="FailedMount", message=with_hint(error), warning=True)
 
 
 def record_failed(error: NsrunError) -> Notice:

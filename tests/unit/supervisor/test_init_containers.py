@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from nsrun.errors import ImageError
 from nsrun.model.pod import Pod, RestartPolicy
 from nsrun.model.probe import Probe, Sleep
 from nsrun.model.status import Phase, Running, Terminated, Waiting
@@ -64,6 +65,22 @@ async def test_they_run_one_after_the_other_before_all_else() -> None:
         assert isinstance(one.state, Terminated)
         assert (one.state.reason, one.ready, one.started) == ("Completed", True, False)
     assert world.machine.violations == []
+
+
+async def test_an_image_that_cannot_be_had_is_a_containers_state_only_when_its_turn_has_come() -> None:
+    world = World()
+    web = pod("web", container("main"), init=[container("one"), container("two")])
+    world.machine.scripts |= {("web", "one"): [Program(seconds=5)], ("web", "two"): [Program(seconds=1)]}
+    missing = ImageError("cannot pull", reason="ErrImagePull")
+    web = replace(web, spec=replace(web.spec, containers=(replace(web.spec.containers[0], image="nowhere/main"),)))
+    world.machine.registry = {"nowhere/main": missing}
+    world.manifests.say(web)
+    async with world.daemon() as daemon:
+        await world.clock.advance(1)
+        assert "Failed" in daemon.reasons(web), "fetched early, and told"
+        assert [waiting(daemon, web, name).reason for name in ("two", "main")] == ["PodInitializing"] * 2
+        await world.clock.advance(6)
+        assert waiting(daemon, web, "main").reason == "ImagePullBackOff"
 
 
 @pytest.mark.parametrize(("policy", "own"), [(ALWAYS, None), (ON_FAILURE, None), (NEVER, ON_FAILURE)])
