@@ -20,7 +20,7 @@ from nsrun.support.layout import PodName
 if TYPE_CHECKING:
     from nsrun.daemon import Ending
 
-__all__ = ["run_daemon"]
+__all__ = ["OneLine", "run_daemon"]
 
 
 def run_daemon(settings: Settings, *, tips: bool, verbose: bool) -> int:
@@ -45,13 +45,19 @@ def _farewell(ending: Ending) -> str:
 
 def _log_to_stderr(*, verbose: bool) -> None:
     """What happens to pods is always told; the steps of the parts only with --verbose."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     logging.getLogger("nsrun.supervisor.board").setLevel(logging.INFO)
+
+
+class OneLine(logging.Formatter):
+    """One line for each message, with nothing in it that a terminal acts on: messages quote what containers wrote, who
+    must not be able to forge lines, or do worse."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a name of logging
+        line = super().formatMessage(record).rstrip()
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class _Greeter:
