@@ -26,8 +26,9 @@ REGISTRY = "127.0.0.1:5000"
 CONSOLE = "console.log"
 
 _READY_SECONDS = 240.0
-# From the beginning of the load to the cut: a round of it takes an emulated processor about thirty seconds.
-_LOAD_SECONDS = (1.0, 40.0)
+# What the cuts come in the middle of, one after the other, and how long after its beginning.
+_PHASES = ("pulls", "loads", "removes")
+_PHASE_SECONDS = (0.2, 8.0)
 
 # What runs while the plug is pulled. The console, which is a file on the host, tells how far it came.
 _LOAD = """
@@ -134,17 +135,32 @@ def torture(boot: Callable[[Path], Machine], times: int, say: Callable[[str], No
                 say(f"cut {cut} of {times}: all is well after {time.monotonic() - started:.0f} s")
                 if cut < times:
                     machine.check("sh", "-c", f"{_FILL}({_LOAD.format(repo=REPO, registry=REGISTRY)}) >/dev/null 2>&1")
-                    machine.check("sleep", f"{dice.uniform(*_LOAD_SECONDS):.2f}")
+                    _wait_for(_PHASES[cut % len(_PHASES)], directory / CONSOLE)
+                    time.sleep(dice.uniform(*_PHASE_SECONDS))
                     machine.kill()
                     say(f"cut {cut + 1} of {times}, while: {_doing(directory / CONSOLE)}")
     return 0
 
 
+def _wait_for(phase: str, console: Path) -> None:
+    """Returns when the load has come to it: how long that takes depends on the machine and on what else it does."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while phase not in _said(console):
+        assert time.monotonic() < deadline, f"the load never came to it: {phase}; it said {_said(console)}"
+        time.sleep(0.1)
+
+
+def _said(console: Path) -> list[str]:
+    """The steps that the load has begun."""
+    steps = (line.partition("load: ")[2].strip() for line in console.read_text(errors="replace").splitlines())
+    return [step for step in steps if step]
+
+
 def _doing(console: Path) -> str:
     """What the two loops of the load had said last."""
-    said = [line.partition("load: ")[2].strip() for line in console.read_text(errors="replace").splitlines()]
+    said = _said(console)
     pods = [word for word in said if word.startswith("pods")]
-    images = [word for word in said if word and not word.startswith("pods")]
+    images = [word for word in said if not word.startswith("pods")]
     return f"{(pods or ['no pods yet'])[-1]}, nsrun {(images or ['does nothing yet'])[-1]}, after {len(said)} steps"
 
 
