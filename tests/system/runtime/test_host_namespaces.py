@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ async def namespaces(world: World, **spec: object) -> dict[str, str]:
         ({"host_network": True, "host_ipc": True, "host_pid": True}, {"net", "uts", "ipc", "pid"}),
     ],
 )
-async def test_which_namespaces_are_the_hosts(world: World, spec: dict[str, object], shared: set[str]) -> None:
+async def test_which_namespaces_are_the_hosts(world: World, spec: dict[str, Any], shared: set[str]) -> None:
     found, ours = await namespaces(world, **spec), own()
     assert {kind for kind in KINDS if found[kind] == ours[kind]} == shared
 
@@ -132,7 +133,7 @@ SHARED = [{"share_process_namespace": True}, {"host_pid": True}]
 
 
 @pytest.mark.parametrize("spec", SHARED)
-async def test_the_end_of_a_container_is_the_end_of_all_of_it(world: World, spec: dict[str, object]) -> None:
+async def test_the_end_of_a_container_is_the_end_of_all_of_it(world: World, spec: dict[str, Any]) -> None:
     one = pod(shell("main", TREE + "exit 4"), shell("other", "sleep 1000"), **spec)
     other = await world.start(one, "other")
     before = of(world, one)
@@ -143,7 +144,7 @@ async def test_the_end_of_a_container_is_the_end_of_all_of_it(world: World, spec
 
 
 @pytest.mark.parametrize("spec", SHARED)
-async def test_a_kill_kills_the_whole_tree(world: World, spec: dict[str, object]) -> None:
+async def test_a_kill_kills_the_whole_tree(world: World, spec: dict[str, Any]) -> None:
     one = pod(shell("main", TREE + "wait"), shell("other", "sleep 1000"), **spec)
     await world.start(one, "other")
     before = of(world, one)

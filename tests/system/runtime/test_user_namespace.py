@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.system.runtime.world import SecurityContext, VolumeMount, World, pod,
 
 pytestmark = pytest.mark.root
 
-OWN = {"host_users": False}
+OWN: dict[str, Any] = {"host_users": False}
 ADMIN = SecurityContext(capabilities_add=("SYS_ADMIN", "NET_ADMIN"))
 
 
@@ -218,7 +219,7 @@ async def test_commands_join_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("spec", [OWN, {**OWN, "share_process_namespace": True}])
-async def test_users_and_what_they_share(world: World, spec: dict[str, object]) -> None:
+async def test_users_and_what_they_share(world: World, spec: dict[str, Any]) -> None:
     script = (
         "id -u; id -G; touch /dev/shm/x && stat -c %u /dev/shm/x; echo > /dev/null; grep Seccomp: /proc/self/status"
     )

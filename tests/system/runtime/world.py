@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nsrun.host.facts import HostFacts, probe
 from nsrun.model.container import Container, EnvVar, PullPolicy, SecurityContext
@@ -70,10 +71,10 @@ def shell(name: str, script: str, **fields: object) -> Container:
     return container(name, "/bin/sh", "-c", script, **fields)
 
 
-def pod(*containers: Container, name: str = "web", uid: str = "", **spec: object) -> Pod:
+def pod(*containers: Container, name: str = "web", uid: str = "", **spec: Any) -> Pod:
     """A pod. ``spec``: more of its fields."""
     metadata = ObjectMeta(name=name, namespace="default", uid=uid or f"uid-{name}")
-    return Pod(metadata=metadata, spec=PodSpec(containers=containers, **spec))  # type: ignore[arg-type]
+    return Pod(metadata=metadata, spec=PodSpec(containers=containers, **spec))
 
 
 def group(name: str = "busybox", **config: object) -> ImageConfig:
@@ -215,7 +216,7 @@ class World:
         *,
         image: Image | None = None,
         volumes: Mapping[str, Path | PreparedVolume] | None = None,
-        spec: Mapping[str, object] | None = None,
+        spec: Mapping[str, Any] | None = None,
         **fields: object,
     ) -> tuple[int, str]:
         """Runs a script in a container of a fresh pod: its exit code and its output. The pod is removed. ``spec``: more

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nsrun.model.container import Container, PullPolicy
 from nsrun.model.image import Image, ImageConfig
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec
@@ -22,11 +25,11 @@ SURROUNDINGS = Surroundings(
 )
 
 
-def pod_of(*containers: Container, name: str = "web", **spec: object) -> Pod:
+def pod_of(*containers: Container, name: str = "web", **spec: Any) -> Pod:
     """``spec``: more of its fields."""
     return Pod(
         metadata=ObjectMeta(name=name, namespace="default", uid="uid-1", annotations={"secret": "x"}),
-        spec=PodSpec(containers=containers, **spec),  # type: ignore[arg-type]
+        spec=PodSpec(containers=containers, **spec),
     )
 
 
@@ -35,7 +38,7 @@ def request(
     *,
     image: ImageConfig | None = None,
     volumes: dict[str, str] | None = None,
-    spec: dict[str, object] | None = None,
+    spec: Mapping[str, Any] | None = None,
     **fields: object,
 ) -> ContainerRequest:
     """``spec``: more fields of the pod; ``fields``: of the container, when none is given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -283,7 +284,12 @@ def kinds(found: OciConfig) -> dict[str, str | None]:
 
 
 def test_namespaces_of_the_host_are_left_out() -> None:
-    everything = {"host_network": True, "host_pid": True, "host_ipc": True, "share_process_namespace": True}
+    everything: dict[str, Any] = {
+        "host_network": True,
+        "host_pid": True,
+        "host_ipc": True,
+        "share_process_namespace": True,
+    }
     assert kinds(config(request(spec=everything))) == {"mount": None, "cgroup": None}
     assert set(kinds(config(request(spec={"host_network": True})))) == {"mount", "cgroup", "pid", "ipc"}
     sandbox = sandbox_of(pod_of(request().container, **everything))
@@ -317,7 +323,7 @@ def sandbox_of(pod: Pod) -> OciConfig:
     return found
 
 
-def with_sysctls(*names: str, **spec: object) -> Pod:
+def with_sysctls(*names: str, **spec: Any) -> Pod:
     sysctls = tuple(Sysctl(name=name, value="1") for name in names)
     return pod_of(request().container, security_context=PodSecurityContext(sysctls=sysctls), **spec)
 
@@ -342,7 +348,7 @@ def test_sysctls_of_the_pod() -> None:
         ("kernel.sem", {"host_ipc": True}),
     ],
 )
-def test_sysctls_of_the_host_stay_as_they_are(name: str, spec: dict[str, object]) -> None:
+def test_sysctls_of_the_host_stay_as_they_are(name: str, spec: dict[str, Any]) -> None:
     """Admission refuses them; were it passed, this would."""
     with pytest.raises(RuntimeFailure, match="it belongs to the host"):
         sandbox_of(with_sysctls(name, **spec))

@@ -86,10 +86,9 @@ def test_what_needs_the_hosts_power_comes_first() -> None:
     entered = kinds.index(do.EnterUser)
     for kind in (do.Overlay, do.Maker, do.MountFs, do.Bind, do.Node, do.Mask, do.ReadOnly, do.RootReadOnly):
         assert max(n for n, each in enumerate(kinds) if each is kind) < entered, kind
-    for kind in (do.OomScore, do.Rlimit, do.Gate, do.Unshare):
-        assert kinds.index(kind) < entered
-    for kind in (do.Pivot, do.WorkingDirectory, do.Groups, do.Ids, do.Seccomp, do.Capabilities):
-        assert kinds.index(kind) > entered
+    before: tuple[type, ...] = (do.OomScore, do.Rlimit, do.Gate, do.Unshare)
+    after: tuple[type, ...] = (do.Pivot, do.WorkingDirectory, do.Groups, do.Ids, do.Seccomp, do.Capabilities)
+    assert max(kinds.index(kind) for kind in before) < entered < min(kinds.index(kind) for kind in after)
     assert kinds.index(do.UseRoot) + 1 == kinds.index(do.Maker)
     assert made.new_namespaces == native.CLONE_NEWNS | native.CLONE_NEWPID
     assert made.join_namespaces & native.CLONE_NEWUSER == 0
