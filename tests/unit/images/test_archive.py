@@ -107,7 +107,7 @@ def docker_archive(
     return path
 
 
-@pytest.mark.parametrize("layer", [LAYER, gzip.compress(LAYER)])
+@pytest.mark.parametrize("layer", [LAYER, gzip.compress(LAYER, mtime=0)], ids=["plain", "gzip"])
 def test_a_docker_archive(store: Store, tmp_path: Path, layer: bytes) -> None:
     images = load(
         store, docker_archive(tmp_path / "a.tar", {"a/layer.tar": layer, "a/VERSION": b"1.0", "repositories": b"{}"})
