@@ -70,9 +70,9 @@ struct ns_plan {
         uint32_t procs_count;     /* how many of procs_fd are used */
         uint32_t spare[4];        /* 0 */
         int32_t procs_fd[16]; /* indices of open cgroup.procs files: the parent writes the child's pid into each while
-                                 the child works; NS_OP_GATE waits until that is done. Used for cgroup v1, and where
-                                 CLONE_INTO_CGROUP is refused: those on cgroup v2 are
-                                 skipped when it worked. [NS_MAX_CGROUPS] */
+                                 the child works, and into that of cgroup_fd where it was not born there; NS_OP_GATE
+                                 waits until that is done. For cgroup v1: those on v2 are skipped when the child was
+                                 born in its cgroup. [NS_MAX_CGROUPS] */
 };
 
 enum ns_op_flags {

@@ -51,10 +51,11 @@ _KILL_SECONDS = 10.0
 class ContainerCgroup:
     """Where a container's first process belongs; whoever got it closes it.
 
-    ``into``: directory for CLONE_INTO_CGROUP, None without cgroup v2. ``procs``: ``cgroup.procs`` files that its pid
-    must be written to, v1's. ``path``: relative to every hierarchy's root, for the OCI config's ``cgroupsPath``.
-    ``warnings``: what was asked for and will not be enforced; with the sandbox's cgroup, those about the pod as a
-    whole.
+    ``into``: the directory that holds it together, where commands get cgroups of their own: v2's, for
+    CLONE_INTO_CGROUP; without v2 the freezer's, whose ``cgroup.procs`` its pid must be written to last. None when there
+    is neither. ``procs``: ``cgroup.procs`` files that its pid must be written to, of v1's other hierarchies. ``path``:
+    relative to every hierarchy's root, for the OCI config's ``cgroupsPath``. ``warnings``: what was asked for and will
+    not be enforced; with the sandbox's cgroup, those about the pod as a whole.
     """
 
     into: Fd | None
@@ -143,7 +144,7 @@ class Cgroups:
                 leaf, fresh = tree.make(path)
                 warnings += tree.apply(leaf, settings, fresh=fresh)
                 warnings += tree.guard(leaf, every_device=_has_every_device(container))
-                if isinstance(tree, V2Tree):
+                if isinstance(tree, V2Tree) or (into is None and "freezer" in tree.controllers):
                     into = leaf
                 else:
                     with leaf:

@@ -344,13 +344,11 @@ def _parts(id: ContainerId) -> tuple[str, str, int]:
 def _pack_cgroup(luggage: Luggage, cgroup: ContainerCgroup, *, most: int | None = None) -> tuple[int, tuple[int, ...]]:
     """Copies, since the cgroup's own descriptors are its. ``most``: how many of v1's hierarchies to join.
 
-    Where the kernel refuses to clone into v2's cgroup, the process is written into its ``cgroup.procs`` instead.
-    """
+    Where the kernel refuses to clone into a cgroup, the shim writes the process into its ``cgroup.procs`` instead."""
     procs = [Fd(os.dup(fd.fileno())) for fd in cgroup.procs[:most]]
     into = -1
     if cgroup.into is not None:
         into = luggage.add(Fd(os.dup(cgroup.into.fileno())))
-        procs.append(Fd.open("cgroup.procs", os.O_WRONLY | os.O_NOFOLLOW, dir_fd=cgroup.into.fileno()))
     return into, tuple(luggage.add(fd) for fd in procs)
 
 

@@ -87,7 +87,7 @@ def test_output_code_and_nothing_left(pod: Pod) -> None:
     assert ended.started_ns < ended.exited_ns
     assert run(pod, command("die", "9")).wait_status == signal.SIGKILL
     eventually(lambda: len(pod.children()) == 1, "the end of the joiners")
-    assert pod.shim_fds() == before
+    assert set(pod.shim_fds()) <= set(before)
     assert os.listdir(pod.run_dir / "exits") == [], "no record is written"
     assert [entry.id for entry in pod.client.entries()] == ["c.0"]
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from nsrun.runtime.cgroup_tree import write_file
 from nsrun.runtime.cgroups import ContainerCgroup
+from nsrun.support.fds import Fd
 from tests.waiting import eventually
 
 __all__ = ["is_gone", "memberships", "running"]
@@ -50,6 +52,8 @@ def running(cgroup: ContainerCgroup, *command: str) -> Iterator[int]:
     try:
         for procs in cgroup.procs:
             os.write(procs.fileno(), str(pid).encode())
+        if cgroup.into is not None and not _is_v2(cgroup.into):
+            write_file(cgroup.into, "cgroup.procs", str(pid))
         os.write(gate_in, b"go\n")
         yield pid
     finally:
@@ -64,7 +68,7 @@ def running(cgroup: ContainerCgroup, *command: str) -> Iterator[int]:
 def _clone(cgroup: ContainerCgroup, stdin: int, argv: Sequence[str]) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     arguments = CloneArguments(exit_signal=signal.SIGCHLD)
-    if cgroup.into is not None:
+    if cgroup.into is not None and _is_v2(cgroup.into):
         arguments.flags, arguments.cgroup = CLONE_INTO_CGROUP, cgroup.into.fileno()
     pid = int(libc.syscall(CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)))
     if pid == 0:
@@ -76,6 +80,10 @@ def _clone(cgroup: ContainerCgroup, stdin: int, argv: Sequence[str]) -> int:
     if pid < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return pid
+
+
+def _is_v2(cgroup: Fd) -> bool:
+    return "cgroup.controllers" in os.listdir(cgroup.fileno())
 
 
 def memberships(pid: int) -> dict[str, str]:

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nsrun.errors import LaunchError, RuntimeFailure
+from nsrun.host.cgroups import CgroupMode
+from nsrun.host.facts import probe
 from nsrun.model.running import Command, CommandResult, RunningContainer
 from nsrun.model.security import SecurityContext
 from tests.system.runtime.world import World, container, pod, shell
 from tests.waiting import eventually_async
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+async def v1_world(busybox: Path, cgroup_root: str) -> AsyncIterator[World]:
+    """A machine that has no cgroup v2."""
+    facts = probe()
+    if not any("freezer" in hierarchy.controllers for hierarchy in facts.cgroups.hierarchies):
+        pytest.skip("no cgroup v1 freezer here")
+    root = Path(tempfile.mkdtemp(dir="/run", prefix="world-"))
+    facts = replace(facts, cgroups=replace(facts.cgroups, mode=CgroupMode.V1, unified=None))
+    world = World(root=root, cgroup_root=cgroup_root, busybox=busybox, facts=facts)
+    yield world
+    await world.close()
+    world.cgroups.close()
+    shutil.rmtree(root)
+
 
 FOREVER = "trap : TERM; while :; do sleep 1000 & wait; done"
 
@@ -133,15 +155,40 @@ def processes(world: World, command: str) -> list[int]:
 
 async def test_timeout_kills_everything(world: World) -> None:
     """Children that are orphans, leaders of sessions of their own, deaf to every signal."""
+    await _time_out(world)
+
+
+async def test_timeout_kills_everything_without_cgroup_v2(v1_world: World) -> None:
+    one = await _time_out(v1_world)
+    own = (await run(v1_world, one, "cat /proc/1/cgroup")).output.splitlines()
+    mine = (await run(v1_world, one, "cat /proc/self/cgroup")).output.splitlines()
+    different = {ours.split(b":")[1] for ours, theirs in zip(mine, own, strict=True) if ours != theirs}
+    assert different == {b"freezer"}, "where the container is, and below it in one hierarchy"
+
+
+async def _time_out(world: World) -> RunningContainer:
     one = await started(world)
-    stubborn = (
-        "trap '' TERM HUP INT; (setsid sh -c 'trap \"\" TERM HUP; sleep 4321 & sleep 4322' &) ; echo up; sleep 4323"
-    )
+    daemon = "setsid sh -c 'trap \"\" TERM HUP; sleep 4321 & sleep 4322'"
+    stubborn = f"trap '' TERM HUP INT; ({daemon} &) ; echo up; sleep 4323"
     begin = time.monotonic()
     result = await run(world, one, stubborn, timeout=0.5)
     assert result == CommandResult(code=137, output=b"up\n", timed_out=True)
     assert 0.5 <= time.monotonic() - begin < 5
     await eventually_async(lambda: processes(world, "432") == [])
+    await eventually_async(lambda: exec_cgroups(world) == [])
+    assert (await run(world, one, "echo fine")).output == b"fine\n"
+    return one
+
+
+async def test_a_command_in_a_frozen_container_without_cgroup_v2(v1_world: World) -> None:
+    """It times out, and is gone as soon as it can be."""
+    world = v1_world
+    one = await started(world)
+    (state,) = Path("/sys/fs/cgroup/freezer", world.cgroup_root).rglob("main-0/freezer.state")
+    state.write_text("FROZEN")
+    result = await run(world, one, "sleep 4321", timeout=0.2)
+    assert result.timed_out
+    state.write_text("THAWED")
     await eventually_async(lambda: exec_cgroups(world) == [])
     assert (await run(world, one, "echo fine")).output == b"fine\n"
 

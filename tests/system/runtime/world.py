@@ -85,11 +85,11 @@ def group(name: str = "busybox", **config: object) -> ImageConfig:
 class World:
     """The parts, and shorthands for what tests do with them. ``layers``: of the image, topmost first."""
 
-    def __init__(self, *, root: Path, cgroup_root: str, busybox: Path) -> None:
+    def __init__(self, *, root: Path, cgroup_root: str, busybox: Path, facts: HostFacts | None = None) -> None:
         self.layout = Layout(root=root / "lib", run_dir=root / "run", log_dir=root / "log", netns_dir=root / "netns")
         self.root = root
         self.cgroup_root = cgroup_root
-        self.facts: HostFacts = probe()
+        self.facts: HostFacts = facts if facts is not None else probe()
         self.cgroups: Cgroups = open_cgroups(self.facts, cgroup_root)
         self.engine = self.new_engine()
         self.busybox = busybox
