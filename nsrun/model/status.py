@@ -89,10 +89,10 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodStatus:
-    """The whole status; ``init_container_statuses`` in the order of the manifest, ``container_statuses`` by name, as the
-    kubelet sorts them. ``message`` and ``reason`` are empty when there is nothing to say. ``deletion_time``: when what
-    still runs of a pod on its way out is killed (seconds since the epoch), ``deletion_grace`` seconds after its end
-    began."""
+    """The whole status; ``init_container_statuses`` in the order of the manifest, ``container_statuses`` by name, as
+    the kubelet sorts them. ``message`` and ``reason`` are empty when there is nothing to say. ``deletion_time``: when
+    what still runs of a pod on its way out is killed (seconds since the epoch), ``deletion_grace`` seconds after its
+    end began."""
 
     phase: Phase
     qos_class: QosClass

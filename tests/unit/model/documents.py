@@ -18,8 +18,26 @@ NASTY: list[object] = [
     None, True, False, 0, -1, 70000, 2**63, 2**64, 1e308, 0.5, float("inf"), float("nan"), "", " ", "a", "A B", "../x",
     "/", "/x", "\0", "\x1b[2J", "\u202e", "\ud800", "yes", "010", "1Gi", "-1m", "1e999", "x" * 300, "ä", "<<", "kind",
     [], {}, [[]], [None], [{}], {"a": None}, {"": ""}, {"name": "main"}, {"<<": {"a": 1}},
+    "ConfigMap", "Secret", "PersistentVolumeClaim", "PersistentVolume", "Deployment", "StatefulSet", "Job", "List",
 ]  # fmt: skip
-KEYS = ["name", "image", "metadata", "spec", "kind", "items", "hostPath", "", "a b", "containerPort", "securityContext"]
+KEYS = [
+    "name",
+    "image",
+    "metadata",
+    "spec",
+    "kind",
+    "items",
+    "hostPath",
+    "",
+    "a b",
+    "containerPort",
+    "securityContext",
+    "data",
+    "template",
+    "valueFrom",
+    "exec",
+    "projected",
+]
 PIECES = [
     *(b"{", b"}", b"[", b"]", b":", b": ", b"- ", b",", b"\n", b"\n---\n", b"\n...\n", b"\t", b"&a ", b"*a"),
     *(b"<<: *a\n", b"!!int ", b"!x ", b"|\n", b">-\n", b"'", b'"', b"\\", b"#", b"? ", b"%YAML 1.1\n"),

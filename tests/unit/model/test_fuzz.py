@@ -10,6 +10,7 @@ from nsrun.model.decode import Manifest, decode_pod, parse_manifest
 from nsrun.model.encode import encode_pod
 from nsrun.model.names import pod_uid
 from nsrun.model.validate import validate
+from nsrun.model.validate_objects import validate_object
 from tests.unit.model.documents import GOOD, documents
 from tests.waiting import fewer
 
@@ -31,6 +32,8 @@ def test_every_document_is_pods_or_problems(data: bytes) -> None:
             assert pod_uid(placed.pod.uid) is None
             assert list(validate(placed.pod)) == []
             assert decode_pod(encode_pod(placed.pod)) == placed.pod
+        for one in manifest.objects:
+            assert list(validate_object(one.object)) == []
 
 
 def test_the_document_they_are_made_from_is_good() -> None:
