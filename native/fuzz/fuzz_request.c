@@ -29,6 +29,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 must_stay(copy->id);
                 if ((copy->flags & (NS_LAUNCH_NO_LOG | NS_LAUNCH_SANDBOX)) == 0)
                         must_stay(copy->log);
+                if (copy->log_bytes > 0 && copy->log_files < 2)
+                        abort();
+        } else if (copy->kind == NS_REQ_EXEC) {
+                must_stay(copy->id);
+                if (copy->output_limit > NS_OUTPUT_MAX || data[0] < ((copy->flags & NS_EXEC_STDIO) != 0 ? 4 : 1))
+                        abort();
         }
         free(copy);
         return 0;
