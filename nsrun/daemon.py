@@ -28,13 +28,14 @@ from nsrun.host.node import allocatable, capacity, disk_size
 from nsrun.images.service import ImageService
 from nsrun.model.node import Node
 from nsrun.model.retention import ImageRetention
+from nsrun.model.status import Phase, PodStatus
 from nsrun.model.update import SourceUpdate
 from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles
 from nsrun.network.service import NetworkService
 from nsrun.probes.service import NetworkProbes
 from nsrun.runtime.cgroups import Cgroups, open_cgroups
-from nsrun.runtime.engine import Engine
+from nsrun.runtime.engine import Engine, LogLimits
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.settings import Settings
 from nsrun.sources.directory import DirectorySource
@@ -105,7 +106,7 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
         parts = _build(settings, source)
         async with parts.images:
             down = await _serve(settings, parts, watcher)
-        pods_left = len(parts.board.pods())
+        pods_left = sum(_runs(status) for _, status in parts.board.pods())
         if down:
             _remove_the_rest(layout, parts.cgroups)
     return Ending(pods_left=0 if down else pods_left, down=down)
@@ -123,6 +124,11 @@ async def take_down(layout: Layout, *, bridge: str, cgroup_root: str, grace: flo
             group.create_task(parts.supervisor.run())
             await parts.supervisor.down(grace=grace)
         _remove_the_rest(layout, parts.cgroups)
+
+
+def _runs(status: PodStatus) -> bool:
+    """Whether anything of the pod runs, or waits to: not those that ended, or were turned away."""
+    return status.phase not in (Phase.SUCCEEDED, Phase.FAILED)
 
 
 def wait_for_end(layout: Layout, seconds: float) -> bool:
@@ -227,7 +233,8 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
         host_files=HostFiles(resolv_conf=settings.resolv_conf),
         cluster_dns=ClusterDns(servers=settings.cluster_dns, domain=settings.cluster_domain),
     )
-    engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock)
+    logs = LogLimits(bytes=settings.log_max_bytes, files=settings.log_max_files)
+    engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock, logs=logs)
     images = image_service(layout, settings.registries_conf)
     node = _node(settings, facts, address=network.host_address)
     supervisor = Supervisor(

@@ -26,6 +26,7 @@ class Settings:
     ``cluster_dns``: name servers of pods that ask for the cluster's; ``cluster_domain``: what names in it end in.
     ``resolv_conf``: where the other pods' name servers come from, None for none.
     ``open_files``: how many nsrun may have open.
+    ``log_max_bytes``, ``log_max_files``: how large one file of a container's log gets, and how many there are.
     ``crash_loop_initial``, ``crash_loop_max``: seconds that a container which crashes again waits, first and at most.
     ``unsafe_sysctls``: what pods may set besides the safe ones: names, or beginnings of names with ``*``.
     ``reserved``: what is kept from pods for the rest of the machine, in thousandths of the unit by resource name.
@@ -51,6 +52,8 @@ class Settings:
     cluster_domain: str = "cluster.local"
     resolv_conf: Path | None = Path("/etc/resolv.conf")
     open_files: int = 1000000
+    log_max_bytes: int = 10 << 20
+    log_max_files: int = 5
     crash_loop_initial: float = 10.0
     crash_loop_max: float = 300.0
     unsafe_sysctls: tuple[str, ...] = ()

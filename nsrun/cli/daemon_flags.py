@@ -70,6 +70,19 @@ FLAGS = (
         help="How long a container that crashed again waits; doubled each time.",
     ),
     _containers("--crash-loop-max", default="5m", show_default=True, help="The longest such wait."),
+    _containers(
+        "--container-log-max-size",
+        default="10Mi",
+        show_default=True,
+        help="How large a file of a container's log gets before the next is begun.",
+    ),
+    _containers(
+        "--container-log-max-files",
+        type=click.IntRange(2),
+        default=5,
+        show_default=True,
+        help="How many files of a container's log are kept.",
+    ),
     _images(
         "--registries-conf",
         type=click.Path(path_type=Path),

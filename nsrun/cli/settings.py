@@ -52,6 +52,8 @@ def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Se
             values.amounts("--system-reserved", given["system_reserved"]),
             values.amounts("--kube-reserved", given["kube_reserved"]),
         ),
+        log_max_bytes=values.octets("--container-log-max-size", given["container_log_max_size"]),
+        log_max_files=given["container_log_max_files"],
         crash_loop_initial=crash_initial,
         crash_loop_max=crash_max,
     )

@@ -91,9 +91,12 @@ def resolv_conf(flag: str, text: str) -> Path | None:
 def octets(flag: str, text: str) -> int:
     """A number of bytes: ``10Mi``."""
     try:
-        return parse_quantity(text).value
+        found = parse_quantity(text).value
     except ValueError:
         raise SettingsError(f'cannot use {flag}: must be a size such as "10Mi", not "{text}"') from None
+    if found <= 0:
+        raise SettingsError(f'cannot use {flag}: must be more than nothing, not "{text}"')
+    return found
 
 
 def amounts(flag: str, text: str) -> Mapping[str, int]:

@@ -71,3 +71,30 @@ def test_the_shim_rotates_alone(loaded: Nsrun) -> None:
     first = found[0]
     assert 0 < first < LINES
     assert found == [*range(first, LINES), *range(LINES)]
+
+
+def test_how_much_is_kept_can_be_chosen(loaded: Nsrun) -> None:
+    loaded.flags = ("--container-log-max-size", "64Ki", "--container-log-max-files", "3")
+    loaded.start()
+    loaded.apply("writer.yaml", pod("writer", shell("main", "seq 1 40000"), restartPolicy="Never"))
+    until(loaded, "writer", phase("Succeeded"))
+    assert len(files(loaded)) == 3
+    sizes = [path.stat().st_size for path in loaded.log_dir.glob("pods/default_writer_*/main/*")]
+    assert max(sizes) < 128 << 10
+    found = list(numbers(loaded.cli("logs", "writer").stdout))
+    assert found[0] > 1
+    assert found == list(range(found[0], 40001))
+
+
+def test_the_run_before(loaded: Nsrun) -> None:
+    loaded.start()
+    loaded.apply("once.yaml", pod("once", shell("main", "echo only; sleep 1000")))
+    script = "[ -e /shared/x ] && echo second && sleep 1000; touch /shared/x; echo first; exit 1"
+    loaded.apply("twice.yaml", pod("twice", shell("main", script)))
+    eventually(lambda: loaded.cli("logs", "twice").stdout == "second\n", what=loaded.said())
+    assert loaded.cli("logs", "--previous", "twice").stdout == "first\n"
+    assert loaded.cli("logs", "-f", "-p", "twice").stdout == "first\n", "it has ended: nothing is waited for"
+    until(loaded, "once", phase("Running"))
+    told = loaded.cli("logs", "-p", "once", check=False)
+    assert told.returncode == 1
+    assert told.stderr == 'nsrun: cannot read the previous log of container "main": it ran only once in pod "once"\n'

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.lives import phase, until
 from tests.e2e.manifests import shell_pod
 from tests.e2e.nsrunner import Nsrun
 from tests.waiting import eventually
@@ -60,6 +61,8 @@ def test_the_end_of_the_terminal_leaves_the_pods_running(loaded: Nsrun) -> None:
     loaded.start()
     loaded.apply("a.yaml", shell_pod("a", "sleep 1000"))
     loaded.ready("a")
+    loaded.apply("b.yaml", shell_pod("b", "exit 0"))
+    until(loaded, "b", phase("Succeeded"))
     assert loaded.terminate(signal.SIGHUP) == 0
     assert "1 pod keeps running" in loaded.said()
     assert not loaded.socket.exists()
