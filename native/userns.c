@@ -61,5 +61,8 @@ int ns_op_label(struct ns_child *child, const struct ns_op *op)
         if (dir_fd < 0)
                 return -1;
         CLEANUP_FD int fd = sys_openat2(dir_fd, ns_op_text(child, op, 0), O_WRONLY | O_CLOEXEC, 0, resolve);
+        /* Kernels before 5.8 have one place for whichever module is in charge. */
+        if (fd < 0 && errno == ENOENT)
+                fd = sys_openat2(dir_fd, "exec", O_WRONLY | O_CLOEXEC, 0, resolve);
         return fd < 0 || write(fd, ns_op_text(child, op, 1), op->text[1].length) < 0 ? -1 : 0;
 }

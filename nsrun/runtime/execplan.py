@@ -17,7 +17,7 @@ from nsrun.runtime import operations as do
 from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.ociconfig import OciConfig
-from nsrun.runtime.plan import NAMESPACES, identity, limits
+from nsrun.runtime.plan import NAMESPACES, identity, labels, limits
 
 __all__ = ["exec_plan"]
 
@@ -30,6 +30,7 @@ def exec_plan(config: OciConfig, arguments: Sequence[str], *, seccomp: do.Seccom
         do.Hide(),
         do.OomScore(score=process["oomScoreAdj"]),
         *limits(process),
+        *labels(process),
         do.Enter(flags=_namespaces(config)),
         do.WorkingDirectory(path=process["cwd"], make=False),
         do.Keyring(name=session),

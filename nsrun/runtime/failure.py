@@ -58,6 +58,8 @@ _HINTS = {
     (abi.NS_OP_SYSCTL, errno.ENOENT): "this kernel has no such parameter, or not in a pod's own namespaces",
     (abi.NS_OP_SYSCTL, errno.EINVAL): "the kernel does not take this value",
     (abi.NS_OP_SECCOMP, errno.EINVAL): "this kernel has no CONFIG_SECCOMP_FILTER",
+    (abi.NS_OP_LABEL, errno.ENOENT): "no profile of this name is loaded: apparmor_parser -r FILE loads one",
+    (abi.NS_OP_LABEL, errno.EINVAL): "the host's security module does not know it",
     (abi.NS_OP_IDS, errno.EINVAL): "a pod with a user namespace of its own has ids up to 65535",
     (abi.NS_OP_GROUPS, errno.EINVAL): "a pod with a user namespace of its own has ids up to 65535",
     (abi.NS_OP_OPEN, errno.EINVAL): "hostUsers: false needs Linux 5.19, and --root on ext4, xfs or btrfs",

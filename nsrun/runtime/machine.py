@@ -29,6 +29,8 @@ def read_machine(facts: HostFacts) -> Machine:
         kernel_capabilities=facts.capabilities | set(facts.withheld),
         hard_limits=limits,
         oom_floor=floor,
+        app_armor="apparmor" in facts.lsms,
+        se_linux="selinux" in facts.lsms,
         masked=tuple(sorted(glob.glob(_THERMAL))),
     )
 

@@ -35,6 +35,9 @@ _ATTRIBUTES = {
     "rw": 0,
 }
 
+# File systems that are the container's alone, and so all of them has its label.
+_LABELLED = frozenset(("tmpfs", "devpts", "mqueue"))
+
 # Where the root's own directory must be: a link in their place would lead masks, nodes or settings astray.
 _REAL_PLACES = frozenset(("/proc", "/sys", "/dev"))
 
@@ -97,6 +100,8 @@ def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
     layers = ":".join(f"%{first + number}" for number in range(len(overlay.layers)))
     upper = first + len(overlay.layers)
     options = f"lowerdir={layers},upperdir=%{upper},workdir=%{upper + 1},volatile,redirect_dir=nofollow,index=off"
+    if label := config["linux"].get("mountLabel"):
+        options += f',context="{label}"'
     yield do.Overlay(target=config["root"]["path"], options=options, flags=native.MS_NODEV if parts.nodev else 0)
     yield do.UseRoot(path=config["root"]["path"])
     if parts.users is not None:
@@ -122,15 +127,18 @@ def mounted(config: OciConfig, mount: Mount, parts: MountParts) -> Iterator[do.O
     elif mount["type"] == "cgroup":
         yield from _cgroup_view(parts.cgroup_view)
     else:
-        yield file_system(mount, shift=_shift(parts))
+        yield file_system(mount, shift=_shift(parts), label=config["linux"].get("mountLabel", ""))
     if mount["destination"] == "/dev":
         yield from _nodes(config, _shift(parts))
 
 
-def file_system(mount: Mount, *, shift: int = 0) -> do.MountFs:
-    """A mount of a new file system. ``shift``: what is added to the container's ids to get the host's."""
+def file_system(mount: Mount, *, shift: int = 0, label: str = "") -> do.MountFs:
+    """A mount of a new file system. ``shift``: what is added to the container's ids to get the host's; ``label``: of
+    what has none of its own."""
     attributes = 0
     options = [f"source={mount['source']}"]
+    if label and mount["type"] in _LABELLED:
+        options.append(f"context={label}")
     for option in mount["options"]:
         if option in _ATTRIBUTES:
             attributes |= _ATTRIBUTES[option]

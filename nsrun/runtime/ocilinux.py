@@ -14,6 +14,7 @@ from nsrun.model.running import ContainerRequest
 from nsrun.model.security import ProcMount
 from nsrun.model.sysctls import SysctlNamespace, dotted, namespace_of
 from nsrun.model.totals import request as requested
+from nsrun.runtime.labels import mount_label
 from nsrun.runtime.ociconfig import Cpu, Device, IdMapping, Linux, Memory, Namespace, Resources
 from nsrun.runtime.ocimounts import mount_point
 from nsrun.runtime.resources import PERIOD, cpu_quota, cpu_shares, with_pod_limits
@@ -85,6 +86,8 @@ def container_linux(request: ContainerRequest, machine: Machine, surroundings: S
         rootfsPropagation="private",
     )
     add_mappings(linux, surroundings.ids)
+    if label := mount_label(context):
+        linux["mountLabel"] = label
     return linux
 
 

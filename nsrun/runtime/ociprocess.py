@@ -11,6 +11,7 @@ from nsrun.model.running import ContainerRequest
 from nsrun.runtime import accounts
 from nsrun.runtime.capabilities import granted
 from nsrun.runtime.environment import arguments, environment
+from nsrun.runtime.labels import app_armor_profile, process_label
 from nsrun.runtime.ociconfig import Capabilities, Process, Rlimit
 from nsrun.runtime.oom import oom_score
 from nsrun.runtime.surroundings import Machine, hostname
@@ -32,7 +33,7 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     )
     grantable = machine.capabilities if pod.spec.host_users else machine.kernel_capabilities
     names = tuple(name for name in _asked(container) if name in grantable)
-    return Process(
+    process = Process(
         terminal=container.tty,
         user={"uid": account.uid, "gid": account.gid, "umask": 0o22, "additionalGids": list(account.groups)},
         args=arguments(container, image.config),
@@ -43,6 +44,11 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
         noNewPrivileges=context.allow_privilege_escalation is False,
         oomScoreAdj=max(oom_score(pod, container, machine.memory), machine.oom_floor),
     )
+    if profile := app_armor_profile(context, here=machine.app_armor):
+        process["apparmorProfile"] = profile
+    if label := process_label(context, here=machine.se_linux):
+        process["selinuxLabel"] = label
+    return process
 
 
 def withheld(request: ContainerRequest, machine: Machine) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ __all__ = [
     "VolumeTree",
     "container_plan",
     "identity",
+    "labels",
     "limits",
     "sandbox_plan",
 ]
@@ -93,7 +94,7 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
     ops += mountplan.root(config, parts.mounts)
     for mount in early:
         ops += mountplan.mounted(config, mount, parts.mounts)
-    ops += [do.OomScore(score=process["oomScoreAdj"]), do.Gate()]
+    ops += [do.OomScore(score=process["oomScoreAdj"]), *labels(process), do.Gate()]
     if any(entry["type"] == "cgroup" for entry in config["linux"]["namespaces"]):
         ops.append(do.Unshare(flags=native.CLONE_NEWCGROUP))
     for mount in late:
@@ -186,6 +187,16 @@ def _close_root(config: OciConfig) -> list[do.Operation]:
     if config["root"]["readonly"]:
         ops += [do.Directory(path=cwd)] if cwd.strip("/") else []
         ops.append(do.RootReadOnly())
+    return ops
+
+
+def labels(process: Process) -> list[do.Operation]:
+    """What the security module is told: while the host's /proc is there."""
+    ops: list[do.Operation] = []
+    if "apparmorProfile" in process:
+        ops.append(do.Label(module="AppArmor", name=process["apparmorProfile"]))
+    if "selinuxLabel" in process:
+        ops.append(do.Label(module="SELinux", name=process["selinuxLabel"]))
     return ops
 
 

@@ -13,6 +13,7 @@ from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerId, ContainerRequest
 from nsrun.model.security import ProfileType, SecurityContext
 from nsrun.runtime import operations as do
+from nsrun.runtime.apparmor import DEFAULT_PROFILE, AppArmor
 from nsrun.runtime.cgroups import Cgroups, ContainerCgroup
 from nsrun.runtime.exits import parse_stop_signal
 from nsrun.runtime.failure import in_context, warnings
@@ -112,6 +113,7 @@ class Preparation:
         self._seccomp = seccomp
         self._machine = machine
         self._pause = pause
+        self._app_armor = AppArmor()
         self._ranges = IdRanges(layout.id_ranges)
         self._profiles: dict[frozenset[str], dict[str, object]] = {}
         self._filters: dict[frozenset[str], do.Seccomp] = {}
@@ -213,10 +215,22 @@ class Preparation:
         )
         config = container_config(request, self._machine, surroundings)
         bounding = frozenset(config["process"]["capabilities"]["bounding"])
+        self._prepare_labels(request, config)
         profile = self._profile(request.container.security_context, bounding)
         if profile is not None:
             config["linux"]["seccomp"] = profile
         return config
+
+    def _prepare_labels(self, request: ContainerRequest, config: OciConfig) -> None:
+        """The default AppArmor profile is loaded; who did not ask for it goes without where it cannot be."""
+        if config["process"].get("apparmorProfile") != DEFAULT_PROFILE:
+            return
+        try:
+            self._app_armor.load_default()
+        except RuntimeFailure:
+            if request.container.security_context.app_armor_profile is not None:
+                raise
+            del config["process"]["apparmorProfile"]
 
     def _profile(self, context: SecurityContext, bounding: frozenset[str]) -> dict[str, object] | None:
         """A kubelet starts with no filter what says nothing about it; here that has the default one."""

@@ -24,6 +24,7 @@ __all__ = [
     "Ids",
     "JoinNamespace",
     "Keyring",
+    "Label",
     "NewSession",
     "NoNewPrivileges",
     "OomScore",
@@ -104,6 +105,24 @@ class EnterUser:
 
     def encoded(self) -> Encoded:
         return Encoded(abi.NS_OP_USER, fd=self.fd, a=self.flags)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What the security module makes of the process when it executes. ``module``: ``AppArmor`` or ``SELinux``."""
+
+    module: str
+    name: str
+
+    def describe(self) -> str:
+        return f'ask for {self.module} {"profile" if self.module == "AppArmor" else "label"} "{self.name}"'
+
+    def encoded(self) -> Encoded:
+        if self.module == "AppArmor":
+            texts = (b"apparmor/exec", text(f"exec {self.name}"))
+        else:
+            texts = (b"exec", text(self.name))
+        return Encoded(abi.NS_OP_LABEL, texts=texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ class Machine:
     """What of this machine goes into configurations. ``capabilities``: those we have, and so can hand on. ``memory``:
     bytes. ``kernel_capabilities``: all that the kernel knows, as root of a user namespace has them in it.
     ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``oom_floor``: the lowest
-    oom_score_adj that we can set. ``masked``: more paths to mask that exist here."""
+    oom_score_adj that we can set. ``masked``: more paths to mask that exist here. ``app_armor``, ``se_linux``:
+    whether the host has them."""
 
     memory: int
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
@@ -29,6 +30,8 @@ class Machine:
     hard_limits: Mapping[str, int] = field(default_factory=dict)
     oom_floor: int = -1000
     masked: tuple[str, ...] = ()
+    app_armor: bool = False
+    se_linux: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
