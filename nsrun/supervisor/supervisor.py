@@ -113,6 +113,7 @@ class Supervisor:
         self._going_down = self._is_down = False
         self._grace: float | None = None  # seconds for every pod, while going down
         self._chores: set[asyncio.Task[None]] = set()  # all that ``stop`` has to cut off
+        self._asking: asyncio.Task[None] | None = None  # asks the probes' questions
         self._again: asyncio.Task[None] | None = None  # waits until remains are looked for again
         self._look = asyncio.Event()
         self._empty = asyncio.Event()
@@ -128,8 +129,10 @@ class Supervisor:
         found = await self._with.runtime.adopt()
         async with asyncio.TaskGroup() as group:
             self._recover(group, found)
+            if not self._going_down:
+                self._asking = group.create_task(self._forever(self._probing.run))
+                self._keep(self._asking)
             for chore in (
-                self._probing.run,
                 self._evictions.run,
                 self._housekeeping.run,
                 self._hear_exits,
@@ -159,6 +162,8 @@ class Supervisor:
         if again:
             await self._stopped.wait()
             return
+        if self._asking is not None:
+            self._asking.cancel()  # that pods on their way out do not answer is no news
         await self._empty.wait()
         await self._with.network.tear_down()
         self._is_down = True

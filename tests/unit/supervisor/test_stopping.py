@@ -357,6 +357,23 @@ async def test_a_pod_that_stops_is_not_killed_by_its_probes_and_still_asked_whet
         assert world.machine.owners() == set()
 
 
+async def test_when_all_is_taken_down_nobody_is_asked_any_more() -> None:
+    world = World()
+    world.machine.answers[1] = CheckResult(success=True)
+    probe = Probe(action=HttpGet(port=1), period_seconds=1)
+    world.manifests.say(pod("web", container("main", STUBBORN, readiness_probe=probe), grace=30))
+    async with world.daemon() as daemon, asyncio.TaskGroup() as group:
+        await world.clock.advance(2)
+        group.create_task(daemon.supervisor.down())
+        await world.clock.settle()
+        world.machine.answers.clear()
+        world.machine.asked.clear()
+        await world.clock.advance(40)
+        assert world.machine.asked == []
+        assert daemon.said("Unhealthy") == []
+        assert world.machine.owners() == set()
+
+
 async def test_a_hook_that_was_told_too_late_changes_nothing() -> None:
     from nsrun.model.running import ContainerId
     from nsrun.supervisor import fold, runs
