@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from nsrun.model import defaults
@@ -86,15 +87,15 @@ def _top(build: Any, metadata: Shape[dict[str, Any]], fields: Mapping[str, tuple
     )
 
 
-def _base64(place: Place) -> bytes | Missing:
-    """What is wrong is said without a word of what is there."""
+def _base64(place: Place, *, plain: str) -> bytes | Missing:
+    """What is wrong is said without a word of what is there. ``plain``: the field for plain text."""
     node = place.node
     if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
         return place.problem(f"must be base64 text in quotes, not {_type(place)}")
     try:
         return base64.b64decode("".join(node.value.split("\n")).replace("\r", ""), validate=True)
     except (binascii.Error, ValueError):
-        return place.problem("must be base64")
+        return place.problem(f"must be base64: plain text belongs in {plain}")
 
 
 def _hidden_text(place: Place) -> str | Missing:
@@ -147,7 +148,7 @@ CONFIG_MAP_DOCUMENT = _top(
     OBJECT_META,
     {
         "data": ("data", mapping_of(text, null="")),
-        "binaryData": ("binary", _hidden(_base64)),
+        "binaryData": ("binary", _hidden(partial(_base64, plain="data"))),
         "immutable": ("immutable", boolean),
     },
 )
@@ -182,7 +183,7 @@ SECRET = _top(
     _secret,
     OBJECT_META,
     {
-        "data": ("data", _hidden(_base64)),
+        "data": ("data", _hidden(partial(_base64, plain="stringData"))),
         "stringData": ("texts", _hidden(_hidden_text)),
         "type": ("type", text),
         "immutable": ("immutable", boolean),
