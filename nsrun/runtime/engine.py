@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ class Engine:
     """Implements ``nsrun.supervisor.ports.Runtime``.
 
     Invariant: ``_sandboxes`` holds every pod whose shim we are connected to, ``_stop_signals`` every run that was
-    started or adopted and not removed yet."""
+    started or adopted and not removed yet; ``_ends``, ``_untold`` and ``_told``, one after the other, every end that
+    ``exits`` has not told."""
 
     def __init__(
         self,
@@ -101,6 +103,8 @@ class Engine:
         self._sandboxes: dict[str, Sandbox] = {}
         self._stop_signals: dict[ContainerId, int] = {}
         self._ends: asyncio.Queue[Ended | Gone] = asyncio.Queue()
+        self._untold: Ended | Gone | None = None
+        self._told: deque[ContainerExit | SandboxExit] = deque()
 
     # --- finding
 
@@ -285,17 +289,19 @@ class Engine:
     # --- ends
 
     async def exits(self) -> AsyncIterator[ContainerExit | SandboxExit]:
-        """See the port. One reader at a time."""
+        """See the port. One reader at a time; one that is cancelled has taken nothing, and the next goes on."""
         while True:
-            end = await self._ends.get()
-            if isinstance(end, Ended):
-                yield await asyncio.to_thread(self._told, end)
-                continue
-            for told in await asyncio.to_thread(self._lost, end):
-                yield told
+            while self._told:
+                yield self._told.popleft()
+            if self._untold is None:
+                self._untold = await self._ends.get()
+            self._told.extend(await asyncio.to_thread(self._ends_of, self._untold))
+            self._untold = None
 
-    def _told(self, end: Ended) -> ContainerExit:
-        return ContainerExit(id=end.id, exit=self._endings.of_record(end.id, record_of(end.message)))
+    def _ends_of(self, end: Ended | Gone) -> list[ContainerExit | SandboxExit]:
+        if isinstance(end, Gone):
+            return self._lost(end)
+        return [ContainerExit(id=end.id, exit=self._endings.of_record(end.id, record_of(end.message)))]
 
     def _lost(self, gone: Gone) -> list[ContainerExit | SandboxExit]:
         message = f"{_SHIM if gone.shim else _PAUSE} ended, which nobody asked for"

@@ -103,3 +103,26 @@ async def test_what_was_made_for_a_cancelled_call_is_undone(tmp_path: Path) -> N
             await finish_in_thread(lambda: 1 // 0)
 
     await refuse()
+
+
+async def test_a_reader_of_ends_that_is_cancelled_takes_none_along(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when that happens while the end is being looked into."""
+    started = await world.start(pod(shell("main", "exit 7")))
+    entered, leave = threading.Event(), threading.Event()
+    ends_of = world.engine._ends_of
+
+    def slowly(end: object) -> object:
+        entered.set()
+        leave.wait(20)
+        return ends_of(end)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.engine, "_ends_of", slowly)
+    reading = asyncio.ensure_future(anext(world.engine.exits()))
+    await asyncio.to_thread(entered.wait)
+    reading.cancel()
+    await asyncio.wait((reading,))
+    leave.set()
+    world._ends = world.engine.exits()
+    assert (await world.end(started.id)).code == 7
