@@ -48,9 +48,15 @@ set -e
 case "${1:-}" in -*|*.conf) set -- redis-server "$@" ;; esac
 if [ "${1:-}" = redis-server ] && [ "$(id -u)" = 0 ]; then
     chown -R redis:redis . 2>/dev/null || true
-    exec su -m -s /bin/sh redis "$0" "$@"
+    exec su -m -s /bin/sh -- redis "$0" "$@"
 fi
 exec "$@"
+"""
+
+# A server in a container is asked from elsewhere: that is what it is for.
+REDIS_SERVER = """\
+#!/bin/sh
+exec /usr/bin/redis-server "$@" --protected-mode no
 """
 
 REDIS = ImageRecipe(
@@ -62,7 +68,11 @@ REDIS = ImageRecipe(
             name="redis",
             packages=("redis-server",),
             follow=("redis-tools", "lua-bitop", "lua-cjson"),
-            files={ENTRY: File(text=REDIS_ENTRY, mode=0o755), "data": Directory(uid=999, gid=999)},
+            files={
+                ENTRY: File(text=REDIS_ENTRY, mode=0o755),
+                "usr/local/bin/redis-server": File(text=REDIS_SERVER, mode=0o755),
+                "data": Directory(uid=999, gid=999),
+            },
         ),
     ),
     config={
@@ -84,7 +94,7 @@ mkdir -p "$PGDATA" /run/postgresql
 if [ "$(id -u)" = 0 ]; then
     chown -R postgres:postgres "$PGDATA" /run/postgresql
     chmod 700 "$PGDATA"
-    exec su -m -s /bin/sh postgres "$0" "$@"
+    exec su -m -s /bin/sh -- postgres "$0" "$@"
 fi
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     : "${POSTGRES_USER:=postgres}" "${POSTGRES_DB:=$POSTGRES_USER}"
@@ -152,7 +162,7 @@ data=/var/lib/mysql
 mkdir -p $data /run/mysqld
 if [ "$(id -u)" = 0 ]; then
     chown -R mysql:mysql $data /run/mysqld
-    exec su -m -s /bin/sh mysql "$0" "$@"
+    exec su -m -s /bin/sh -- mysql "$0" "$@"
 fi
 for prefix in MYSQL MARIADB; do
     for name in ROOT_PASSWORD DATABASE USER PASSWORD; do
@@ -300,7 +310,7 @@ WORDPRESS = ImageRecipe(
         BASE,
         LayerRecipe(
             name="wordpress",
-            packages=("wordpress", *PHP),
+            packages=("wordpress", "wordpress-theme-twentytwentythree", *PHP),
             follow=(*PHP_FOLLOW, "php-getid3"),
             files={
                 ENTRY: File(text=WORDPRESS_ENTRY, mode=0o755),

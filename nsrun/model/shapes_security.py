@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nsrun.model.fields import TEXTS, Decoder, Shape, boolean, choice, integer, list_of, text, without
+from nsrun.model.fields import (
+    Decoder,
+    Missing,
+    Place,
+    Shape,
+    boolean,
+    choice,
+    integer,
+    list_of,
+    text,
+    without,
+)
+from nsrun.model.names import capability
 from nsrun.model.security import (
     AppArmorProfile,
     GroupChangePolicy,
@@ -21,8 +33,17 @@ from nsrun.model.security import (
 
 __all__ = ["POD_SECURITY_CONTEXT", "SECURITY_CONTEXT"]
 
+
+def _capability(place: Place) -> str | Missing:
+    """``podman generate kube`` writes ``CAP_MKNOD`` where Kubernetes has ``MKNOD``."""
+    name = text(place)
+    return name.removeprefix("CAP_") if isinstance(name, str) and capability(name[4:]) is None else name
+
+
+_CAPABILITY_NAMES = list_of(_capability, "")
 CAPABILITIES: Shape[dict[str, tuple[str, ...]]] = Shape(
-    build=dict, fields={"add": ("capabilities_add", TEXTS), "drop": ("capabilities_drop", TEXTS)}
+    build=dict,
+    fields={"add": ("capabilities_add", _CAPABILITY_NAMES), "drop": ("capabilities_drop", _CAPABILITY_NAMES)},
 )
 
 PROFILE = {"type": ("type", choice(ProfileType)), "localhostProfile": ("localhost_profile", text)}

@@ -12,6 +12,7 @@ from nsrun.model.encode import encode_pod
 CORPUS = Path(__file__).parents[2] / "manifests"
 BAD = sorted(path for path in (CORPUS / "bad").iterdir() if path.suffix != ".expected")
 GOOD = sorted((CORPUS / "good").iterdir())
+WILD = sorted((CORPUS / "wild").iterdir())
 
 
 def read(path: Path) -> Manifest:
@@ -42,6 +43,23 @@ def test_good_manifests_are_accepted_without_a_word(path: Path) -> None:
 def test_good_pods_are_read_back_equal(path: Path) -> None:
     for placed in read(path).pods:
         assert decode_pod(encode_pod(placed.pod)) == placed.pod
+
+
+@pytest.mark.parametrize("path", WILD, ids=lambda path: path.name)
+def test_manifests_found_elsewhere_are_understood(path: Path) -> None:
+    """What has no effect is told, and nothing else: each runs in ``tests/e2e/test_wild.py``."""
+    manifest = read(path)
+    assert manifest.problems == ()
+    assert manifest.pods
+    assert [line for line in manifest.warnings if "ignored" not in line and "skipped" not in line] == []
+    for placed in manifest.pods:
+        assert decode_pod(encode_pod(placed.pod)) == placed.pod
+
+
+def test_podman_writes_capabilities_in_full() -> None:
+    (placed,) = read(CORPUS / "wild" / "podman-generated.yaml").pods
+    dropped = placed.pod.spec.containers[0].security_context.capabilities_drop
+    assert dropped == ("MKNOD", "NET_RAW", "AUDIT_WRITE")
 
 
 def test_the_corpus_is_large_enough() -> None:
