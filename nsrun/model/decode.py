@@ -162,7 +162,9 @@ def _any(place: Place) -> Iterator[Placed]:
     """What stands at a place: a pod, something that pods refer to, a list of them, or what is not for nsrun."""
     if not isinstance(place.node, MapNode):
         if not (isinstance(place.node, ScalarNode) and place.node.value is None):
-            place.problem(f"must be a mapping, not {describe(place.node)}")
+            # Not quoted: a line that belongs to nothing may have been torn out of a Secret.
+            what = "a text" if isinstance(place.node, ScalarNode) else describe(place.node)
+            place.problem(f"must be a mapping, not {what}")
         return
     entry = place.node.get("kind")
     kind = entry.value.value if entry is not None and isinstance(entry.value, ScalarNode) else "Pod"

@@ -46,7 +46,8 @@ def container_status(facts: PodFacts, container: ContainerFacts, settings: Backo
         last_state=_terminated(last) if last is not None and last.exit is not None else None,
         ready=is_ready(facts, container) if running or container.role is Role.INIT else False,
         started=running and is_up(facts, container),
-        restart_count=max(container.attempt, 0),
+        # While the next run is being started, the last one is still what is shown.
+        restart_count=container.run.id.attempt if container.run is not None else max(container.attempt, 0),
         image_id=image_id(shown.image_reference, shown.image_digest) if shown is not None else "",
         container_id=_container_id(shown) if shown is not None else "",
     )
