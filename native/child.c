@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -93,7 +94,10 @@ static int op_unshare(struct ns_child *child, const struct ns_op *op)
 static int op_join(struct ns_child *child, const struct ns_op *op)
 {
         int fd = ns_op_fd(child, op);
-        return sys_setns(fd, (int)op->a);
+        if (sys_setns(fd, (int)op->a) < 0)
+                return -1;
+        child->entered = child->entered || (op->a & CLONE_NEWPID) != 0;
+        return 0;
 }
 
 static int op_hostname(struct ns_child *child, const struct ns_op *op)
@@ -137,8 +141,10 @@ static int op_oom_score(struct ns_child *child, const struct ns_op *op)
 
 static int op_setsid(struct ns_child *child, const struct ns_op *op)
 {
-        (void)child, (void)op;
-        return setsid() < 0 ? -1 : 0;
+        (void)child;
+        if (setsid() < 0)
+                return -1;
+        return op->a != 0 ? ioctl(0, TIOCSCTTY, 0) : 0;
 }
 
 static int op_umask(struct ns_child *child, const struct ns_op *op)
@@ -221,6 +227,7 @@ static const operation operations[NS_OP_LAST] = {
     [NS_OP_SANDBOX_TREE] = ns_op_sandbox_tree,
     [NS_OP_TERMINAL] = ns_op_terminal,
     [NS_OP_MAKER] = ns_op_maker,
+    [NS_OP_SHUT] = ns_op_shut,
     [NS_OP_USER] = ns_op_user,
     [NS_OP_LABEL] = ns_op_label,
     [NS_OP_GATE] = op_gate,
@@ -281,9 +288,8 @@ _Noreturn void ns_child_run(const struct ns_launch *launch, int control_fd)
                 child.slots[slot] = -1;
         if (prepare(&child, launch->stdio) < 0)
                 give_up(&child, NS_STEP_CHILD, NS_NO_INDEX);
-        /* A process namespace was joined by being born in it (launch.c). */
-        int join = (int)(launch->plan->join_namespaces & ~(uint64_t)CLONE_NEWPID);
-        if (join != 0 && sys_setns(launch->pause_pidfd, join) < 0)
+        if (launch->plan->join_namespaces != 0 &&
+            sys_setns(launch->pause_pidfd, (int)launch->plan->join_namespaces) < 0)
                 give_up(&child, NS_STEP_JOIN, NS_NO_INDEX);
 
         const struct ns_op *ops = ns_plan_ops(launch->plan);

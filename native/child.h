@@ -24,7 +24,7 @@ struct ns_child {
         mode_t umask;     /* of the program; while the plan runs it is 0 */
         bool gate_passed;
         bool sealed;
-        bool entered;             /* NS_OP_ENTER was done, NS_OP_BIRTH was not */
+        bool entered;             /* a process namespace was joined, and NS_OP_BIRTH was not done */
         uint32_t tolerated;       /* how many failures were */
         int slots[NS_PLAN_SLOTS]; /* -1 until NS_OP_OPEN fills it */
 };
@@ -84,6 +84,7 @@ int ns_op_cwd(struct ns_child *child, const struct ns_op *op);
 int ns_op_terminal(struct ns_child *child, const struct ns_op *op);
 /* … in enter.c … */
 int ns_op_enter(struct ns_child *child, const struct ns_op *op);
+int ns_op_shut(struct ns_child *child, const struct ns_op *op);
 int ns_op_birth(struct ns_child *child, const struct ns_op *op);
 /* … in userns.c */
 int ns_op_maker(struct ns_child *child, const struct ns_op *op);

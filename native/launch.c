@@ -1,8 +1,5 @@
 /* launch.c: clone3, and what only the parent can do for the child.
  *
- * A process is born in a process namespace, it cannot go there: while the sandbox's is to be joined, the shim has its
- * children born in that one.
- *
  * The child begins to build its rootfs at once. Writing its pid into cgroup.procs takes the kernel milliseconds, so the
  * parent does that meanwhile, and the child waits at its gate (NS_OP_GATE) only before it depends on it. On cgroup v2
  * CLONE_INTO_CGROUP makes the write unnecessary.
@@ -103,22 +100,6 @@ static void destroy(pid_t pid, int pidfd)
                 ;
 }
 
-/* From now on children are born in the sandbox's process namespace; *own_fd leads back. */
-static int leave_pid_namespace(const struct ns_launch *launch, int *own_fd)
-{
-        *own_fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-        return *own_fd < 0 ? -1 : sys_setns(launch->pause_pidfd, CLONE_NEWPID);
-}
-
-/* Were there no way back, every later process would be born in the wrong place: then rather none, and the pod ends. */
-static void return_to_pid_namespace(int own_fd)
-{
-        int error = errno;
-        if (own_fd >= 0 && sys_setns(own_fd, CLONE_NEWPID) < 0)
-                _exit(1);
-        errno = error;
-}
-
 int ns_launch_start(const struct ns_launch *launch, struct ns_process *process, struct ns_failure *failure)
 {
         int ends[2];
@@ -127,20 +108,16 @@ int ns_launch_start(const struct ns_launch *launch, struct ns_process *process, 
         CLEANUP_FD int ours = ends[0];
         CLEANUP_FD int theirs = ends[1];
         CLEANUP_FD int pidfd = -1;
-        CLEANUP_FD int own_fd = -1;
         bool in_cgroup2 = false;
 
         const int on = 1; /* who speaks tells its pid, too: after a birth it is another one */
-        if (launch->target_pidfd >= 0 && setsockopt(ours, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+        if (launch->births && setsockopt(ours, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
                 return fail(failure, NS_STEP_PIPES, NS_NO_INDEX);
-        if ((launch->plan->join_namespaces & CLONE_NEWPID) != 0 && leave_pid_namespace(launch, &own_fd) < 0)
-                return fail(failure, NS_STEP_JOIN, NS_NO_INDEX);
         pid_t pid = clone_child(launch, &pidfd, &in_cgroup2);
         if (pid == 0) {
                 close(ours); /* else the child would keep its own line open when the shim dies */
                 ns_child_run(launch, theirs);
         }
-        return_to_pid_namespace(own_fd);
         if (pid < 0)
                 return fail(failure, NS_STEP_CLONE, NS_NO_INDEX);
         ns_close_fd(&theirs);

@@ -12,6 +12,7 @@ struct ns_launch {
         const int *fds;             /* its descriptors */
         int pause_pidfd;            /* whose namespaces plan->join_namespaces are taken from */
         int target_pidfd;           /* whose namespaces NS_OP_ENTER joins; -1: nobody's */
+        bool births;                /* NS_OP_BIRTH is in the plan */
         int cgroup_fd;              /* directory of the cgroup to be born in; -1: none */
         const int *procs_fds;       /* cgroup.procs files that take the pid while the child works */
         uint32_t procs_count;

@@ -108,8 +108,9 @@ int ns_op_bind(struct ns_child *child, const struct ns_op *op)
         static const struct ns_make make = {.mode = 0755};
         int mount_fd = ns_op_fd(child, op);
         const char *path = ns_op_text(child, op, 0);
-        CLEANUP_FD int target_fd =
-            op->a != 0 ? ns_make_file(child->root_fd, path) : ns_make_directory(child->root_fd, path, &make);
+        CLEANUP_FD int target_fd = op->a != 0   ? ns_make_file(child->root_fd, path)
+                                   : op->b != 0 ? ns_make_plain_directory(child->root_fd, path)
+                                                : ns_make_directory(child->root_fd, path, &make);
         return target_fd < 0 ? -1 : attach(mount_fd, target_fd);
 }
 

@@ -64,7 +64,7 @@ struct ns_plan {
         uint32_t reserved;
         uint64_t new_namespaces;  /* CLONE_NEW*: made by the clone3 of the child */
         uint64_t join_namespaces; /* CLONE_NEW*: joined from the sandbox's pause process, by its pidfd, before the first
-                                     op; a process namespace by being born in it */
+                                     op */
         int32_t cgroup_fd;        /* index of the cgroup directory that holds the process together, or -1: v2's, for
                                      CLONE_INTO_CGROUP, else the freezer's. Commands run in it get cgroups below it. */
         uint32_t procs_count;     /* how many of procs_fd are used */
@@ -102,7 +102,7 @@ enum ns_op_kind {
          * there: for /proc, /sys and /dev the real directory must be mounted on. */
         NS_OP_FS = 5,
         /* fd is a detached mount (an open_tree clone, its attributes set already); move_mount to text[0] in the root. A
-         * missing target is made: a directory, or with a = 1 an empty file. */
+         * missing target is made: a directory, or with a = 1 an empty file. b: as for NS_OP_FS. */
         NS_OP_BIND = 6,
         /* Directory text[0] in the root, with parents: mode a, owner b:c for what is made. */
         NS_OP_MKDIR = 7,
@@ -128,6 +128,8 @@ enum ns_op_kind {
         NS_OP_SANDBOX_TREE = 15,
         /* What is made in the root from now on belongs to uid a, gid b of the host (setfsuid(2)); capabilities stay. */
         NS_OP_MAKER = 16,
+        /* Nothing stays open but 0 to 2: before NS_OP_BIRTH, of what could be taken from who is born. */
+        NS_OP_SHUT = 17,
 
         /* ---- identity and limits */
 
@@ -145,6 +147,7 @@ enum ns_op_kind {
         NS_OP_RLIMIT = 24,
         /* oom_score_adj = (int64)a; before the pivot. */
         NS_OP_OOM_SCORE = 25,
+        /* setsid(2); with a = 1 descriptor 0 is the session's terminal. */
         NS_OP_SETSID = 26,
         /* A new session keyring, named text[0] if that is given. */
         NS_OP_KEYRING = 27,
@@ -167,14 +170,15 @@ enum ns_op_kind {
         NS_OP_CWD = 35,
         /* prctl(PR_SET_DUMPABLE, a); 0 without this, until the exec. */
         NS_OP_DUMPABLE = 36,
-        /* setns(fd, a): pause joins the pod's pinned network namespace. */
+        /* setns(fd, a): pause joins the pod's pinned network namespace. A process namespace is entered by NS_OP_BIRTH
+         * only. */
         NS_OP_JOIN = 37,
         /* The namespaces a of the process whose container the request names (NS_REQ_EXEC), all at once, the user
          * namespace last; its root is the root from now on, and nothing of the host's stays open but 0 to 2. Its
          * process namespace is entered by NS_OP_BIRTH only. */
         NS_OP_ENTER = 38,
-        /* From here on this is another process: born into the process namespace that NS_OP_ENTER joined, a child of the
-         * shim. Until then nobody in the container can see, let alone trace, who joins. */
+        /* From here on this is another process: born into the process namespace that NS_OP_ENTER or NS_OP_JOIN joined,
+         * a child of the shim. Until then nobody in the container can see, let alone trace, who joins. */
         NS_OP_BIRTH = 39,
         /* A terminal of the container's own /dev/pts, of user a: it becomes 0, 1 and 2, the controlling terminal (after
          * NS_OP_SETSID) and /dev/console; the shim reads it. NS_LAUNCH_TERMINAL. */

@@ -52,6 +52,7 @@ static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_EMPTY_ROOT] = {true, NO_FD, {STRING, LIST}, MOUNTS},
     [NS_OP_SANDBOX_TREE] = {true, NO_FD, {STRING}, MOUNTS},
     [NS_OP_TERMINAL] = {true, NO_FD, {NO_TEXT}, MOUNTS},
+    [NS_OP_SHUT] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_MAKER] = {true, NO_FD, {NO_TEXT}, MOUNTS},
     [NS_OP_USER] = {true, MAY_FD, {NO_TEXT}, MOUNTS},
     [NS_OP_LABEL] = {true, NO_FD, {STRING, STRING}, 0},
@@ -274,7 +275,7 @@ static bool head_valid(const struct ns_plan *plan, uint64_t size, uint32_t fd_co
 {
         const uint64_t can_make =
             CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP;
-        const uint64_t can_join = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWPID;
+        const uint64_t can_join = CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET;
         if (plan->magic != NS_PLAN_MAGIC || plan->version != NS_PLAN_VERSION || plan->size != size ||
             plan->reserved != 0)
                 return false;

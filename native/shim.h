@@ -161,6 +161,8 @@ void ns_answer(struct ns_shim *shim, int client, uint64_t serial, const struct n
 int ns_launch_begin(struct ns_shim *shim, int client, const struct ns_request *request, int *fds, unsigned int count,
                     struct ns_failure *failure);
 void ns_launch_progress(struct ns_shim *shim, struct ns_entry *entry);
+/* The same, when its process has ended. */
+void ns_launch_ended(struct ns_shim *shim, struct ns_entry *entry);
 /* A checked plan, mapped; `start` NULL: none. */
 struct ns_mapping {
         void *start;

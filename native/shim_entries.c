@@ -106,7 +106,7 @@ static bool failed_start(struct ns_shim *shim, struct ns_entry *entry)
 static void ended(struct ns_shim *shim, struct ns_entry *entry, int status)
 {
         struct ns_message *message = &entry->message;
-        ns_launch_progress(shim, entry); /* the start is told before the end */
+        ns_launch_ended(shim, entry); /* the start is told before the end */
         message->exited_ns = ns_now(CLOCK_REALTIME);
         message->wait_status = status;
         if (entry->phase == NS_STARTING && failed_start(shim, entry))
@@ -142,6 +142,8 @@ void ns_entries_reap(struct ns_shim *shim)
         /* Looked at before it is reaped: what it said before its end, above all who it is, is to be read then. */
         while (waitid(P_ALL, 0, &ahead, WEXITED | WNOHANG | WNOWAIT) == 0 && ahead.si_pid > 0) {
                 ns_execs_progress(shim);
+                for (unsigned int i = 0; i < shim->used; i++)
+                        ns_launch_progress(shim, &shim->entries[i]);
                 pid_t pid = waitpid(ahead.si_pid, &status, WNOHANG);
                 ahead.si_pid = 0;
                 if (pid <= 0 || ns_execs_reaped(shim, pid, status))

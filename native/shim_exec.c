@@ -137,6 +137,7 @@ int ns_exec_begin(struct ns_shim *shim, int client, const struct ns_request *req
             .plan = mapping.start,
             .pause_pidfd = -1,
             .target_pidfd = entry->process.pidfd,
+            .births = true,
             .cgroup_fd = -1,
             .procs_fds = entry->procs_fds,
             .procs_count = entry->procs_count,

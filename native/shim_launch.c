@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #ifndef F_GET_SEALS
@@ -142,12 +143,17 @@ static void keep_cgroups(struct ns_entry *entry, const struct ns_plan *plan, int
                 entry->cgroup_fd = ns_take_fd(&fds[plan->cgroup_fd]);
 }
 
+static bool has_op(const struct ns_plan *plan, uint32_t kind)
+{
+        bool found = false;
+        for (uint32_t i = 0; i < plan->op_count; i++)
+                found = found || ns_plan_ops(plan)[i].kind == kind;
+        return found;
+}
+
 static bool needs_sandbox(const struct ns_plan *plan)
 {
-        bool takes_tree = false;
-        for (uint32_t i = 0; i < plan->op_count; i++)
-                takes_tree = takes_tree || ns_plan_ops(plan)[i].kind == NS_OP_SANDBOX_TREE;
-        return takes_tree || plan->join_namespaces != 0;
+        return has_op(plan, NS_OP_SANDBOX_TREE) || plan->join_namespaces != 0;
 }
 
 /* Where the plan puts the process. */
@@ -169,6 +175,7 @@ static int launch(struct ns_shim *shim, struct ns_entry *entry, const struct ns_
         const struct ns_entry *sandbox = find_sandbox(shim);
         if (sandbox == NULL && needs_sandbox(what->plan))
                 return ns_fail(failure, NS_STEP_JOIN, ESRCH);
+        what->births = has_op(what->plan, NS_OP_BIRTH);
         what->pause_pidfd = sandbox == NULL ? -1 : sandbox->process.pidfd;
         if (logged && prepare_output(entry, request, dir_fd, what->stdio, failure) < 0)
                 return -1;
@@ -237,11 +244,11 @@ static void started(struct ns_shim *shim, struct ns_entry *entry)
 }
 
 /* One report, with the descriptors of a terminal: -1 where there is none. */
-static ssize_t read_report(int control_fd, struct ns_report *report, int fds[2])
+static ssize_t read_report(int control_fd, struct ns_report *report, int fds[2], pid_t *sender)
 {
         union {
                 struct cmsghdr align;
-                char bytes[CMSG_SPACE(sizeof(int) * 2)];
+                char bytes[CMSG_SPACE(sizeof(int) * 2) + CMSG_SPACE(sizeof(struct ucred))];
         } control;
         struct iovec part = {.iov_base = report, .iov_len = sizeof(*report)};
         struct msghdr head = {
@@ -250,12 +257,35 @@ static ssize_t read_report(int control_fd, struct ns_report *report, int fds[2])
             .msg_control = control.bytes,
             .msg_controllen = sizeof(control.bytes),
         };
+        struct ucred who = {0};
         fds[0] = fds[1] = -1;
         ssize_t size = ns_launch_hear(control_fd, &head);
-        const struct cmsghdr *rights = size < 0 ? NULL : CMSG_FIRSTHDR(&head);
-        if (rights != NULL && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS)
-                memcpy(fds, CMSG_DATA(rights), rights->cmsg_len - CMSG_LEN(0));
+        struct cmsghdr *extra = size < 0 ? NULL : CMSG_FIRSTHDR(&head);
+        for (; extra != NULL; extra = CMSG_NXTHDR(&head, extra)) {
+                if (extra->cmsg_level == SOL_SOCKET && extra->cmsg_type == SCM_RIGHTS)
+                        memcpy(fds, CMSG_DATA(extra), extra->cmsg_len - CMSG_LEN(0));
+                if (extra->cmsg_level == SOL_SOCKET && extra->cmsg_type == SCM_CREDENTIALS)
+                        memcpy(&who, CMSG_DATA(extra), sizeof(who));
+        }
+        *sender = who.pid;
         return size;
+}
+
+/* The plan goes on in another process, born in the pod's process namespace. Only a child of ours can have been born for
+ * us, and it is one until we reap it. */
+static void take_born(struct ns_entry *entry, pid_t pid)
+{
+        siginfo_t ours = {0};
+        if (pid == entry->process.pid || waitid(P_PID, (id_t)pid, &ours, WEXITED | WNOHANG | WNOWAIT) < 0)
+                return;
+        int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (pidfd < 0)
+                return;
+        ns_close_fd(&entry->process.pidfd);
+        entry->process.pidfd = pidfd;
+        entry->process.pid = pid;
+        entry->message.pid = pid;
+        entry->message.start_ticks = start_ticks(pid);
 }
 
 /* Takes the terminal over: what is written to it goes the way of standard output. */
@@ -277,15 +307,18 @@ void ns_launch_progress(struct ns_shim *shim, struct ns_entry *entry)
         struct ns_message *message = &entry->message;
         struct ns_report report;
         int fds[2];
+        pid_t sender = 0;
         ssize_t size = 0;
         if (entry->phase != NS_STARTING || entry->process.control_fd < 0)
                 return;
-        while ((size = read_report(entry->process.control_fd, &report, fds)) == sizeof(report)) {
+        while ((size = read_report(entry->process.control_fd, &report, fds, &sender)) == sizeof(report)) {
                 take_terminal(shim, entry, fds);
                 if (report.kind == NS_REPORT_TOLERATED && message->tolerated_count < NS_MAX_TOLERATED)
                         message->tolerated[message->tolerated_count++] = report.failure;
                 if (report.kind == NS_REPORT_FAILED)
                         message->failure = report.failure;
+                if (report.kind == NS_REPORT_BORN)
+                        take_born(entry, report.failure.error > 0 ? report.failure.error : sender);
                 if (report.kind == NS_REPORT_EXEC)
                         entry->ready = true;
         }
@@ -295,4 +328,13 @@ void ns_launch_progress(struct ns_shim *shim, struct ns_entry *entry)
                 started(shim, entry);
         else /* it failed, or was killed: the reaping of it will tell */
                 ns_unwatch(shim->epoll_fd, &entry->process.control_fd);
+}
+
+/* Who was born may have executed and ended before its joiner let go of the line: whatever it said has been read by now.
+ */
+void ns_launch_ended(struct ns_shim *shim, struct ns_entry *entry)
+{
+        ns_launch_progress(shim, entry);
+        if (entry->phase == NS_STARTING && entry->ready && entry->message.failure.step == 0)
+                started(shim, entry);
 }

@@ -88,7 +88,10 @@ int ns_op_terminal(struct ns_child *child, const struct ns_op *op)
         CLEANUP_FD int other_fd = open_other_side(master_fd, (uid_t)op->a);
         if (other_fd < 0 || mount_console(child->root_fd, other_fd) < 0)
                 return -1;
-        if (hand_over(child, master_fd, other_fd) < 0 || ioctl(other_fd, TIOCSCTTY, 0) < 0)
+        if (hand_over(child, master_fd, other_fd) < 0)
+                return -1;
+        /* Who leads no session yet takes it with NS_OP_SETSID. */
+        if (getsid(0) == getpid() && ioctl(other_fd, TIOCSCTTY, 0) < 0)
                 return -1;
         for (int fd = 0; fd < 3; fd++)
                 if (dup2(other_fd, fd) < 0)

@@ -8,7 +8,7 @@ from nsrun.runtime.operation import Encoded
 from nsrun.runtime.process_operations import namespace_names
 from nsrun.support.native import abi
 
-__all__ = ["Birth", "Enter", "Terminal"]
+__all__ = ["Birth", "Enter", "Shut", "Terminal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,17 @@ class Enter:
 
     def encoded(self) -> Encoded:
         return Encoded(abi.NS_OP_ENTER, a=self.flags)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shut:
+    """Leaves nothing open that could be taken from who is born."""
+
+    def describe(self) -> str:
+        return "close everything but standard input and output"
+
+    def encoded(self) -> Encoded:
+        return Encoded(abi.NS_OP_SHUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

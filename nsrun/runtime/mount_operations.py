@@ -158,18 +158,19 @@ class MountFs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """Attaches a detached mount. ``source``: what it shows, for people."""
+    """Attaches a detached mount. ``source``: what it shows, for people; ``real``: as for a file system."""
 
     fd: int | Slot
     source: str
     target: str
     file: bool = False
+    real: bool = False
 
     def describe(self) -> str:
         return f'mount "{self.source}" at "{self.target}"'
 
     def encoded(self) -> Encoded:
-        return Encoded(abi.NS_OP_BIND, fd=self.fd, a=int(self.file), texts=(text(self.target),))
+        return Encoded(abi.NS_OP_BIND, fd=self.fd, a=int(self.file), b=int(self.real), texts=(text(self.target),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

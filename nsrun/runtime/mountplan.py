@@ -163,7 +163,8 @@ def _bind(config: OciConfig, mount: Mount, parts: MountParts) -> do.Operation:
     target, source = mount["destination"], mount["source"]
     of_sandbox = _shared(config["mounts"], parts)
     if mount in of_sandbox:
-        return do.Bind(fd=do.Slot(of_sandbox.index(mount)), source=source, target=target)
+        slot = do.Slot(of_sandbox.index(mount))
+        return do.Bind(fd=slot, source=source, target=target, real=target in _REAL_PLACES)
     tree = parts.trees[target]
     return do.Bind(fd=tree.fd, source=source, target=target, file=tree.file)
 

@@ -10,11 +10,12 @@ from nsrun.runtime.ociconfig import Mount
 from nsrun.runtime.surroundings import Surroundings
 from nsrun.runtime.volume_mounts import volume_mount
 
-__all__ = ["SHM_OPTIONS", "container_mounts", "mount", "mount_point"]
+__all__ = ["PROC_OPTIONS", "SHM_OPTIONS", "container_mounts", "mount", "mount_point"]
 
 SHM_OPTIONS = ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")
+PROC_OPTIONS = ("nosuid", "noexec", "nodev")
 _DEFAULT_MOUNTS = (
-    ("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
+    ("/proc", "proc", "proc", PROC_OPTIONS),
     ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
     ("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
     ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
@@ -28,6 +29,8 @@ def container_mounts(request: ContainerRequest, surroundings: Surroundings) -> l
     mounts = {entry[0]: mount(*entry) for entry in _DEFAULT_MOUNTS}
     if request.container.security_context.privileged:
         mounts["/sys"]["options"].remove("ro")
+    if request.pod.spec.share_process_namespace and not request.pod.spec.host_pid:
+        mounts["/proc"] = _shared_proc(surroundings)
     mounts["/dev/shm"] = _shm(request, surroundings)
     for view in surroundings.cgroup_mounts:
         mounts[view["destination"]] = view
@@ -66,6 +69,13 @@ def _termination_log(request: ContainerRequest, surroundings: Surroundings) -> l
     if not path or not surroundings.termination_log:
         return []
     return [mount(mount_point(path), "bind", surroundings.termination_log, ("bind", "rprivate", "rw"))]
+
+
+def _shared_proc(surroundings: Surroundings) -> Mount:
+    """Who could mount it would have to be in the process namespace, with the host's power and among the pod's other
+    containers. So pause did, before there were any."""
+    source = f"/proc/{surroundings.pause_pid}/root/proc"
+    return mount("/proc", "bind", source, ("rbind", *PROC_OPTIONS, "rw"))
 
 
 def _shm(request: ContainerRequest, surroundings: Surroundings) -> Mount:

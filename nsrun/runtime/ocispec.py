@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerRequest
-from nsrun.runtime.ociconfig import Linux, OciConfig, Process
+from nsrun.runtime.ociconfig import Linux, Mount, OciConfig, Process
 from nsrun.runtime.ocilinux import add_mappings, container_linux, sandbox_namespaces, sandbox_sysctls
-from nsrun.runtime.ocimounts import SHM_OPTIONS, container_mounts, mount
+from nsrun.runtime.ocimounts import PROC_OPTIONS, SHM_OPTIONS, container_mounts, mount
 from nsrun.runtime.ociprocess import capability_sets, container_process
 from nsrun.runtime.resources import cpu_shares
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
@@ -72,7 +72,7 @@ def sandbox_config(
             noNewPrivileges=True,
             oomScoreAdj=max(-998, machine.oom_floor),
         ),
-        mounts=[] if pod.spec.host_ipc else [mount("/dev/shm", "tmpfs", "shm", SHM_OPTIONS)],
+        mounts=_sandbox_mounts(pod),
         annotations=_annotations(pod, "sandbox"),
         linux=Linux(
             namespaces=sandbox_namespaces(pod, attachment.netns),
@@ -89,6 +89,16 @@ def sandbox_config(
     if not pod.spec.host_network:
         config["hostname"] = hostname(pod, attachment)
     return config
+
+
+def _sandbox_mounts(pod: Pod) -> list[Mount]:
+    """What the pod's containers take from its pause process."""
+    mounts = []
+    if pod.spec.share_process_namespace and not pod.spec.host_pid:
+        mounts.append(mount("/proc", "proc", "proc", PROC_OPTIONS))
+    if not pod.spec.host_ipc:
+        mounts.append(mount("/dev/shm", "tmpfs", "shm", SHM_OPTIONS))
+    return mounts
 
 
 def _annotations(pod: Pod, kind: str, *, container: str = "", image: str = "") -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nsrun.runtime.entry_operations import Birth, Enter, Terminal
+from nsrun.runtime.entry_operations import Birth, Enter, Shut, Terminal
 from nsrun.runtime.mount_operations import (
     Bind,
     Directory,
@@ -89,6 +89,7 @@ __all__ = [
     "RootReadOnly",
     "SandboxTree",
     "Seccomp",
+    "Shut",
     "Slot",
     "Symlink",
     "Sysctl",

@@ -59,13 +59,15 @@ _OWNED = native.CLONE_NEWIPC | native.CLONE_NEWUTS
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerParts:
     """What a container's plan needs beside its configuration. ``seccomp``: its filter, None for none; ``empty_dir``:
-    host directory that masks directories; ``session``: name of the keyring; ``fd_count``, ``cgroup_fd``,
-    ``procs_fds``: as in LaunchPlan."""
+    host directory that masks directories; ``session``: name of the keyring; ``pid_fd``: the pod's process namespace,
+    which travels with the plan, -1 for one of its own or the host's; ``fd_count``, ``cgroup_fd``, ``procs_fds``: as in
+    LaunchPlan."""
 
     mounts: MountParts
     seccomp: do.Seccomp | None
     empty_dir: str
     session: str
+    pid_fd: int = -1
     fd_count: int = 0
     cgroup_fd: int = -1
     procs_fds: tuple[int, ...] = ()
@@ -101,13 +103,14 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
         ops += mountplan.mounted(config, mount, parts.mounts)
     ops += [do.Mask(path=path, empty=parts.empty_dir) for path in config["linux"]["maskedPaths"]]
     ops += [do.ReadOnly(path=path) for path in config["linux"]["readonlyPaths"]]
-    ops += [*_close_root(config), *limits(process)]
+    ops += _close_root(config)
+    if parts.pid_fd >= 0:
+        ops.append(do.JoinNamespace(fd=parts.pid_fd, flags=native.CLONE_NEWPID, path=_path(config, "pid")))
+    ops += limits(process)
     if parts.mounts.users is not None:
         ops.append(do.EnterUser(flags=native.CLONE_NEWNS))
-    ops += [do.Pivot(), do.WorkingDirectory(path=process["cwd"]), do.NewSession()]
-    if process["terminal"]:
-        ops.append(do.Terminal(uid=process["user"]["uid"]))
-    ops += [do.Keyring(name=parts.session), *identity(process, parts.seccomp)]
+    ops += [do.Pivot(), do.WorkingDirectory(path=process["cwd"])]
+    ops += _born_last(process, parts) if parts.pid_fd >= 0 else _as_it_is(process, parts)
     ops.append(
         do.Execute(
             candidates=tuple(executable_candidates(process["args"][0], process["env"])),
@@ -125,6 +128,28 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
     )
 
 
+def _as_it_is(process: Process, parts: ContainerParts) -> list[do.Operation]:
+    """The first of a process namespace of its own, or one among the host's."""
+    ops: list[do.Operation] = [do.NewSession()]
+    if process["terminal"]:
+        ops.append(do.Terminal(uid=process["user"]["uid"]))
+    return [*ops, do.Keyring(name=parts.session), *identity(process, parts.seccomp)]
+
+
+def _born_last(process: Process, parts: ContainerParts) -> list[do.Operation]:
+    """One among the pod's other processes, which may trace it if they hold CAP_SYS_PTRACE. So it is born when there is
+    nothing to be gained from it any more: no power that its container does not have, no descriptor."""
+    ops: list[do.Operation] = []
+    if process["terminal"]:
+        ops.append(do.Terminal(uid=process["user"]["uid"]))
+    ops += [do.Keyring(name=parts.session), do.Shut(), *identity(process, parts.seccomp)]
+    return [*ops, do.Birth(), do.NewSession(terminal=process["terminal"])]
+
+
+def _path(config: OciConfig, kind: str) -> str:
+    return next(entry["path"] for entry in config["linux"]["namespaces"] if entry["type"] == kind)
+
+
 def sandbox_plan(config: OciConfig, parts: SandboxParts) -> LaunchPlan:
     """Compiles a sandbox's configuration: namespaces, sysctls, shared memory, and a process that can do nothing."""
     new, join = _namespaces(config)
@@ -133,8 +158,7 @@ def sandbox_plan(config: OciConfig, parts: SandboxParts) -> LaunchPlan:
     of_network, of_ipc = _sysctls(config)
     ops: list[do.Operation] = [do.Hide(), do.Private()]
     if join & native.CLONE_NEWNET:
-        path = next(entry["path"] for entry in config["linux"]["namespaces"] if entry["type"] == "network")
-        ops.append(do.JoinNamespace(fd=parts.netns_fd, flags=native.CLONE_NEWNET, path=path))
+        ops.append(do.JoinNamespace(fd=parts.netns_fd, flags=native.CLONE_NEWNET, path=_path(config, "network")))
     ops += [*of_network, do.OomScore(score=process["oomScoreAdj"])]
     ops += [do.Maker(uid=users.first, gid=users.first)] if users is not None else []
     ops.append(
@@ -169,7 +193,8 @@ def _sysctls(config: OciConfig) -> tuple[list[do.Operation], list[do.Operation]]
 
 def _namespaces(config: OciConfig) -> tuple[int, int]:
     """Flags to make, and to join, at the clone. The cgroup namespace is made by an operation: at the clone it would
-    show the parent's cgroup. A user namespace is entered by one: the way to it asks for the host's power."""
+    show the parent's cgroup. User and process namespaces are entered by others: the way there asks for power over the
+    host, which nobody there may get hold of."""
     new = join = 0
     for entry in config["linux"]["namespaces"]:
         if "path" in entry:
@@ -177,7 +202,7 @@ def _namespaces(config: OciConfig) -> tuple[int, int]:
         else:
             new |= NAMESPACES[entry["type"]]
     later = native.CLONE_NEWCGROUP | native.CLONE_NEWUSER
-    return new & ~later, join & ~later
+    return new & ~later, join & ~(later | native.CLONE_NEWPID)
 
 
 def _close_root(config: OciConfig) -> list[do.Operation]:

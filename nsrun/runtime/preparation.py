@@ -260,6 +260,9 @@ class Preparation:
                 stage=str(self._layout.stage),
                 users=luggage[users.fd] if users is not None else None,
             )
+            pid_fd = -1
+            if request.pod.spec.share_process_namespace and not request.pod.spec.host_pid:
+                pid_fd = luggage.add(Fd.open(f"/proc/{pause_pid}/ns/pid", os.O_RDONLY))
             mounts = MountParts(
                 overlay=self._overlay(request),
                 trees=trees,
@@ -273,6 +276,7 @@ class Preparation:
                 seccomp=self.filter(config),
                 empty_dir=str(self._layout.empty_dir),
                 session=self._run.session(request.id),
+                pid_fd=pid_fd,
                 fd_count=len(luggage),
                 cgroup_fd=cgroup_fd,
                 procs_fds=procs,

@@ -189,13 +189,15 @@ class OomScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """A session of its own."""
+    """A session of its own; ``terminal``: on standard input's terminal."""
+
+    terminal: bool = False
 
     def describe(self) -> str:
-        return "start a session"
+        return "start a session" + (" on its terminal" if self.terminal else "")
 
     def encoded(self) -> Encoded:
-        return Encoded(abi.NS_OP_SETSID)
+        return Encoded(abi.NS_OP_SETSID, a=int(self.terminal))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -331,3 +331,54 @@ def test_launches_run_side_by_side(pod: Pod, cgroup_root: str) -> None:
     pod.client.exit_of("frozen.0")
     assert [record.content for record in pod.log("frozen.0")] == [b"thawed"]
     os.close(group_fd)
+
+
+def test_born_last_into_the_sandboxs_processes(pod: Pod) -> None:
+    """From the joiner to who executes: one entry, one end, one session; nothing is open in between."""
+    sandbox = pod.sandbox()
+    for attempt in range(10):  # who is faster, the joiner or who is born, is decided anew each time
+        id = f"c.{attempt}"
+        plan = pod.plan(id, new_namespaces=native.CLONE_NEWNS, proc=False)
+        slot = plan.add(abi.NS_OP_SANDBOX_TREE, "/dev/shm", c=9)
+        plan.ops.insert(0, plan.ops.pop(slot))
+        with open(f"/proc/{sandbox.pid}/ns/pid") as processes:
+            plan.add(abi.NS_OP_JOIN, fd=plan.fd(processes.fileno()), a=native.CLONE_NEWPID)
+            plan.add(abi.NS_OP_PIVOT)
+            plan.add(abi.NS_OP_SHUT)
+            plan.add(abi.NS_OP_IDS, a=1000, b=1000)
+            plan.add(abi.NS_OP_CAPS)
+            plan.add(abi.NS_OP_BIRTH)
+            plan.add(abi.NS_OP_SETSID)
+            plan.run("report")
+            started = pod.launch(id, plan)
+        assert started.kind == abi.NS_MSG_DONE, started
+        ended = pod.client.exit_of(id)
+        assert (ended.pid, ended.start_ticks, ended.wait_status) == (started.pid, started.start_ticks, 0)
+        lines = [record.content.decode() for record in pod.log(id) if record.stream == "stdout"]
+        own = facts(lines, "pid")
+        assert facts(lines, "sid") == own
+        assert int(own[0]) > 1
+        assert pod.record(id)["pid"] == started.pid
+
+
+def test_birth_without_a_place_to_be_born_in(plain_pod: Pod) -> None:
+    plan = plain_pod.plan("c.0")
+    index = plan.add(abi.NS_OP_BIRTH)
+    failed = plain_pod.launch("c.0", plain_pod.finished(plan, "report"))
+    assert failed.failure is not None
+    assert (failed.failure.step, failed.failure.index) == (abi.NS_OP_BIRTH, index)
+
+
+def test_a_program_that_is_not_there_is_told_by_who_was_born(pod: Pod) -> None:
+    sandbox = pod.sandbox()
+    plan = pod.plan("c.0", new_namespaces=native.CLONE_NEWNS, proc=False)
+    with open(f"/proc/{sandbox.pid}/ns/pid") as processes:
+        plan.add(abi.NS_OP_JOIN, fd=plan.fd(processes.fileno()), a=native.CLONE_NEWPID)
+        plan.add(abi.NS_OP_PIVOT)
+        plan.add(abi.NS_OP_SHUT)
+        plan.add(abi.NS_OP_BIRTH)
+        index = plan.run(program="/nowhere")
+        failed = pod.launch("c.0", plan)
+    assert failed.failure is not None
+    assert (failed.failure.step, failed.failure.index) == (abi.NS_OP_EXEC, index)
+    assert not [entry for entry in pod.client.entries() if entry.id == "c.0"]

@@ -46,29 +46,45 @@ static void look_at_fds(int pid)
                 closedir(directory);
 }
 
+/* Not gone, and no program of its own yet. */
+static int is_set_up(int pid, char *text, size_t room)
+{
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/%d/status", pid);
+        return slurp(path, text, room) == 0 && strncmp(text, "Name:\tnsrun-shim", 16) == 0;
+}
+
+/* What was got of it, if it was still itself then. */
+static const char *gotten(int pid, const char *word)
+{
+        char text[4096];
+        return is_set_up(pid, text, sizeof(text)) ? word : "gone";
+}
+
 static void look_at(int pid)
 {
         char path[64];
         char text[4096];
-        snprintf(path, sizeof(path), "/proc/%d/status", pid);
-        if (slurp(path, text, sizeof(text)) < 0 || strncmp(text, "Name:\tnsrun-shim", 16) != 0)
-                return; /* gone, or a program of its own by now */
+        if (!is_set_up(pid, text, sizeof(text)))
+                return;
         const char *caps = strstr(text, "CapEff:\t");
         printf("caps %.16s\n", caps == NULL ? "?" : caps + 8);
         look_at_fds(pid);
         snprintf(path, sizeof(path), "/proc/%d/mem", pid);
         int fd = open(path, O_RDWR);
-        printf("mem %s\n", fd < 0 ? "refused" : "open");
+        printf("mem %s\n", fd < 0 ? "refused" : gotten(pid, "open"));
         close(fd);
         snprintf(path, sizeof(path), "/proc/%d/exe", pid);
         fd = open(path, O_WRONLY);
         printf("exe %s\n", fd < 0 ? "refused" : "open");
         close(fd);
-        if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) < 0) {
+        /* Not PTRACE_ATTACH: its SIGSTOP may come after all is over, and leave the process stopped. */
+        if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0) {
                 printf("trace %s\n", errno == ESRCH ? "gone" : "refused");
         } else {
-                printf("trace attached\n");
+                ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
                 waitpid(pid, NULL, __WALL);
+                printf("trace %s\n", gotten(pid, "attached"));
                 ptrace(PTRACE_DETACH, pid, NULL, NULL);
         }
         fflush(stdout);

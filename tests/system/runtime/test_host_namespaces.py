@@ -181,3 +181,13 @@ async def test_the_next_container_is_born_in_its_own_namespace_again(world: Worl
     await world.end(first.id)
     assert world.output(one, first.id).strip() == os.readlink(f"/proc/{sandbox.pause_pid}/ns/pid")
     assert os.readlink(f"/proc/{sandbox.shim_pid}/ns/pid_for_children") == os.readlink("/proc/self/ns/pid")
+
+
+async def test_a_terminal_among_others(world: World) -> None:
+    """Who is born last has its session on the terminal, as if it had been there from the start."""
+    script = "tty; [ -t 0 ] && [ -t 1 ] && echo terminal; echo > /dev/tty && echo controlling"
+    one = pod(shell("main", script, tty=True), share_process_namespace=True)
+    started = await world.start(one)
+    assert (await world.end(started.id)).code == 0
+    lines = world.output(one, started.id).replace("\r", "").splitlines()
+    assert [line for line in lines if line] == ["/dev/pts/0", "terminal", "controlling"]

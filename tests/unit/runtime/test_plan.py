@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -249,3 +250,46 @@ def test_whatever_is_asked_for_the_plan_is_well_formed(args: list[str], places: 
     last = made.operations[-1]
     assert isinstance(last, do.Execute)
     assert len(last.arguments) == 1 + len(args)
+
+
+def shared_plan(**fields: Any) -> LaunchPlan:
+    """Of a container among the other processes of its pod."""
+    asked = request(spec={"share_process_namespace": True}, **fields)
+    config = container_config(asked, MACHINE, SURROUNDINGS)
+    mounts = MountParts(
+        overlay=OverlayParts(layers=asked.image.layers, upper="/upper", work="/work"),
+        trees={"/etc/hosts": VolumeTree(fd=0, file=True)},
+        cgroup_view=V2,
+        sandbox_root="/proc/77/root",
+    )
+    parts = ContainerParts(mounts=mounts, seccomp=FILTER, empty_dir="/e", session="s", pid_fd=1, fd_count=2)
+    made = container_plan(config, parts)
+    native.plan_check(made.encode(), 2)
+    return made
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_among_others_it_is_born_last(terminal: bool) -> None:
+    """Whoever may trace there finds nothing then that is worth it."""
+    made = shared_plan(tty=terminal)
+    assert kinds(made)[-3:] == ["Birth", "NewSession", "Execute"]
+    assert "start a session on its terminal" in made.explain() or not terminal
+    assert made.new_namespaces == native.CLONE_NEWNS
+    assert made.join_namespaces & native.CLONE_NEWPID == 0
+    places = [place(made, kind) for kind in (do.JoinNamespace, do.Pivot, do.Shut, do.Ids, do.Capabilities, do.Birth)]
+    assert places == sorted(places)
+    assert place(made, do.Overlay) < places[0]
+
+
+def test_a_shared_proc_is_the_sandboxs() -> None:
+    """It can only be mounted by who is in the process namespace: pause did."""
+    made = shared_plan()
+    binds = {op.target: op for op in made.operations if isinstance(op, do.Bind)}
+    assert isinstance(binds["/proc"].fd, do.Slot)
+    assert binds["/proc"].real
+    assert not binds["/dev/shm"].real
+    assert not [op for op in made.operations if isinstance(op, do.MountFs) and op.type == "proc"]
+    assert place(made, do.Mask) > next(n for n, op in enumerate(made.operations) if op is binds["/proc"])
+    pod = request(spec={"share_process_namespace": True}).pod
+    config = sandbox_config(pod, attachment=ATTACHMENT, rootfs="/stage", cgroup_path="c", machine=MACHINE)
+    assert [mount["destination"] for mount in config["mounts"]] == ["/proc", "/dev/shm"]
