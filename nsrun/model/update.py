@@ -26,6 +26,7 @@ class SourceUpdate:
     are the last good ones.
     ``retained``: full names of pods kept from the last good version of a file that is broken now.
     ``broken``: absolute paths of the files (or of the directory) that cannot be read as a whole now.
+    ``missing``: the directory itself is not there.
     """
 
     pods: tuple[Pod, ...]
@@ -34,6 +35,7 @@ class SourceUpdate:
     warnings: tuple[str, ...] = ()
     retained: frozenset[PodName] = frozenset()
     broken: frozenset[str] = frozenset()
+    missing: bool = False
 
     def keeps(self, pod: Pod) -> bool:
         """Whether a pod that runs, but is not in ``pods``, must run on: its manifest is there and cannot be read.

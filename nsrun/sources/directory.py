@@ -112,16 +112,17 @@ class _Reader:
         self._before = (dict(self._files), self._owners)
         self._watch.arm()
         unreadable: str | None = None
+        missing = False
         warnings: list[str] = []
         try:
             listing = list_manifests(self._absolute)
             self._take(listing, changes.names, unsettled, full=full)
-            warnings = self._warnings(listing, unsettled)
+            warnings, missing = self._warnings(listing, unsettled), listing.missing
         except Unreadable as error:
             unreadable = f"{printable(self._shown)}: {error}"
         if self._watch.warning is not None:
             warnings.insert(0, f"{printable(self._shown)}: {self._watch.warning}")
-        return self._update(warnings, unreadable)
+        return replace(self._update(warnings, unreadable), missing=missing)
 
     def take_back(self) -> None:
         """Makes the last look undone."""

@@ -147,6 +147,11 @@ def crash_loop(pod: Pod, name: str) -> Notice:
     )
 
 
+def dns_cut(name: str, what: str) -> Notice:
+    """Of what a pod wants of name servers: not all can be had."""
+    return Notice(reason="DNSConfigForming", message=what, warning=True, container=name)
+
+
 def host_withholds(name: str, what: str) -> Notice:
     return Notice(reason="HostLimitation", message=what, warning=True, container=name)
 

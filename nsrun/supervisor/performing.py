@@ -92,7 +92,7 @@ class Performer:
         match step:
             case steps.AttachNetwork():
                 attachment = await self._with.network.attach(self._pod)
-                self._say_withheld(attachment.warnings)
+                self._say_withheld(attachment.warnings, notice=events.dns_cut)
                 self._know(fold.attached(self._facts, attachment))
             case steps.EnsureVolumeImage():
                 await self._ensure_volume_image(step.volume)
@@ -401,12 +401,18 @@ class Performer:
     def _now(self) -> float:
         return self._with.clock.now()
 
-    def _say_withheld(self, texts: Iterable[str], container: str = "") -> None:
+    def _say_withheld(
+        self,
+        texts: Iterable[str],
+        container: str = "",
+        *,
+        notice: Callable[[str, str], Notice] = events.host_withholds,
+    ) -> None:
         """Each thing once for a pod: it will not have changed at the next restart."""
         for text in texts:
             if text not in self._withheld:
                 self._withheld.add(text)
-                self._say(events.host_withholds(container, text))
+                self._say(notice(container, text))
 
 
 def _image_error(error: NsrunError) -> ImageError:

@@ -214,7 +214,7 @@ class Supervisor:
             if update.objects != before:
                 for worker in self._workers.values():
                     worker.update_objects(update.objects)
-            self._claims.heard(update)
+            self._claims.heard(update, self._with.clock.monotonic())
             self._claims_due.set()
             problems, warnings = self._with.board.report(problems=update.problems, warnings=update.warnings)
             for line in problems:
@@ -225,12 +225,18 @@ class Supervisor:
 
     async def _tidy_claims(self) -> None:
         """Never on the way down: ``down`` removes what runs, not what was stored."""
+        clock = self._with.clock
         self._claims_due.set()
         while True:
             await self._claims_due.wait()
             self._claims_due.clear()
-            if self._claims.gone and not self._going_down:
-                await self._with.volumes.delete_claims(self._claims.gone)
+            gone = self._claims.gone(clock.monotonic())
+            if gone and not self._going_down:
+                await self._with.volumes.delete_claims(gone)
+            due = self._claims.next_due(clock.monotonic())
+            if due is not None:
+                await clock.sleep(due - clock.monotonic())
+                self._claims_due.set()
 
     # --- comparing
 

@@ -117,7 +117,8 @@ dnsConfig:
         "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n"
         "search more.example example.org\noptions ndots:2 rotate\n"
     )
-    assert "the applied nameserver line is: 10.96.0.10 192.0.2.1 192.0.2.2" in loaded.said()
+    line = "some nameservers have been omitted, the applied nameserver line is: 10.96.0.10 192.0.2.1 192.0.2.2"
+    assert f'Pod "shop/first": DNSConfigForming: Nameserver limits were exceeded, {line}' in loaded.said()
 
 
 def test_no_name_servers_at_all(loaded: Nsrun) -> None:

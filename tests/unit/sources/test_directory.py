@@ -57,6 +57,18 @@ async def test_files_come_change_and_go(tmp_path: Path) -> None:
         await follower.until_pods()
 
 
+async def test_a_directory_that_goes_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    place = tmp_path / "manifests"
+    place.mkdir()
+    (place / "a.yaml").write_text(manifest("a"))
+    async with following(place) as follower:
+        assert not (await follower.until_pods("a")).missing
+        shutil.rmtree(place)
+        await follower.until(lambda update: update.missing and not update.pods)
+        place.mkdir()
+        await follower.until(lambda update: not update.missing and not update.pods)
+
+
 async def test_the_uid_survives_a_restart(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(manifest("a"))
     async with following(tmp_path) as follower:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from nsrun.model.objects import Claim, ConfigMap, Objects
 from nsrun.model.update import SourceUpdate
-from nsrun.supervisor.claims import ClaimKeeper
+from nsrun.supervisor.claims import PATIENCE, ClaimKeeper
 from tests.unit.supervisor.world import World, pod
 
 A, B = ("default", "a"), ("default", "b")
@@ -21,31 +22,53 @@ def update(*claims: tuple[str, str], broken: bool = False) -> SourceUpdate:
 
 def test_nothing_is_deleted_at_first() -> None:
     keeper = ClaimKeeper()
-    assert not keeper.gone
-    keeper.heard(update())
-    assert not keeper.gone
-    keeper.heard(update(A))
-    assert not keeper.gone
+    keeper.heard(update(), 0)
+    keeper.heard(update(A), 1)
+    assert not keeper.gone(1000)
+    assert keeper.next_due(1000) is None
 
 
-def test_a_claim_that_went_is_not_kept() -> None:
+def test_a_claim_that_went_goes_after_a_while_and_for_good() -> None:
     keeper = ClaimKeeper()
-    keeper.heard(update(A, B))
-    keeper.heard(update(B))
-    assert keeper.gone == {A}
-    keeper.heard(update(B))
-    assert keeper.gone == {A}, "a pod may have had it until now"
-    keeper.heard(update(A, B))
-    assert not keeper.gone
+    keeper.heard(update(A, B), 0)
+    keeper.heard(update(B), 100)
+    assert not keeper.gone(100 + PATIENCE - 1)
+    assert keeper.next_due(101) == 100 + PATIENCE
+    assert keeper.gone(100 + PATIENCE) == {A}
+    assert keeper.next_due(100 + PATIENCE) is None
+    keeper.heard(update(B), 200)
+    assert keeper.gone(200) == {A}, "a pod may have had it until now"
+    keeper.heard(update(A, B), 300)
+    assert not keeper.gone(1000)
+
+
+def test_a_claim_that_comes_back_was_never_gone() -> None:
+    """rm -r manifests/*; cp new/* manifests/"""
+    keeper = ClaimKeeper()
+    keeper.heard(update(A, B), 0)
+    keeper.heard(update(), 1)
+    keeper.heard(update(A), 2)
+    keeper.heard(update(), 3)
+    assert keeper.gone(2 + PATIENCE) == {B}
+    assert keeper.gone(3 + PATIENCE) == {A, B}
 
 
 def test_what_cannot_be_read_is_not_gone() -> None:
     keeper = ClaimKeeper()
-    keeper.heard(update(A, B))
-    keeper.heard(update(B, broken=True))
-    assert not keeper.gone
-    keeper.heard(update(B))
-    assert keeper.gone == {A}
+    keeper.heard(update(A, B), 0)
+    keeper.heard(update(B, broken=True), 1)
+    assert not keeper.gone(1000)
+    keeper.heard(update(B), 1000)
+    assert keeper.gone(2000) == {A}
+
+
+def test_a_directory_that_is_not_there_takes_nothing_along() -> None:
+    keeper = ClaimKeeper()
+    keeper.heard(update(A), 0)
+    keeper.heard(replace(update(), missing=True), 1)
+    assert not keeper.gone(1000)
+    keeper.heard(update(), 1000)
+    assert keeper.gone(2000) == {A}
 
 
 async def test_the_directory_goes_with_the_manifest_and_stays_when_all_is_taken_down() -> None:
@@ -57,7 +80,9 @@ async def test_the_directory_goes_with_the_manifest_and_stays_when_all_is_taken_
         world.manifests.update(update(A, B))
         await world.clock.settle()
         world.manifests.update(update(A))
-        await world.clock.settle()
+        await world.clock.advance(PATIENCE - 1)
+        assert len(world.machine.claims) == 3
+        await world.clock.advance(1)
         assert world.machine.claims == {A, ("default", "of-another-directory")}
     async with world.daemon() as daemon:
         ending = asyncio.create_task(daemon.supervisor.down())
