@@ -105,6 +105,18 @@ async def test_the_image_belongs_to_its_root(world: World) -> None:
     assert (layer / "etc" / "secret").read_text() == "root's\n"
 
 
+async def test_the_pods_own_files_are_its_roots(world: World) -> None:
+    one = pod(shell("main", "stat -c %u /etc/hosts && echo more >> /etc/hosts"), **OWN)
+    world.layout.pod(one.uid).mkdir(parents=True)
+    hosts = world.layout.etc_hosts(one.uid)
+    hosts.write_text("10.0.0.2 web\n")
+    started = await world.start(one)
+    assert (await world.end(started.id)).code == 0
+    assert world.output(one, started.id) == "0\n"
+    assert hosts.read_text() == "10.0.0.2 web\nmore\n"
+    assert hosts.stat().st_uid == 0
+
+
 async def test_what_it_may_do_inside(world: World) -> None:
     """With the capabilities for it, and nothing that it could not undo for itself."""
     script = """

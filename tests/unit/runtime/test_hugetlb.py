@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from nsrun.model.resources import ResourceRequirements
 from nsrun.runtime.hugetlb import V1, V2, container_pages, offered_sizes, pod_pages, size_in_files
 from nsrun.runtime.resources import Setting
-from tests.unit.runtime.pods import container, pod
+from tests.unit.runtime.pods import container, pod, quantities
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -89,3 +92,17 @@ def test_only_what_was_declared_is_missed() -> None:
     }
     (of_pod, _) = pod_pages(pod(web), (), V1)
     assert of_pod.asked == "the limit of huge pages of 4MB of the pod"
+
+
+def test_init_containers_and_the_pods_own_word() -> None:
+    """The larger of what runs together and what an init container needs; what is said of the pod as a whole wins."""
+    main, init = (
+        container("main", limits={"hugepages-2Mi": 4 * MIB * 1000}),
+        container("init", limits={"hugepages-2Mi": 6 * MIB * 1000}),
+    )
+    one = pod(main)
+    whole = replace(one, spec=replace(one.spec, init_containers=(init,)))
+    assert written(pod_pages(whole, (2 * MIB,), V2))["hugetlb.2MB.max"] == str(6 * MIB)
+    said = ResourceRequirements(limits=quantities({"hugepages-2Mi": 16 * MIB * 1000}))
+    whole = replace(whole, spec=replace(whole.spec, resources=said))
+    assert written(pod_pages(whole, (2 * MIB,), V2))["hugetlb.2MB.max"] == str(16 * MIB)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from nsrun.model.resources import ResourceRequirements
 from nsrun.runtime.resources import (
     Setting,
     container_v1,
@@ -17,8 +20,9 @@ from nsrun.runtime.resources import (
     qos_v1,
     qos_v2,
     shares_of_weight,
+    with_pod_limits,
 )
-from tests.unit.runtime.pods import container, pod
+from tests.unit.runtime.pods import container, pod, quantities
 
 MIB = 1024 * 1024
 
@@ -152,3 +156,47 @@ def test_a_quantity_of_nothing_is_no_limit() -> None:
 def test_classes_have_the_share_of_their_pods() -> None:
     assert written(qos_v1(1382)) == {"cpu.shares": "1382"}
     assert written(qos_v2(1382)) == {"cpu.weight": str(pod_weight(1382))}
+
+
+# One row for each way to say it: the container's own requests and limits, the pod's limits, and what the container's
+# cgroup has then: shares and quota (v1), weight (v2), and memory.
+SAID = [
+    ({}, {}, {}, (2, None, 1, None)),
+    ({"cpu": 250}, {}, {}, (256, None, 35, None)),
+    ({"cpu": 250}, {"cpu": 500}, {}, (256, 50_000, 35, None)),
+    ({}, {"cpu": 500}, {}, (512, 50_000, 59, None)),
+    ({"memory": 64 * MIB * 1000}, {}, {}, (2, None, 1, None)),
+    ({}, {"memory": 64 * MIB * 1000}, {}, (2, None, 1, 64 * MIB)),
+    ({}, {}, {"cpu": 1000, "memory": 64 * MIB * 1000}, (1024, 100_000, 100, 64 * MIB)),
+    ({"cpu": 250}, {}, {"cpu": 1000}, (256, 100_000, 35, None)),
+    ({}, {"cpu": 500}, {"cpu": 1000, "memory": 64 * MIB * 1000}, (512, 50_000, 59, 64 * MIB)),
+    ({}, {"memory": 32 * MIB * 1000}, {"memory": 64 * MIB * 1000}, (2, None, 1, 32 * MIB)),
+    ({}, {"memory": 0}, {"memory": 64 * MIB * 1000}, (2, None, 1, 64 * MIB)),
+]
+
+
+@pytest.mark.parametrize(("requests", "limits", "of_pod", "figures"), SAID)
+def test_figures_of_a_container(
+    requests: dict[str, int],
+    limits: dict[str, int],
+    of_pod: dict[str, int],
+    figures: tuple[int, int | None, int, int | None],
+) -> None:
+    one = container(requests=requests, limits=limits)
+    whole = ResourceRequirements(limits=quantities(of_pod)) if of_pod else None
+    owner = pod(one)
+    limited = with_pod_limits(replace(owner, spec=replace(owner.spec, resources=whole)), one)
+    shares, quota, weight, memory = figures
+    assert {s.file: s.value for s in container_v1(limited)} == {
+        "cpu.shares": str(shares),
+        "cpu.cfs_quota_us": "-1" if quota is None else str(quota),
+        "memory.limit_in_bytes": "-1" if memory is None else str(memory),
+    }
+    v2 = {s.file: s.value for s in container_v2(limited)}
+    assert (v2["cpu.weight"], v2["memory.max"]) == (str(weight), "max" if memory is None else str(memory))
+    assert v2["cpu.max"] == f"{'max' if quota is None else quota} 100000"
+
+
+def test_a_pod_that_says_nothing_changes_nothing() -> None:
+    one = container(limits={"cpu": 500})
+    assert with_pod_limits(pod(one), one) is one
