@@ -276,7 +276,7 @@ def _admission(settings: Settings, facts: HostFacts, node: Node) -> Admission:
         unsafe_sysctls=settings.unsafe_sysctls,
         app_armor="apparmor" in facts.lsms,
         se_linux="selinux" in facts.lsms,
-        user_namespaces=facts.features.user_namespaces,
+        user_namespaces=facts.has_pod_users,
     )
 
 

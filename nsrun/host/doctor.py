@@ -166,7 +166,9 @@ def _features(facts: HostFacts) -> Iterator[Finding]:
         yield _ok("seccomp", "available")
     else:
         yield _error("seccomp", "this kernel has no system call filters", "a kernel with CONFIG_SECCOMP_FILTER")
-    if features.user_namespaces:
+    if features.user_namespaces and not facts.has_pod_users:
+        yield _warning("user namespaces", "pods cannot have one of their own", "boot Linux 5.19 or newer")
+    elif features.user_namespaces:
         yield _ok("user namespaces", "available")
     else:
         yield _warning("user namespaces", "none may be made", "sysctl -w user.max_user_namespaces=10000")

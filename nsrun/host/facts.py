@@ -126,6 +126,12 @@ class HostFacts:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     huge_pages: Mapping[int, int] = field(default_factory=dict)
 
+    @property
+    def has_pod_users(self) -> bool:
+        """Whether a pod can have a user namespace of its own (hostUsers: false): overlayfs takes idmapped layers from
+        Linux 5.19 on."""
+        return self.features.user_namespaces and self.kernel >= Kernel(major=5, minor=19)
+
 
 def parse_kernel(release: str) -> Kernel:
     """``6.1.0-18-amd64`` → 6.1; what does not look like a version is 0.0."""

@@ -316,3 +316,13 @@ async def test_without_a_range_it_does_not_start(world: World) -> None:
     shutil.rmtree(world.layout.id_ranges)
     with pytest.raises(RuntimeFailure, match="no range of user ids"):
         await world.start_sandbox(one)
+
+
+@pytest.mark.parametrize(("proc", "nested"), [(ProcMount.UNMASKED, True), (ProcMount.DEFAULT, False)])
+async def test_containers_in_a_container(world: World, proc: ProcMount, nested: bool) -> None:
+    """What procMount: Unmasked is for: a new process namespace gets a /proc, where none of this one is masked."""
+    script = "unshare -p -f -m sh -c 'mount -t proc proc /proc && echo pid=$(readlink /proc/self)'; true"
+    context = SecurityContext(capabilities_add=("SYS_ADMIN",), proc_mount=proc)
+    code, output = await world.run(script, security_context=context, spec=OWN)
+    assert code == 0
+    assert ("pid=" in output) is nested, output

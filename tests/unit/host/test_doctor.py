@@ -95,3 +95,15 @@ def test_small_sysctls_and_swap() -> None:
     (sysctl,) = found(facts, "sysctls")
     assert sysctl.hint == "sysctl -w kernel.pid_max=4096"
     assert [f.level for f in found(facts, "memory")] == [Level.OK, Level.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("release", "namespaces", "has"),
+    [("6.1.0", True, True), ("5.19.0", True, True), ("5.18.0", True, False), ("6.1.0", False, False)],
+)
+def test_users_of_a_pods_own(release: str, namespaces: bool, has: bool) -> None:
+    facts = machines.machine(machines.debian_12(), release=release)
+    facts = replace(facts, features=replace(facts.features, user_namespaces=namespaces))
+    assert facts.has_pod_users is has
+    (finding,) = found(facts, "user namespaces")
+    assert (finding.level is Level.OK) is has
