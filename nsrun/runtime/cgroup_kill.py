@@ -12,24 +12,16 @@ import signal
 import time
 from collections.abc import Callable
 
-from nsrun.runtime.cgroup_tree import read_file, write_file
+from nsrun.runtime.cgroup_tree import write_file
 from nsrun.support.fds import Fd
 
-__all__ = ["is_populated", "kill_by_file", "kill_one_by_one", "parse_flat"]
+__all__ = ["kill_by_file", "kill_one_by_one", "parse_flat"]
 
 
 def parse_flat(text: str) -> dict[str, int]:
     """A flat keyed file (``cgroup.events``, ``memory.events``, ``memory.oom_control``) as a mapping."""
     pairs = (line.split(" ", 1) for line in text.splitlines() if " " in line)
     return {key: int(value) for key, value in pairs if value.strip().isdigit()}
-
-
-def is_populated(cgroup: Fd) -> bool:
-    """Whether a live process is in a v2 cgroup or below it."""
-    try:
-        return parse_flat(read_file(cgroup, "cgroup.events")).get("populated", 0) == 1
-    except OSError:
-        return False  # removed meanwhile
 
 
 def kill_by_file(cgroup: Fd, deadline: float) -> bool:

@@ -7,6 +7,7 @@ A step's ``key`` names it while it is under way and while it waits for another t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nsrun.model.running import ContainerId
 
@@ -36,49 +37,80 @@ KILL_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttachNetwork:
-    """Give the pod its place in the network."""
+class _OfPod:
+    """A step about the pod as a whole."""
 
-    key: str = "attach"
+    verb: ClassVar[str]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareVolumes:
-    """Make the pod's volumes."""
-
-    key: str = "prepare"
+    @property
+    def key(self) -> str:
+        return self.verb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshVolumes:
-    """Let the pod's volumes show what has changed."""
+class _OfContainer:
+    """A step about a container, whichever run of it."""
 
-    key: str = "refresh"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """Write down what the machine would not tell the next supervisor."""
-
-    key: str = "record"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartSandbox:
-    """Start the pod's shim and pause process."""
-
-    key: str = "start"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnsureImage:
-    """Have a container's image on the machine."""
-
+    verb: ClassVar[str]
     container: str
 
     @property
     def key(self) -> str:
-        return f"image {self.container}"
+        return f"{self.verb} {self.container}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfRun:
+    """A step about the run of a container that is there: there is one at a time."""
+
+    verb: ClassVar[str]
+    id: ContainerId
+
+    @property
+    def key(self) -> str:
+        return f"{self.verb} {self.id.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachNetwork(_OfPod):
+    """Give the pod its place in the network."""
+
+    verb = "attach"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareVolumes(_OfPod):
+    """Make the pod's volumes."""
+
+    verb = "prepare"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshVolumes(_OfPod):
+    """Let the pod's volumes show what has changed."""
+
+    verb = "refresh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(_OfPod):
+    """Write down what the machine would not tell the next supervisor."""
+
+    verb = "record"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartSandbox(_OfPod):
+    """Start the pod's shim and pause process."""
+
+    verb = "start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureImage(_OfContainer):
+    """Have a container's image on the machine."""
+
+    verb = "image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,58 +125,38 @@ class EnsureVolumeImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartContainer:
+class StartContainer(_OfContainer):
     """Start a run of a container."""
 
-    container: str
-
-    @property
-    def key(self) -> str:
-        return f"start {self.container}"
+    verb = "start"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PostStart:
+class PostStart(_OfRun):
     """Run the hook that follows a container's start."""
 
-    id: ContainerId
-
-    @property
-    def key(self) -> str:
-        return f"post {self.id.name}"
+    verb = "post"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreStop:
+class PreStop(_OfRun):
     """Run the hook that goes before a container's end."""
 
-    id: ContainerId
-
-    @property
-    def key(self) -> str:
-        return f"pre {self.id.name}"
+    verb = "pre"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(_OfRun):
     """Send a container its stop signal."""
 
-    id: ContainerId
-
-    @property
-    def key(self) -> str:
-        return f"ask {self.id.name}"
+    verb = "ask"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
+class Kill(_OfRun):
     """Kill everything in a container."""
 
-    id: ContainerId
-
-    @property
-    def key(self) -> str:
-        return f"kill {self.id.name}"
+    verb = "kill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,24 +171,24 @@ class RemoveContainer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveSandbox:
+class RemoveSandbox(_OfPod):
     """Remove what is left of the sandbox."""
 
-    key: str = "remove"
+    verb = "remove"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetachNetwork:
+class DetachNetwork(_OfPod):
     """Take the pod out of the network."""
 
-    key: str = "detach"
+    verb = "detach"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveVolumes:
+class RemoveVolumes(_OfPod):
     """Remove the pod's volumes and directory."""
 
-    key: str = "delete"
+    verb = "delete"
 
 
 Step = (

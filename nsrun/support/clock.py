@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "from_rfc3339", "rfc3339", "rfc3339_nano"]
+__all__ = ["Clock", "SystemClock", "from_rfc3339", "rfc3339"]
 
 
 class Clock(Protocol):
@@ -42,12 +42,6 @@ class SystemClock:
 def rfc3339(seconds: float) -> str:
     """``0.0`` → ``1970-01-01T00:00:00Z``: metav1.Time's form."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def rfc3339_nano(nanoseconds: int) -> str:
-    """``1`` → ``1970-01-01T00:00:00.000000001Z``: the form of CRI log lines."""
-    whole, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def from_rfc3339(text: str) -> float:
