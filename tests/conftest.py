@@ -3,7 +3,7 @@
 As root, pytest starts itself again in network, mount and PID namespaces of its own; every xdist worker then takes
 another network and mount namespace, with an empty /run. What dies with the namespaces needs no clean-up: bridges,
 veths, nft rules, mounts, processes. Cgroups do not; tests get a subtree of their own (``cgroup_root``), removed at the
-end.
+end, and those of a session that was killed by the next one.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import owned_cgroups
 from tests.waiting import PATIENCE
 
 REPO = Path(__file__).resolve().parent.parent
-IN_WORLD = "NSRUN_TEST_WORLD"
-KILL_ALL = 'for f in $(find "$1" -name cgroup.procs); do xargs -r kill -9 < "$f" 2>/dev/null; done'
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 # PID 1 of the world: a shell, because it reaps the orphans that pytest would leave as zombies.
 REAPER = ("sh", "-c", '"$@"; exit $?', "reaper")
@@ -36,23 +34,13 @@ if PATIENCE != 1:
 def pytest_configure(config: pytest.Config) -> None:
     if os.geteuid() != 0 or config.getoption("collectonly", False):
         return
-    if IN_WORLD not in os.environ:
+    if owned_cgroups.SESSION not in os.environ:
         capture = config.pluginmanager.getplugin("capturemanager")
         if capture is not None:
             capture.stop_global_capturing()
-        os.environ[IN_WORLD] = "1"
-        unshare = [
-            "unshare",
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-        ]
-        os.execvp("unshare", [*unshare, sys.executable, "-m", "pytest", *config.invocation_params.args])
+        owned_cgroups.remove_of_the_dead()
+        os.environ[owned_cgroups.SESSION] = owned_cgroups.session_name(os.getpid())
+        os.execvp("unshare", [*UNSHARE, *REAPER, sys.executable, "-m", "pytest", *config.invocation_params.args])
     _own_world()
 
 
@@ -90,33 +78,9 @@ def _stretch_timeout(item: pytest.Item) -> None:
 @pytest.fixture
 def cgroup_root() -> Iterator[str]:
     """The name of a cgroup, relative to each hierarchy's root, that this test owns; removed with all below it."""
-    name = f"nsrun-test-{uuid.uuid4().hex[:12]}"
+    name = owned_cgroups.new_name()
     yield name
-    remove_cgroups(name)
-
-
-def remove_cgroups(name: str) -> None:
-    """Kills what is left in the cgroup and removes it from every hierarchy."""
-    for mount in Path("/proc/self/mounts").read_text().splitlines():
-        fields = mount.split()
-        if fields[2] not in ("cgroup", "cgroup2"):
-            continue
-        top = Path(fields[1]) / name
-        if not top.is_dir():
-            continue
-        subprocess.run(
-            [
-                "sh",
-                "-c",
-                'for f in $(find "$1" -name cgroup.procs); do xargs -r kill -9 < "$f" 2>/dev/null; done',
-                "sh",
-                str(top),
-            ],
-            check=False,
-        )
-        for directory in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
-            directory.rmdir()
-        top.rmdir()
+    owned_cgroups.remove(name)
 
 
 @pytest.fixture(scope="session")

@@ -53,19 +53,26 @@ def own(nsrun: Nsrun) -> Path:
     return nsrun.root / "volumes" / "default_data"
 
 
+def wrote(volume: Path, text: str) -> None:
+    """A container runs, and is ready, before its program has done anything."""
+    who = volume / "who"
+    eventually(lambda: who.exists() and who.read_text() == text, what=f"{who} says {text!r}")
+
+
 def test_content_outlives_pods_and_nsrun(loaded: Nsrun) -> None:
     loaded.start()
     loaded.apply("one.yaml", POD.format(name="one"))
     eventually(lambda: 'persistentvolumeclaim "data" not found' in loaded.said(), what="the pod waits for its claim")
     loaded.apply("claim.yaml", CLAIM)
     loaded.ready("one")
+    wrote(own(loaded), "one\n")
     (loaded.manifests / "one.yaml").unlink()
     loaded.gone("one")
     loaded.kill()
     loaded.start()
     loaded.apply("two.yaml", POD.format(name="two"))
     loaded.ready("two")
-    assert (own(loaded) / "who").read_text() == "one\ntwo\n"
+    wrote(own(loaded), "one\ntwo\n")
     assert own(loaded).stat().st_gid == 4242
 
     (loaded.manifests / "claim.yaml").unlink()
@@ -83,9 +90,10 @@ def test_a_claim_that_a_pod_has_stays(loaded: Nsrun) -> None:
     loaded.apply("one.yaml", POD.format(name="one"))
     loaded.ready("one")
     loaded.ready("brief")
+    wrote(spare, "brief\n")
+    wrote(own(loaded), "one\n")
     (loaded.manifests / "brief.yaml").unlink()
     loaded.gone("brief")
-    assert (spare / "who").read_text() == "brief\n"
     (loaded.manifests / "claim.yaml").unlink()
     eventually(lambda: not spare.exists(), what="the claim that nobody has goes")
     loaded.apply("two.yaml", POD.format(name="two"))
@@ -103,7 +111,7 @@ def test_a_volume_of_the_host_keeps_its_content(loaded: Nsrun, tmp_path: Path, k
     loaded.apply("claim.yaml", CLAIM)
     loaded.apply("one.yaml", POD.format(name="one"))
     loaded.ready("one")
-    assert (disk / "who").read_text() == "one\n"
+    wrote(disk, "one\n")
     assert disk.stat().st_gid == (4242 if kind == "local" else os.getegid())
     for name in ("one", "claim", "volume"):
         (loaded.manifests / f"{name}.yaml").unlink()

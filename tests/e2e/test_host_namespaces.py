@@ -56,7 +56,7 @@ def test_one_process_namespace(loaded: Nsrun) -> None:
         ),
     )
     loaded.ready("shared")
-    assert loaded.cli("logs", "shared", "-c", "main").stdout == "pause\n"
+    eventually(lambda: loaded.cli("logs", "shared", "-c", "main", check=False).stdout == "pause\n")
     assert len(loaded.processes("sh", "setsid", "/bin/sh")) >= 2
     [directory] = list((loaded.root / "pods").iterdir())
     (directory / "volumes" / "kubernetes.io~empty-dir" / "shared" / "end").touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import remove_cgroups
+from tests import owned_cgroups
 from tests.e2e.manifests import shell_pod
 from tests.e2e.nsrunner import Nsrun
 from tests.waiting import PATIENCE, eventually
@@ -31,7 +31,7 @@ def second(tmp_path: Path, cgroup_root: str, demo_images: Path) -> Iterator[Nsru
     if program.process is not None and program.process.poll() is None:
         program.kill()
     program.cli("down")
-    remove_cgroups(program.cgroup_root)
+    owned_cgroups.remove(program.cgroup_root)
 
 
 def output(*argv: str) -> str:

@@ -44,7 +44,7 @@ def manifest(name: str, spec: str = "", *, container: str = "", script: str = f"
 def shown(nsrun: Nsrun, name: str) -> dict[str, str]:
     """What the pod printed, by part."""
     nsrun.ready(name)
-    text = eventually(lambda: _complete(nsrun.cli("logs", f"shop/{name}").stdout))
+    text = eventually(lambda: _complete(nsrun.cli("logs", f"shop/{name}", check=False).stdout))
     parts = text.split("+++ ")[1:]
     return {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
 
@@ -177,7 +177,7 @@ def test_a_pod_reaches_the_agent_on_its_host(loaded: Nsrun) -> None:
     script = "until wget -q -O - http://10.99.0.1:9100/; do :; done; exec sleep 1000"
     loaded.apply("web.yaml", manifest("web", script=script))
     loaded.ready("web")
-    eventually(lambda: loaded.cli("logs", "shop/web").stdout == "found\n")
+    eventually(lambda: loaded.cli("logs", "shop/web", check=False).stdout == "found\n")
 
 
 def test_every_container_of_a_pod_has_the_same_files(loaded: Nsrun) -> None:
@@ -192,7 +192,7 @@ def test_every_container_of_a_pod_has_the_same_files(loaded: Nsrun) -> None:
     text = manifest("web", script=script) + "\n".join(f"  {line}" for line in second.strip().splitlines()) + "\n"
     loaded.apply("web.yaml", text)
     loaded.ready("web")
-    eventually(lambda: "seen" in loaded.cli("logs", "shop/web", "-c", "side").stdout)
+    eventually(lambda: "seen" in loaded.cli("logs", "shop/web", "-c", "side", check=False).stdout)
 
 
 def test_what_could_be_more_than_one_word_never_gets_that_far(loaded: Nsrun) -> None:

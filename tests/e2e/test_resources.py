@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.lives import pod, shell, status_of, until
 from tests.e2e.nsrunner import Nsrun, cgroups, pod_named
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -47,7 +48,7 @@ def uid(nsrun: Nsrun, name: str) -> str:
 def score(nsrun: Nsrun, found: dict[str, Any], container: str) -> int:
     """oom_score_adj, as the container's own process has it."""
     name = found["metadata"]["name"]
-    return int(nsrun.cli("logs", name, "-c", container).stdout.split()[0])
+    return int(eventually(lambda: nsrun.cli("logs", name, "-c", container).stdout.split())[0])
 
 
 SCORE = "cat /proc/self/oom_score_adj; exec sleep 1000"

@@ -45,7 +45,7 @@ def test_it_keeps_its_ids_and_gives_them_back(loaded: Nsrun) -> None:
     loaded.apply("own.json", manifest)
     loaded.ready("own")
     [held] = os.listdir(book)
-    assert loaded.cli("logs", "own").stdout.split()[1] == held
+    eventually(lambda: loaded.cli("logs", "own").stdout.split()[1:2] == [held])
     loaded.kill()
     loaded.start()
     loaded.ready("own")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import remove_cgroups
+from tests import owned_cgroups
 from tests.e2e.nsrunner import Nsrun
 from tests.e2e.wild import HOST, SHELF, Wild, run
 from tests.waiting import eventually
@@ -38,7 +37,7 @@ def images() -> Path:
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[Nsrun]:
     """One nsrun for all of them, with every image in its store."""
-    cgroup_root = f"nsrun-test-{uuid.uuid4().hex[:12]}"
+    cgroup_root = owned_cgroups.new_name()
     program = Nsrun(
         base=tmp_path_factory.mktemp("wild"),
         cgroup_root=cgroup_root,
@@ -49,7 +48,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[N
     yield program
     program.cli("down", "--time", "5")
     remains = program.remains_of_all()
-    remove_cgroups(cgroup_root)
+    owned_cgroups.remove(cgroup_root)
     assert remains == []
     assert "Traceback" not in program.said()
 

@@ -74,11 +74,13 @@ def make_pod(programs: Programs, kind: str) -> Iterator[Pod]:
 
 
 def own_processes() -> set[int]:
-    """Live processes of this PID namespace; zombies that were left to its PID 1, this process, are reaped."""
-    while os.getpid() == 1:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                break
-        except ChildProcessError:
-            break
-    return {int(name) for name in os.listdir("/proc") if name.isdigit() and not process_gone(int(name))}
+    """Live processes in the network namespace of this worker; other workers' are in theirs."""
+    own = os.stat("/proc/self/ns/net").st_ino
+    return {int(name) for name in os.listdir("/proc") if name.isdigit() and lives_in(int(name), own)}
+
+
+def lives_in(pid: int, network: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino == network and not process_gone(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import time
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 
 from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import probe
-from tests.conftest import remove_cgroups
+from tests import owned_cgroups
 from tests.e2e.manifests import shell_pod
 from tests.e2e.nsrunner import Document, Nsrun, container_status, pod_named
 from tests.waiting import PATIENCE, eventually
@@ -43,7 +42,7 @@ HUNGRY = "sleep 1000 & tail /dev/zero; sleep 1000"
 
 @pytest.fixture(scope="module")
 def nsrun(tmp_path_factory: pytest.TempPathFactory, demo_images: Path) -> Iterator[Nsrun]:
-    root = f"nsrun-test-{uuid.uuid4().hex[:12]}"
+    root = owned_cgroups.new_name()
     program = Nsrun(
         base=tmp_path_factory.mktemp("nsrun"), cgroup_root=root, flags=("--verbose", "--pod-max-pids", "40")
     )
@@ -54,7 +53,7 @@ def nsrun(tmp_path_factory: pytest.TempPathFactory, demo_images: Path) -> Iterat
         program.kill()
     program.cli("down")
     remains = program.remains_of_all()
-    remove_cgroups(root)
+    owned_cgroups.remove(root)
     assert remains == []
 
 
