@@ -18,7 +18,8 @@ from pathlib import Path
 
 import prctl
 
-from nsrun.api.routes import routes
+from nsrun.api.kubelet_routes import kubelet_routes
+from nsrun.api.own_routes import own_routes
 from nsrun.api.server import serve
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
@@ -312,7 +313,10 @@ async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> 
         loop.add_signal_handler(number, parts.supervisor.stop)
     for warning in await parts.network.start():
         logger.warning("%s", warning)
-    table = routes(board=parts.board, settings=settings, down=asked_down.put_nowait)
+    table = (
+        *kubelet_routes(parts.board, node_name=settings.node_name),
+        *own_routes(parts.board, settings, down=asked_down.put_nowait),
+    )
     layout = settings.layout
     server = serve(
         table,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-__all__ = ["Response", "forbidden", "json_response", "text"]
+from nsrun.api.connections import Upgrade, WebSocketUpgrade
+
+__all__ = ["Answer", "Response", "Streamed", "forbidden", "json_response", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +18,19 @@ class Response:
     status: int
     content_type: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streamed:
+    """An answer whose length nobody knows: each chunk is sent as it comes. The iterator is closed when the reader goes
+    away."""
+
+    status: int
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+Answer = Response | Streamed | Upgrade | WebSocketUpgrade
 
 
 def text(body: str, *, status: int = 200) -> Response:

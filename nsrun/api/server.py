@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from nsrun.api.access import Caller, Listener, refusal
+from nsrun.api.requests import Request
 from nsrun.api.responses import Response, forbidden
 from nsrun.api.routes import Route
 from nsrun.errors import ApiError, describe_errno
@@ -60,9 +61,22 @@ def _adapter(route: Route, listener: Listener, host_names: Collection[str]):  # 
             listener=listener, host=request.host, origin=request.headers.get("Origin"), uid=_peer_uid(request, listener)
         )
         why = refusal(caller, route.access, owner=os.geteuid(), host_names=host_names)
-        return _written(forbidden(why) if why is not None else await route.handler(request.query))
+        answer = forbidden(why) if why is not None else await route.handler(await _value(request))
+        assert isinstance(answer, Response), "no route streams yet"
+        return _written(answer)
 
     return handle
+
+
+async def _value(request: web.Request) -> Request:
+    return Request(
+        method=request.method,
+        path=request.path,
+        parameters=dict(request.match_info),
+        query={name: tuple(request.query.getall(name)) for name in request.query},
+        headers={name.lower(): ",".join(request.headers.getall(name)) for name in request.headers},
+        body=await request.read(),
+    )
 
 
 def _written(response: Response) -> web.Response:

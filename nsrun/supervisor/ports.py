@@ -7,6 +7,7 @@ not finish or remove.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -33,7 +34,9 @@ from nsrun.model.running import (
     SandboxExit,
     SandboxInfo,
 )
+from nsrun.model.session import SessionRequest, TerminalSize
 from nsrun.model.update import SourceUpdate
+from nsrun.support.fds import Fd
 from nsrun.support.layout import PodName
 
 __all__ = [
@@ -59,7 +62,10 @@ __all__ = [
     "Runtime",
     "SandboxExit",
     "SandboxInfo",
+    "Session",
+    "SessionRequest",
     "SourceUpdate",
+    "TerminalSize",
     "Volumes",
 ]
 
@@ -131,6 +137,12 @@ class Network(Protocol):
         """Namespace, veth, address, routes, host ports and hosts files for the pod. Raises NetworkError."""
         ...
 
+    async def connect(self, name: PodName, port: int) -> socket.socket:
+        """A TCP connection to a port of the pod's own loopback address, as a process in the pod would make it:
+        127.0.0.1 first, then ::1. It does not block. Of a pod in the host's network: to the host's. Raises
+        NetworkError."""
+        ...
+
     async def detach(self, name: PodName, uid: str) -> None:
         """Removes all of it, also of a pod that was attached half or not at all. Raises NetworkError."""
         ...
@@ -155,6 +167,49 @@ class Probes(Protocol):
     async def call(self, action: HttpGet, address: str, timeout: float | None) -> str | None:
         """A hook: any answer is a success. ``timeout`` in seconds, None for as long as it takes. Returns what went
         otherwise than was meant and still worked, in the kubelet's words. Raises NsrunError when there is no answer."""
+        ...
+
+
+class Session(Protocol):
+    """A command in a container, or the container itself, with its streams at our end.
+
+    The descriptors do not block, and belong to the session. With a terminal ``stdin`` and ``stdout`` are two
+    descriptors of its master, which says EIO when nobody has the other end any more, and there is no ``stderr``."""
+
+    @property
+    def stdin(self) -> Fd | None:
+        """To be written to; None when it was not asked for, or the container has none."""
+        ...
+
+    @property
+    def stdout(self) -> Fd | None:
+        """To be read from."""
+        ...
+
+    @property
+    def stderr(self) -> Fd | None:
+        """To be read from."""
+        ...
+
+    def close_stdin(self) -> None:
+        """The other side reads its end. Of a terminal nothing is closed: its own end-of-file character is typed."""
+        ...
+
+    async def resize(self, size: TerminalSize) -> None:
+        """The terminal has another size now; nothing happens without one."""
+        ...
+
+    async def signal(self, signal: int) -> None:
+        """To the command's process; nothing happens when it has ended. Raises RuntimeFailure."""
+        ...
+
+    async def wait(self) -> int:
+        """The exit code, 128 + signal for a killed process. Of an attached container: its own, or 0 when it is not
+        known. What it wrote may still be in the pipes. Raises RuntimeFailure."""
+        ...
+
+    async def close(self) -> None:
+        """Closes the streams. A command that runs is killed with all it started; an attached container runs on."""
         ...
 
 
@@ -189,6 +244,11 @@ class Runtime(Protocol):
         """Runs a command in a container as its own process would run: same namespaces, cgroup, user, environment,
         capabilities and filter. What it started is killed with it at its timeout, and when this call is cancelled.
         Raises RuntimeFailure when it cannot be started: also when the container has ended."""
+        ...
+
+    async def open_session(self, id: ContainerId, request: SessionRequest) -> Session:
+        """A command in a container, as ``run`` runs it, or the container's own process, with streams. The caller closes
+        it. Raises RuntimeFailure when it cannot be started, or the container has ended."""
         ...
 
     async def usage(self, uid: str) -> Mapping[str, int]:
