@@ -16,6 +16,7 @@ from nsrun.model.hostports import HostPort, host_ports
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment
 from nsrun.network.bridge import Bridge
+from nsrun.network.dial import CONNECT_SECONDS, dial_loopback
 from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles, PodFiles
 from nsrun.network.forwarding import Forwarding
@@ -104,6 +105,20 @@ class NetworkService:
         An attempt that fails leaves nothing behind, unless the pod was attached before.
         """
         return await asyncio.to_thread(self._attach, pod)
+
+    async def connect(self, name: PodName, port: int) -> socket.socket:
+        """A TCP connection to a port of the pod's own loopback address. Raises NetworkError."""
+        subject = f'cannot connect to port {port} of pod "{name}"'
+        try:
+            guests = await asyncio.to_thread(self._guests.all)
+            pin = None if any(guest.name == name for guest in guests) else self._layout.netns(name)
+            return await dial_loopback(pin, port)
+        except FileNotFoundError:
+            raise NetworkError(f"{subject}: it has no network here") from None
+        except TimeoutError:
+            raise NetworkError(f"{subject}: no answer within {CONNECT_SECONDS:g} s") from None
+        except OSError as error:
+            raise _failure(subject, error) from error
 
     async def detach(self, name: PodName, uid: str) -> None:
         """Removes all of it, also of a pod that was attached half or not at all. Raises NetworkError."""

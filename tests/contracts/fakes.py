@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -178,6 +179,7 @@ class FakeMachine:
         self.attached: dict[str, tuple[PodName, bool]] = {}  # by UID; True when complete
         self.addresses: dict[str, str] = {}  # ever leased, by UID
         self.bridge = False
+        self.listening: dict[tuple[PodName, int], list[socket.socket]] = {}  # by port: the far ends of connections
         self.volumes: dict[str, set[str]] = {}  # by UID
         self.pods: dict[str, FakePod] = {}  # by UID
         self.logs: dict[tuple[str, str], set[int]] = {}  # the attempts that left a log
@@ -408,6 +410,20 @@ class FakeNetwork:
             gateway="10.99.0.1",
             host_ip="192.0.2.1",
         )
+
+    def listen(self, name: PodName, port: int) -> list[socket.socket]:
+        """A program in the pod listens from now on; the far end of every connection to it is added to the list."""
+        return self._machine.listening.setdefault((name, port), [])
+
+    async def connect(self, name: PodName, port: int) -> socket.socket:
+        await self._life.at("connect")
+        accepted = self._machine.listening.get((name, port))
+        if accepted is None or not any(owner == name for owner, _ in self._machine.attached.values()):
+            raise NetworkError(f'cannot connect to port {port} of pod "{name}": connection refused')
+        here, there = socket.socketpair()
+        accepted.append(there)
+        here.setblocking(False)
+        return here
 
     async def detach(self, name: PodName, uid: str) -> None:
         await self._life.at("detach")

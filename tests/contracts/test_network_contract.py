@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from nsrun.errors import NetworkError
+from nsrun.model.pod import Pod
+from nsrun.model.running import Attachment
 from nsrun.supervisor.ports import Network
+from nsrun.support import native
+from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
 from tests.contracts.fakes import FakeMachine, FakeNetwork, Life
 from tests.contracts.virtualclock import VirtualClock
@@ -36,6 +43,37 @@ async def network(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         await service.tear_down()
     finally:
         remove_uplink()
+
+
+Accept = Callable[[], socket.socket]
+Listen = Callable[[Pod, Attachment, int], Accept]
+
+
+@pytest.fixture
+def listen(network: Network) -> Iterator[Listen]:
+    """A program in a pod listens at a port; what it returns gives the far end of the next connection."""
+    opened: list[socket.socket] = []
+
+    def imagine(pod: Pod, _attachment: Attachment, port: int) -> Accept:
+        assert isinstance(network, FakeNetwork)
+        return network.listen(pod.name, port).pop
+
+    def really(_pod: Pod, attachment: Attachment, port: int) -> Accept:
+        if attachment.netns:
+            with Fd.open(attachment.netns, 0) as namespace:
+                server = native.socket_in(namespace.fileno(), socket.AF_INET6, socket.SOCK_STREAM)
+        else:
+            server = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("::1", port))
+        server.listen()
+        opened.append(server)
+        return lambda: server.accept()[0]
+
+    yield imagine if isinstance(network, FakeNetwork) else really
+    for server in opened:
+        server.close()
 
 
 async def test_an_attached_pod_has_a_place(network: Network) -> None:
@@ -95,3 +133,33 @@ async def test_detaching_one_leaves_the_other(network: Network) -> None:
     await network.detach(WEB.name, WEB.uid)
     assert await network.owners() == {(OTHER.name, OTHER.uid)}
     assert (await network.attach(OTHER)).netns == other.netns
+
+
+async def test_what_listens_in_a_pod_can_be_reached(network: Network, listen: Listen) -> None:
+    accept = listen(WEB, await network.attach(WEB), 8080)
+    loop = asyncio.get_running_loop()
+    with await network.connect(WEB.name, 8080) as here:
+        assert not here.getblocking()
+        with accept() as there:
+            await loop.sock_sendall(here, b"question")
+            assert there.recv(100) == b"question"
+            there.sendall(b"answer")
+            there.shutdown(socket.SHUT_WR)
+            assert await loop.sock_recv(here, 100) == b"answer"
+            assert await loop.sock_recv(here, 100) == b""
+
+
+async def test_what_listens_on_the_host_is_a_guests_and_no_other_pods(network: Network, listen: Listen) -> None:
+    guest = pod("guest")
+    guest = replace(guest, spec=replace(guest.spec, host_network=True))
+    accept = listen(guest, await network.attach(guest), 8081)
+    with await network.connect(guest.name, 8081), accept():
+        pass
+    await network.attach(WEB)
+    with pytest.raises(NetworkError, match=r'cannot connect to port 8081 of pod "default/web": .*refused'):
+        await network.connect(WEB.name, 8081)
+
+
+async def test_a_pod_that_is_not_attached_cannot_be_reached(network: Network) -> None:
+    with pytest.raises(NetworkError, match='cannot connect to port 8080 of pod "default/web": '):
+        await network.connect(WEB.name, 8080)
