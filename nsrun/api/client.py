@@ -1,13 +1,11 @@
-"""The client of nsrun's own socket. Standard library only: listing pods leaves no time to import an HTTP framework."""
+"""The client of nsrun's own socket. It imports next to nothing: listing pods leaves no time for that."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import socket
 from pathlib import Path
 
+from nsrun.api.exchange import connect, exchange
 from nsrun.errors import ApiError
 
 __all__ = ["ApiClient"]
@@ -16,15 +14,16 @@ _TIMEOUT = 30.0
 
 
 class ApiClient:
-    """Asks the daemon that listens at ``socket_path``."""
+    """Asks the daemon that listens at ``socket_path``; each answer must begin within ``timeout`` seconds."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, *, timeout: float = _TIMEOUT) -> None:
         self._path = socket_path
+        self._timeout = timeout
 
     def running(self) -> bool:
         """Is there a daemon?"""
         try:
-            _connect(self._path).close()
+            connect(self._path, timeout=self._timeout).close()
         except OSError:
             return False
         return True
@@ -46,48 +45,18 @@ class ApiClient:
         """
         self._request("POST", "/nsrun/down" if grace is None else f"/nsrun/down?grace={grace:g}")
 
-    def _request(self, method: str, path: str) -> object:
-        connection = _UnixConnection(self._path)
+    def _request(self, method: str, target: str) -> object:
         try:
-            connection.request(method, path)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(self._path, error) from error
-        finally:
-            connection.close()
+            with exchange(self._path, method, target, timeout=self._timeout) as answer:
+                body = answer.whole()
+        except (OSError, EOFError) as error:
+            raise _unreachable(self._path, error, self._timeout) from error
         if answer.status >= 300:
-            raise ApiError(f"cannot {method.lower()} {path}: {body.decode(errors='replace').strip()}")
+            raise ApiError(f"cannot {method.lower()} {target}: {body.decode(errors='replace').strip()}")
         return json.loads(body)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a UNIX socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = _connect(self._path)
-        self.sock.settimeout(self.timeout)
-
-
-def _connect(path: Path) -> socket.socket:
-    """Connects through the directory's fd, so that the path may be longer than sun_path's 108 bytes."""
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        connection.connect(f"/proc/self/fd/{directory}/{path.name}")
-    except OSError:
-        connection.close()
-        raise
-    finally:
-        os.close(directory)
-    return connection
-
-
-def _unreachable(path: Path, error: Exception) -> ApiError:
+def _unreachable(path: Path, error: Exception, timeout: float) -> ApiError:
     if isinstance(error, PermissionError):
         return ApiError(
             f'cannot reach nsrun at "{path}": permission denied', hint="nsrun was started by root: use sudo"
@@ -99,7 +68,7 @@ def _unreachable(path: Path, error: Exception) -> ApiError:
         )
     if isinstance(error, TimeoutError):
         return ApiError(
-            f'cannot reach nsrun at "{path}": no answer within {_TIMEOUT:g} s',
+            f'cannot reach nsrun at "{path}": no answer within {timeout:g} s',
             hint="it is there, but stopped (kill -CONT), or the machine is overloaded",
         )
     return ApiError(f'cannot reach nsrun at "{path}": {error}')

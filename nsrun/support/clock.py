@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -36,7 +35,10 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        # Whoever waits has it; to list pods, which reads times, it takes too long to import.
+        from asyncio import sleep
+
+        await sleep(seconds)
 
 
 def rfc3339(seconds: float) -> str:
