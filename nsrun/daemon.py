@@ -21,6 +21,7 @@ import prctl
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.own_routes import own_routes
 from nsrun.api.server import serve
+from nsrun.api.startup import once_known
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
 from nsrun.host.doctor import Level, examine
@@ -313,13 +314,13 @@ async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> 
         loop.add_signal_handler(number, parts.supervisor.stop)
     for warning in await parts.network.start():
         logger.warning("%s", warning)
-    table = (
+    routes = (
         *kubelet_routes(parts.board, node_name=settings.node_name),
         *own_routes(parts.board, settings, down=asked_down.put_nowait),
     )
     layout = settings.layout
     server = serve(
-        table,
+        once_known(routes, parts.supervisor.until_known),
         socket_path=layout.socket,
         address=settings.address,
         port=settings.read_only_port,

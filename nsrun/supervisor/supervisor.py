@@ -9,6 +9,7 @@ once; the manifests' source tells what is wanted; only then is anything ended, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 AGAIN = 10.0
 """Seconds until something of the supervisor's own that did not work is tried again."""
+
+BEAT = 60.0
+"""Seconds until it compares again what is wanted with what is there, though nobody told it of a change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,8 @@ class Supervisor:
         self._retained: frozenset[PodName] = frozenset()  # whose broken manifest was talked of
         self._names: dict[str, PodName | None] = {}  # of what was found lying about
         self._collected = False
+        self._loop_entered_at: float | None = None
+        self._known = asyncio.Event()
         self._going_down = self._is_down = False
         self._grace: float | None = None  # seconds for every pod, while going down
         self._chores: set[asyncio.Task[None]] = set()  # all that ``stop`` has to cut off
@@ -173,6 +179,17 @@ class Supervisor:
     def is_down(self) -> bool:
         """Whether ``down`` came to its end: nothing runs, and nothing is left."""
         return self._is_down
+
+    @property
+    def loop_entered_at(self) -> float | None:
+        """When it last came round to compare what is wanted with what is there (the clock's monotonic seconds): at most
+        a minute ago unless something is wrong. None before the first time."""
+        return self._loop_entered_at
+
+    async def until_known(self) -> None:
+        """Returns when what was found here and what is wanted were compared for the first time: from then on the board
+        shows all of it."""
+        await self._known.wait()
 
     def retry_pulls(self) -> None:
         """Tell it that the image store has something new: whoever waits for an image tries again at once."""
@@ -243,7 +260,10 @@ class Supervisor:
     async def _compare(self, group: asyncio.TaskGroup) -> None:
         self._look.set()
         while True:
-            await self._look.wait()
+            self._loop_entered_at = self._with.clock.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT):
+                    await self._look.wait()
             self._look.clear()
             if self._update is None and not self._going_down:
                 continue
@@ -252,6 +272,7 @@ class Supervisor:
             update = SourceUpdate(pods=()) if self._going_down or self._update is None else self._update
             self._recognise(group, update)
             self._apply(group, update, self._decide(update))
+            self._known.set()
             if self._going_down and self._collected and not self._workers:
                 self._empty.set()
 

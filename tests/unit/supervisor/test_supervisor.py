@@ -1024,3 +1024,31 @@ async def test_what_the_host_withholds_is_said_once() -> None:
         await world.clock.advance(1)
         assert daemon.container(web).restart_count == 1
         assert daemon.reasons(web).count("HostLimitation") == 1
+
+
+async def test_it_is_known_what_runs_here_once_both_sides_were_looked_at() -> None:
+    world = World()
+    world.manifests.say(pod("web"))
+    async with world.daemon():
+        await world.clock.advance(10)
+    silent = World()
+    silent.machine, silent.clock = world.machine, world.clock
+    async with silent.daemon() as daemon:
+        known = asyncio.create_task(daemon.supervisor.until_known())
+        await silent.clock.advance(10)
+        assert not known.done(), "nobody said yet what is wanted"
+        silent.manifests.say(pod("web"), pod("other"))
+        await known
+        assert [shown.uid for shown, _ in daemon.board.pods()] == ["uid-other", "uid-web"]
+
+
+async def test_it_tells_when_it_last_came_round() -> None:
+    world = World()
+    async with world.daemon() as daemon:
+        await world.clock.advance(5)
+        before = world.clock.monotonic()
+        world.manifests.say()
+        await world.clock.settle()
+        assert daemon.supervisor.loop_entered_at == before
+        await world.clock.advance(5)
+        assert daemon.supervisor.loop_entered_at == before, "nothing was to be compared"
