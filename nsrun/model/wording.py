@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 
-__all__ = ["Path", "listed", "printable", "quoted", "render_path", "suggestion", "words"]
+__all__ = ["Path", "listed", "object_remedy", "printable", "quoted", "render_path", "suggestion", "words"]
 
 Path = tuple[str | int, ...]
 """Where a field is: keys and indexes from the document's root."""
@@ -42,6 +42,12 @@ def render_path(path: Path) -> str:
         else:
             text += f"[{quoted(part)}]"
     return text
+
+
+def object_remedy(kind: str, namespace: str, name: str, *, optional: bool = True) -> str:
+    """What to do when an object that a pod refers to is not there. ``optional``: whether the pod may do without."""
+    remedy = f"put a {kind} {namespace}/{name} beside the Pod's manifest"
+    return f"{remedy}, or make the reference to it optional" if optional else remedy
 
 
 def words(text: str) -> frozenset[str]:

@@ -17,6 +17,7 @@ from nsrun.model.pod import Pod
 from nsrun.model.probe import Exec, Probe
 from nsrun.model.running import Attachment
 from nsrun.model.volume import VolumeMount
+from nsrun.model.wording import object_remedy
 
 __all__ = ["resolved"]
 
@@ -100,7 +101,7 @@ def _object(pod: Pod, kind: ObjectKind, name: str, objects: Objects, *, optional
     if found is None and not optional:
         raise _failure(
             f'{kind.lower()} "{name}" not found',
-            hint=f'add a document of kind {kind}, name "{name}", namespace "{pod.metadata.namespace}" to the manifests',
+            hint=object_remedy(kind, pod.metadata.namespace, name),
         )
     return found
 

@@ -23,6 +23,7 @@ from nsrun.model.objects import Claim, Objects, PersistentVolume
 from nsrun.model.pod import Pod
 from nsrun.model.running import PreparedVolume
 from nsrun.model.volume import ClaimVolume, HostPath
+from nsrun.model.wording import object_remedy
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout
 from nsrun.support.removal import remove_tree
@@ -189,7 +190,7 @@ def _give(pod: Pod, storage: _Storage, *, read_only: bool) -> None:
 def _not_found(namespace: str, name: str) -> VolumeError:
     return VolumeError(
         f'persistentvolumeclaim "{name}" not found',
-        hint=f"put a PersistentVolumeClaim {namespace}/{name} beside the Pod's manifest",
+        hint=object_remedy("PersistentVolumeClaim", namespace, name, optional=False),
     )
 
 

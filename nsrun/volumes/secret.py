@@ -5,6 +5,7 @@ from __future__ import annotations
 from nsrun.errors import VolumeError
 from nsrun.model.objects import Objects
 from nsrun.model.volume import SecretVolume
+from nsrun.model.wording import object_remedy
 from nsrun.volumes.keys import key_files
 from nsrun.volumes.payload import File
 
@@ -19,7 +20,7 @@ def secret_files(source: SecretVolume, namespace: str, objects: Objects, *, mode
     if found is None and not source.optional:
         raise VolumeError(
             f'secret "{source.name}" not found',
-            hint=f"put a Secret {namespace}/{source.name} beside the Pod's manifest, or make the volume optional",
+            hint=object_remedy("Secret", namespace, source.name),
         )
     data = found.data if found is not None else {}
     return key_files(data, source.items, mode=mode, optional=source.optional, what=f'secret "{source.name}"')

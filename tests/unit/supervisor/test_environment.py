@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from nsrun.errors import RuntimeFailure
+from nsrun.errors import RuntimeFailure, VolumeError
 from nsrun.model.container import Container, PullPolicy
 from nsrun.model.environment import EnvFrom, EnvVar, FieldRef, KeyRef, ObjectKind, ResourceFieldRef
 from nsrun.model.node import Node
@@ -14,8 +14,9 @@ from nsrun.model.objects import ConfigMap, Objects, Secret
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec
 from nsrun.model.probe import Exec, Lifecycle, Probe, TcpSocket
 from nsrun.model.running import Attachment
-from nsrun.model.volume import VolumeMount
+from nsrun.model.volume import ConfigMapVolume, VolumeMount
 from nsrun.supervisor.environment import resolved
+from nsrun.volumes.config_map import config_map_files
 
 CONFIG, SECRET = ObjectKind.CONFIG_MAP, ObjectKind.SECRET
 NODE = Node(name="node", addresses=("192.0.2.1",), allocatable={"cpu": 4000})
@@ -105,6 +106,15 @@ def test_optional_ones_are_left_out() -> None:
         env_from=(EnvFrom(kind=SECRET, name="none", optional=True),),
     )
     assert variables(said) == {"A": "kept"}
+
+
+def test_the_remedy_for_a_missing_object_is_the_one_that_volumes_name() -> None:
+    with pytest.raises(RuntimeFailure) as environment:
+        resolve(container(key("A", CONFIG, "none", "k")))
+    with pytest.raises(VolumeError) as volume:
+        config_map_files(ConfigMapVolume(name="none"), "team", OBJECTS, mode=0o644)
+    assert environment.value.hint == volume.value.hint
+    assert "ConfigMap team/none" in (volume.value.hint or "")
 
 
 @pytest.mark.parametrize(
