@@ -42,9 +42,11 @@ from nsrun.supervisor.ports import (
     RunningContainer,
     SandboxExit,
     SandboxInfo,
+    SessionRequest,
     SourceUpdate,
 )
 from nsrun.support.layout import PodName
+from tests.contracts.fakesession import FakeSession
 from tests.contracts.virtualclock import VirtualClock
 
 __all__ = [
@@ -106,8 +108,10 @@ class FakeRun:
     started_at: float
     image: Image
     program: Program
+    container: Container | None = None
     exit: Exit | None = None
     told: bool = False
+    sessions: list[FakeSession] = field(default_factory=list)  # every one there ever was
 
     @property
     def running(self) -> RunningContainer:
@@ -222,7 +226,14 @@ class FakeMachine:
         if any(run.id.name == id.name and run.exit is None for run in pod.runs.values()):
             self.violations.append(f"two runs of {id.name}")
         self.processes[key] = number + 1
-        run = FakeRun(id=id, pid=self.pid(), started_at=self.clock.now(), image=request.image, program=program)
+        run = FakeRun(
+            id=id,
+            pid=self.pid(),
+            started_at=self.clock.now(),
+            image=request.image,
+            program=program,
+            container=request.container,
+        )
         pod.runs[id] = run
         self.began.append(id)
         if program.seconds == 0:
@@ -242,6 +253,8 @@ class FakeMachine:
             code=code, reason=reason, started_at=run.started_at, finished_at=self.clock.now(), signal=signal
         )
         self.ended.append((run.id, code))
+        for session in run.sessions:
+            session.end(code)
         for life in self.lives:
             if not life.over.is_set():
                 life.told.put_nowait(ContainerExit(id=run.id, exit=run.exit))
@@ -259,6 +272,8 @@ class FakeMachine:
                     finished_at=self.clock.now(),
                 )
                 run.told = True
+            for session in run.sessions:
+                session.lose()
         for life in self.lives:
             if not life.over.is_set():
                 life.told.put_nowait(SandboxExit(uid=uid, message="the shim is gone"))
@@ -548,6 +563,24 @@ class FakeRuntime:
         said = re.search(r"echo ([^\s;]+)", command.arguments[-1])
         output = f"{said[1]}\n".encode() if said else b""
         return CommandResult(code=program.code, output=output[: command.output_limit])
+
+    async def open_session(self, id: ContainerId, request: SessionRequest) -> FakeSession:
+        """A command says what it does in the words that ``FakeSession`` reads, and so does the container's own."""
+        await self._life.at(f"session in {id.name}")
+        machine, run = self._machine, self._find(id)
+        if run is None or run.exit is not None:
+            raise RuntimeFailure(f'cannot open a session in container "{id.name}": it has ended')
+        if request.command is not None and program_of_words(request.command).broken:
+            raise RuntimeFailure(f'cannot run a command in container "{id.name}": no such file')
+        own, words, terminal = run.container, request.command, request.terminal
+        if words is None and own is not None:
+            words, terminal = (*(own.command or ()), *(own.args or ())), own.tty
+            request = replace(request, stdin=request.stdin and (own.stdin or own.tty))
+        ends = request.command is not None
+        text = words[-1] if words else ""
+        session = FakeSession(text, request, machine.clock, ends=ends, terminal=terminal)
+        run.sessions.append(session)
+        return session
 
     async def usage(self, uid: str) -> Mapping[str, int]:
         await self._life.at("usage")
