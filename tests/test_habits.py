@@ -34,9 +34,13 @@ BELOW: dict[str, set[str]] = {
 
 # Foreign library → the only modules that may import it.
 DOORWAYS = {
-    "nsrun._native": {"nsrun/support/native.py"},
+    "nsrun._native": {"nsrun/support/native.py", "nsrun/support/logtext.py"},
     "pyroute2": {"nsrun/network/netlink.py"},
-    "aiohttp": {"nsrun/images/registry.py", "nsrun/api/server.py"},
+    "aiohttp": {
+        "nsrun/images/registry.py",
+        "nsrun/sources/fetch.py",
+        *(f"nsrun/api/{name}.py" for name in ("server", "sending", "takeover")),
+    },
     "h2": {"nsrun/probes/grpc_check.py"},
     "pyseccomp": {"nsrun/runtime/seccomp.py"},
     "prctl": {"nsrun/daemon.py"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,17 +18,21 @@ from nsrun.support.logfiles import log_files
 __all__ = ["LogReader", "tail_offset"]
 
 _BLOCK = 1 << 16
+_BUFFER = 1 << 18
 _TRIES = 1000
 
 
 class LogReader:
     """The lines of one log, oldest first. ``log``: the file that is written to.
 
-    Invariant: ``_files`` are open, in order, and none is missing between them."""
+    Invariant: ``_files`` are open, in order, and none is missing between them. ``_buffer`` begins with the part of a
+    line that was read last, up to ``_done + _torn``; what is before ``_done`` was given away."""
 
     def __init__(self, log: Path) -> None:
         """Opens what is there now. Raises OSError: FileNotFoundError when there is nothing."""
         self._log = log
+        self._buffer = bytearray()
+        self._done = self._torn = 0
         self._files = _open_all(log, after=None)
         if not self._files:
             raise FileNotFoundError(2, os.strerror(2), str(log))
@@ -55,20 +60,40 @@ class LogReader:
                 del self._files[:index]
                 return
 
+    def fileno(self) -> int:
+        """Of the newest file that is open."""
+        return self._files[-1].fileno()
+
+    def read(self) -> memoryview:
+        """The next whole lines, each with its newline, a quarter of a MiB at most; nothing at the end of all there is
+        now. They hold good until the next call. Longer lines than that, which no shim writes, are left out."""
+        if not self._buffer:
+            self._buffer = bytearray(_BUFFER)  # its pages are there when they are written to
+        while True:
+            buffer = memoryview(self._buffer)
+            buffer[: self._torn] = bytes(buffer[self._done : self._done + self._torn])
+            self._done = 0
+            count = self._files[0].readinto(buffer[self._torn :])
+            if count:
+                filled = self._torn + count
+                self._done = self._buffer.rfind(b"\n", self._torn, filled) + 1
+                self._torn = filled - self._done if filled - self._done < _BUFFER else 0
+                if self._done:
+                    return buffer[: self._done]
+            elif len(self._files) > 1:
+                self._torn = 0  # by a sudden end
+                self._files.pop(0).close()
+            elif not self._newer():  # else what was written before the rotation is still to be read
+                return buffer[:0]
+
     def lines(self, wait: Callable[[], bool]) -> Iterator[bytes]:
         """Whole lines, without their newlines. At the end of all there is, ``wait`` comes back when it is time to look
         again; False: look once more, then end."""
-        rest, last = b"", False
+        last = False
         while True:
-            block = self._files[0].read(_BLOCK)
+            block = bytes(self.read())
             if block:
-                *whole, rest = (rest + block).split(b"\n")
-                yield from whole
-            elif len(self._files) > 1:
-                rest = b""  # torn by a sudden end
-                self._files.pop(0).close()
-            elif self._newer():
-                continue  # what was written before the rotation is still to be read
+                yield from block[:-1].split(b"\n")
             elif last:
                 return
             else:
@@ -87,13 +112,13 @@ class LogReader:
         return len(self._files) > 1
 
 
-def _open_all(log: Path, *, after: os.stat_result | None) -> list[BinaryIO]:
+def _open_all(log: Path, *, after: os.stat_result | None) -> list[FileIO]:
     """Every file, or those that come after the one whose status is given; all, when that is gone. Raises OSError."""
     for _ in range(_TRIES):
         paths = log_files(log)
         with ExitStack() as opened:
             try:
-                files: list[BinaryIO] = [opened.enter_context(open(path, "rb")) for path in paths]
+                files = [opened.enter_context(open(path, "rb", buffering=0)) for path in paths]
             except FileNotFoundError:
                 continue  # rotated or removed since
             if log_files(log) != paths:
@@ -103,7 +128,7 @@ def _open_all(log: Path, *, after: os.stat_result | None) -> list[BinaryIO]:
     raise OSError(16, "the log is rotated faster than it can be opened", str(log))
 
 
-def _after(files: list[BinaryIO], known: os.stat_result | None) -> list[BinaryIO]:
+def _after(files: list[FileIO], known: os.stat_result | None) -> list[FileIO]:
     if known is None:
         return files
     for index, file in enumerate(files):
@@ -115,7 +140,7 @@ def _after(files: list[BinaryIO], known: os.stat_result | None) -> list[BinaryIO
     return files
 
 
-def tail_offset(file: BinaryIO, lines: int) -> tuple[int, int]:
+def tail_offset(file: BinaryIO | FileIO, lines: int) -> tuple[int, int]:
     """Where the last ``lines`` lines begin, and how many of them the file does not have; reads backwards, block by
     block."""
     position = end = file.seek(0, os.SEEK_END)
@@ -137,7 +162,7 @@ def tail_offset(file: BinaryIO, lines: int) -> tuple[int, int]:
     return 0, max(wanted - 1, 0) if end else lines
 
 
-def _ends_with_newline(file: BinaryIO, end: int) -> bool:
+def _ends_with_newline(file: BinaryIO | FileIO, end: int) -> bool:
     if end == 0:
         return False
     file.seek(end - 1)

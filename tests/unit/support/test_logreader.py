@@ -178,3 +178,29 @@ def test_the_tail_of_a_file_of_many_blocks() -> None:
     offset, missing = tail_offset(io.BytesIO(text), 3000)
     assert (text[offset:].count(b"\n"), missing) == (3000, 0)
     assert tail_offset(io.BytesIO(b""), 3) == (0, 3)
+
+
+def test_blocks_are_whole_lines(writer: Writer) -> None:
+    writer.write(100_000)
+    writer.file.write(b"unfinished")
+    found = b""
+    with LogReader(writer.log) as reader:
+        while block := bytes(reader.read()):
+            assert block.endswith(b"\n")
+            assert len(block) <= 1 << 18
+            found += block
+        assert found.split(b"\n") == [*(b"%d" % number for number in range(100_000)), b""]
+        writer.file.write(b" no more\n")
+        assert bytes(reader.read()) == b"unfinished no more\n"
+        assert bytes(reader.read()) == b""
+        assert os.fstat(reader.fileno()).st_ino == writer.log.stat().st_ino
+
+
+def test_a_line_without_end_needs_no_room(writer: Writer) -> None:
+    writer.write(1)
+    writer.file.write(b"x" * (1 << 20) + b"\n")
+    writer.write(1)
+    with LogReader(writer.log) as reader:
+        found = list(reader.lines(never))
+    assert (found[0], found[-1]) == (b"0", b"1")
+    assert sum(map(len, found)) < 1 << 19
