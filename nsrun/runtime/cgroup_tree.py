@@ -81,14 +81,17 @@ class CgroupTree:
 
     def read(self, path: str, name: str) -> str:
         """The content of a cgroup's file; empty when cgroup or file are not there."""
-        cgroup = self.open(path)
-        if cgroup is None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            file = os.open(f"{path}/{name}" if path else name, flags, dir_fd=self._root.fileno())
+        except OSError:
             return ""
-        with cgroup:
-            try:
-                return read_file(cgroup, name)
-            except OSError:
-                return ""
+        try:
+            return _content(file)
+        except OSError:
+            return ""  # removed meanwhile, or a controller that was switched off
+        finally:
+            os.close(file)
 
     def children(self, path: str) -> tuple[str, ...]:
         """Names of the cgroups directly below; none when ``path`` is not there."""
@@ -155,9 +158,13 @@ class CgroupTree:
 def read_file(cgroup: Fd, name: str) -> str:
     """The content of one of the cgroup's files. Raises OSError."""
     with Fd.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=cgroup.fileno()) as file:
-        chunks = []
-        while chunk := os.read(file.fileno(), 65536):
-            chunks.append(chunk)
+        return _content(file.fileno())
+
+
+def _content(file: int) -> str:
+    chunks = []
+    while chunk := os.read(file, 65536):
+        chunks.append(chunk)
     return b"".join(chunks).decode("ascii", "replace")
 
 

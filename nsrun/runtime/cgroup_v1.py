@@ -10,9 +10,9 @@ from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_one_by_one, parse_flat
-from nsrun.runtime.cgroup_strain import Strain, parse_blkio
 from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
 from nsrun.runtime.devices import DEFAULT_DEVICES, v1_lines
+from nsrun.runtime.figures_texts import Reading, read_v1
 from nsrun.runtime.hugetlb import V1, container_pages, pod_pages
 from nsrun.runtime.resources import Setting, container_v1, pod_v1, qos_v1
 from nsrun.support.fds import Fd
@@ -74,13 +74,10 @@ class V1Tree(CgroupTree):
         """How many processes of the cgroup the kernel killed because its memory ran out."""
         return parse_flat(self.read(path, "memory.oom_control")).get("oom_kill", 0)
 
-    def strain(self, path: str) -> Strain:
-        """What a cgroup, with all below it, moved to and from devices. From Linux 6.10 on, v1 counts that for devices
-        that have a limit only."""
-        if "blkio" not in self.controllers:
-            return Strain()
-        texts = [self.read(path, f"blkio.throttle.{name}_recursive") for name in ("io_service_bytes", "io_serviced")]
-        return Strain(devices=parse_blkio(*texts))
+    def reading(self, path: str, *, brief: bool = False) -> Reading:
+        """What this hierarchy knows of a cgroup, with all below it; nothing of one that is not there. ``brief``:
+        only processor time and memory."""
+        return read_v1(partial(self.read, path), self.controllers, brief=brief)
 
     def kill(self, path: str, deadline: float) -> bool:
         """Kills everything in the cgroup and below; True once it is empty, False at ``deadline`` (monotonic)."""

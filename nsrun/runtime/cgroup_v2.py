@@ -8,14 +8,15 @@ process itself. So every level above the containers hands on, and processes live
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 from nsrun.errors import describe_errno
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_by_file, parse_flat
-from nsrun.runtime.cgroup_strain import Strain, parse_io_stat, parse_pressure
 from nsrun.runtime.cgroup_tree import CgroupTree, write_file
 from nsrun.runtime.devices import EVERY_DEVICE
+from nsrun.runtime.figures_texts import Reading, read_v2
 from nsrun.runtime.hugetlb import V2, container_pages, pod_pages
 from nsrun.runtime.resources import Setting, container_v2, pod_v2, qos_v2, shares_of_weight
 from nsrun.support import native
@@ -61,12 +62,10 @@ class V2Tree(CgroupTree):
         """How many processes of the cgroup the kernel killed because its memory, or the pod's, ran out."""
         return parse_flat(self.read(path, "memory.events")).get("oom_kill", 0)
 
-    def strain(self, path: str) -> Strain:
-        """What a cgroup, with all below it, moved to and from devices, and waited for. Pressure is told without any
-        controller, on a hybrid machine too."""
-        cpu, memory, io = (parse_pressure(self.read(path, f"{name}.pressure")) for name in ("cpu", "memory", "io"))
-        devices = parse_io_stat(self.read(path, "io.stat")) if "io" in self.controllers else ()
-        return Strain(devices=devices, cpu=cpu, memory=memory, io=io)
+    def reading(self, path: str, *, brief: bool = False) -> Reading:
+        """What the tree knows of a cgroup, with all below it; nothing of one that is not there. ``brief``:
+        only processor time and memory."""
+        return read_v2(partial(self.read, path), self.controllers, brief=brief)
 
     def kill(self, path: str, deadline: float) -> bool:
         """Kills everything in the cgroup and below; True once it is empty, False at ``deadline`` (monotonic)."""

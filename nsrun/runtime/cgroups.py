@@ -16,26 +16,27 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
 from nsrun.errors import HostError, RuntimeFailure
 from nsrun.host.facts import HostFacts
 from nsrun.model.container import Container
+from nsrun.model.figures import Usage
 from nsrun.model.pod import Pod
 from nsrun.model.resources import QosClass
 from nsrun.model.running import ContainerId
 from nsrun.model.totals import pod_request
 from nsrun.runtime.cgroup_open import open_trees
-from nsrun.runtime.cgroup_strain import Strain
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree
 from nsrun.runtime.cgroup_view import CgroupView, container_view
+from nsrun.runtime.figures_texts import together
 from nsrun.runtime.resources import QOS_DIRECTORY, Setting, cpu_shares, with_pod_limits
 from nsrun.support.fds import Fd
 
-__all__ = ["Cgroups", "ContainerCgroup", "open_cgroups"]
+__all__ = ["CgroupUsage", "Cgroups", "ContainerCgroup", "open_cgroups"]
 
 SANDBOX = "sandbox"
 
@@ -73,6 +74,16 @@ class ContainerCgroup:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupUsage:
+    """What a pod uses. ``path`` as ``ContainerCgroup.path``. ``whole``: with the sandbox and what runs beside the
+    containers' own processes."""
+
+    path: str
+    whole: Usage
+    containers: Mapping[ContainerId, Usage]
 
 
 def open_cgroups(facts: HostFacts, root: str, *, pids_limit: int = 0) -> Cgroups:
@@ -176,13 +187,25 @@ class Cgroups:
         """Whether the kernel killed anything in the container because memory ran out; ask before it is removed."""
         return any(tree.oom_kills(f"{path}/{_leaf_name(id)}") > 0 for tree, path in self._places(id.uid))
 
-    def container_strain(self, id: ContainerId) -> Strain:
-        """What the container moved to and from devices, and waited for; nothing when it is not there."""
-        return _together(tree.strain(f"{path}/{_leaf_name(id)}") for tree, path in self._places(id.uid))
+    def usage(self, wanted: Mapping[str, Collection[ContainerId]], *, brief: bool = False) -> Mapping[str, CgroupUsage]:
+        """One look at many pods, by UID, and the containers named with each. Who has no cgroup (any more) is left out.
+        ``brief``: only processor time and memory, at a third of the cost."""
+        found: dict[str, CgroupUsage] = {}
+        places = self._all_places()
+        for uid in wanted.keys() & places.keys():
+            inside = {id: [(tree, f"{path}/{_leaf_name(id)}") for tree, path in places[uid]] for id in wanted[uid]}
+            found[uid] = CgroupUsage(
+                path=f"{self._root}/{places[uid][0][1]}",
+                whole=_usage(places[uid], brief=brief),
+                containers={
+                    id: _usage(at, brief=brief, leaf=True) for id, at in inside.items() if at[0][0].exists(at[0][1])
+                },
+            )
+        return found
 
-    def pod_strain(self, uid: str) -> Strain:
-        """The same of the whole pod."""
-        return _together(tree.strain(path) for tree, path in self._places(uid))
+    def whole_usage(self) -> Usage:
+        """Of all pods together."""
+        return _usage([(tree, "") for tree in self._trees], brief=True)
 
     def container_mounts(self) -> CgroupView:
         """What a container is shown at /sys/fs/cgroup, as data."""
@@ -240,6 +263,17 @@ class Cgroups:
                 path = f"{directory}/{name}" if directory else name
                 if tree.exists(path):
                     yield tree, path
+
+    def _all_places(self) -> dict[str, list[tuple[V1Tree | V2Tree, str]]]:
+        """The same of every pod, by UID: a listing of each class."""
+        found: dict[str, list[tuple[V1Tree | V2Tree, str]]] = {}
+        for tree in self._trees:
+            for directory in QOS_DIRECTORY.values():
+                for name in tree.children(directory):
+                    if name.startswith(_POD):
+                        path = f"{directory}/{name}" if directory else name
+                        found.setdefault(name.removeprefix(_POD), []).append((tree, path))
+        return found
 
     def _weigh_class(self, changed: dict[str, int | None]) -> None:
         """Gives the burstable class the share of its pods together (the kubelet does so once a minute)."""
@@ -320,17 +354,12 @@ def _fill(tree: V1Tree | V2Tree, path: str, settings: Iterable[Setting]) -> list
         return list(tree.apply(cgroup, tuple(settings), fresh=fresh))
 
 
-def _together(parts: Iterable[Strain]) -> Strain:
-    """Each hierarchy tells its part: devices by whichever counts them, pressure by v2."""
-    whole = Strain()
-    for part in parts:
-        whole = Strain(
-            devices=whole.devices or part.devices,
-            cpu=whole.cpu or part.cpu,
-            memory=whole.memory or part.memory,
-            io=whole.io or part.io,
-        )
-    return whole
+def _usage(places: Sequence[tuple[V1Tree | V2Tree, str]], *, brief: bool, leaf: bool = False) -> Usage:
+    """Of one cgroup, in every hierarchy. Processes are in a ``leaf`` only."""
+    tree, path = places[0]
+    processes = tree.read(path, "cgroup.procs").count("\n") if leaf and not brief else None
+    parts = [tree.reading(path, brief=brief) for tree, path in places]
+    return together(parts, time=time.time(), monotonic=time.monotonic(), processes=processes)
 
 
 def _pod_path(pod: Pod) -> str:

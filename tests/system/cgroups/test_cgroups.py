@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import HostFacts, probe
 from nsrun.model.running import ContainerId
 from nsrun.runtime import cgroup_tree
-from nsrun.runtime.cgroup_strain import Strain
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree
 from nsrun.runtime.cgroup_view import CgroupView
@@ -266,32 +264,3 @@ def test_mounts_of_the_host_stay_as_they_are(opened: Cgroups) -> None:
     before = subprocess.run(["findmnt", "-t", "cgroup,cgroup2"], capture_output=True, check=True).stdout
     opened.create_pod(pod())
     assert subprocess.run(["findmnt", "-t", "cgroup,cgroup2"], capture_output=True, check=True).stdout == before
-
-
-def test_what_a_container_writes_is_counted(facts: HostFacts, opened: Cgroups, tmp_path: Path) -> None:
-    """Past the page cache: what is written back later is nobody's on cgroup v1."""
-    if facts.cgroups.directory("io") is None:
-        if facts.cgroups.directory("blkio") is None:
-            pytest.skip("this machine counts no use of devices")
-        if (facts.kernel.major, facts.kernel.minor) >= (6, 10):
-            pytest.skip("from Linux 6.10 on, v1 counts for devices that have a limit only")
-    if os.major(tmp_path.stat().st_dev) == 0:
-        pytest.skip("temporary files are on no block device here")
-    write = ("dd", "if=/dev/zero", f"of={tmp_path}/file", "bs=64k", "count=16", "oflag=direct", "status=none")
-    with opened.create_container(pod(), WEB, container()) as made, running(made, *write):
-
-        def written() -> int:
-            return sum(device.written_bytes for device in opened.container_strain(WEB).devices)
-
-        eventually(lambda: written() >= MIB, what="its writes are counted")
-        assert sum(device.written_bytes for device in opened.pod_strain("uid-1").devices) >= MIB
-        assert sum(device.writes for device in opened.container_strain(WEB).devices) >= 16
-    assert opened.container_strain(replace(WEB, attempt=9)) == Strain()
-
-
-def test_pressure_is_told_where_there_is_a_v2_hierarchy(facts: HostFacts, opened: Cgroups) -> None:
-    if facts.cgroups.unified is None or not Path("/proc/pressure/cpu").exists():
-        pytest.skip("this machine does not tell of pressure")
-    with opened.create_container(pod(), WEB, container()) as made, running(made, "sleep", "1000"):
-        found = opened.container_strain(WEB)
-        assert all(pressure is not None for pressure in (found.cpu, found.memory, found.io))
