@@ -92,9 +92,11 @@ class Manifest:
     warnings: tuple[str, ...] = ()
 
 
-def parse_manifest(data: bytes, *, file: str, node_name: str, origin: str, json_only: bool = False) -> Manifest:
+def parse_manifest(
+    data: bytes, *, file: str, node_name: str, origin: str, config_source: str = "file", json_only: bool = False
+) -> Manifest:
     """Reads everything in a file. ``file``: its name in messages; ``origin``: its absolute path, part of the pods'
-    UIDs.
+    UIDs, and ``config_source`` what it is: both as ``identify`` has them.
 
     Every document stands for itself: what it describes is there when its own document has no problem. Never raises.
     """
@@ -106,7 +108,7 @@ def parse_manifest(data: bytes, *, file: str, node_name: str, origin: str, json_
             if isinstance(placed, PlacedObject):
                 objects.append(placed)
                 continue
-            pod = identify(placed.pod, node_name=node_name, origin=origin)
+            pod = identify(placed.pod, node_name=node_name, origin=origin, config_source=config_source)
             pods.append(PlacedPod(pod=pod, line=placed.line, column=placed.column))
     return Manifest(
         pods=tuple(pods),

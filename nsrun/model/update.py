@@ -12,8 +12,8 @@ from nsrun.support.layout import PodName
 __all__ = ["MANIFEST_ANNOTATION", "SourceUpdate"]
 
 MANIFEST_ANNOTATION = "nsrun/manifest"
-"""The annotation that names the file a pod came from. It survives in pod.json, so that a pod which runs on after a
-restart of nsrun can still be told from one whose manifest was removed."""
+"""The annotation that names the file or the URL a pod came from. It survives in pod.json, so that a pod which runs on
+after a restart of nsrun can still be told from one whose manifest was removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,10 @@ class SourceUpdate:
     ``objects``: ConfigMaps, Secrets, PersistentVolumeClaims and PersistentVolumes; those of a file that is broken now
     are the last good ones.
     ``retained``: full names of pods kept from the last good version of a file that is broken now.
-    ``broken``: absolute paths of the files (or of the directory) that cannot be read as a whole now.
+    ``broken``: absolute paths of the files (or of the directory), or URLs, that cannot be read as a whole now.
     ``missing``: the directory itself is not there.
+    ``partial``: a source has not said anything sound yet since nsrun started, so what belongs to no pod that is wanted
+    may belong to one of its own.
     """
 
     pods: tuple[Pod, ...]
@@ -36,6 +38,7 @@ class SourceUpdate:
     retained: frozenset[PodName] = frozenset()
     broken: frozenset[str] = frozenset()
     missing: bool = False
+    partial: bool = False
 
     def keeps(self, pod: Pod) -> bool:
         """Whether a pod that runs, but is not in ``pods``, must run on: its manifest is there and cannot be read.

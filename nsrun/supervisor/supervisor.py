@@ -113,6 +113,7 @@ class Supervisor:
         self._claims_due = asyncio.Event()
         self._retained: frozenset[PodName] = frozenset()  # whose broken manifest was talked of
         self._names: dict[str, PodName | None] = {}  # of what was found lying about
+        self._remains: dict[str, PodName | None] = {}  # the same, of pods that were not here
         self._collected = False
         self._loop_entered_at: float | None = None
         self._known = asyncio.Event()
@@ -270,6 +271,8 @@ class Supervisor:
             if not self._collected:
                 await self._collect(group)
             update = SourceUpdate(pods=()) if self._going_down or self._update is None else self._update
+            if self._collected:
+                self._clear(group, update)
             self._recognise(group, update)
             self._apply(group, update, self._decide(update))
             self._known.set()
@@ -331,18 +334,18 @@ class Supervisor:
         for uid, adopted in tuple(self._unread.items()):
             if uid in wanted:
                 self._adopt(group, adopted, wanted[uid])
-            elif self._collected:
+            elif self._collected and not update.partial:
                 name, now = self._names.get(uid), self._with.clock.now()
                 self._employ(group, orphaned_facts(adopted, name, now=now))
             else:
-                continue  # its name, without which it cannot be taken out of the network, is not known yet
+                continue  # a source may know it; nor is its name known, without which it stays in the network
             del self._unread[uid]
         unrouted, self._unrouted = self._unrouted, []
         for told in unrouted:
             self._route(told)
 
     async def _collect(self, group: asyncio.TaskGroup) -> None:
-        """Once, when it is known what is wanted: remains of pods that are neither wanted nor here are removed."""
+        """Once: what lies about of pods that are not here."""
         try:
             owned = await owners(self._with.runtime, self._with.network, self._with.volumes)
         except NsrunError as error:
@@ -351,13 +354,20 @@ class Supervisor:
                 self._again = self._keep(group.create_task(self._look_again()))
             return
         self._names, self._collected = dict(owned), True
-        wanted = () if self._going_down or self._update is None else self._update.pods
-        # A UID that is to have another name now is taken apart under the old one first.
-        wanted_here = (pod.uid for pod in wanted if owned.get(pod.uid) in (None, pod.name))
-        known = {*self._workers, *self._unread, *wanted_here}
-        for uid, name in leftovers(owned, known=known).items():
-            logger.info('Remains of pod with UID "%s" are removed', uid)
-            self._employ(group, fold.orphan(uid, name, self._with.clock.now()))
+        self._remains = dict(leftovers(owned, known={*self._workers, *self._unread}))
+
+    def _clear(self, group: asyncio.TaskGroup, update: SourceUpdate) -> None:
+        """Remains of pods that nobody wants are removed: what is in the way of a wanted one at once, the others when
+        every source has said what it wants."""
+        wanted = {pod.uid: pod.name for pod in update.pods}
+        for uid, name in tuple(self._remains.items()):
+            # A UID that is to have another name now is taken apart under the old one first.
+            if uid in wanted and name in (None, wanted[uid]):
+                del self._remains[uid]
+            elif not update.partial or uid in wanted or name in wanted.values():
+                del self._remains[uid]
+                logger.info('Remains of pod with UID "%s" are removed', uid)
+                self._employ(group, fold.orphan(uid, name, self._with.clock.now()))
 
     async def _look_again(self) -> None:
         await self._with.clock.sleep(AGAIN)
