@@ -13,6 +13,7 @@ from nsrun.errors import ImageError, NotFoundError, describe_errno
 from nsrun.images.archive import load_archive
 from nsrun.images.collect import Collector, Space, disk_space
 from nsrun.images.credentials import Credentials
+from nsrun.images.disk import StoreDisk
 from nsrun.images.layers import Layers, read_rootfs_file
 from nsrun.images.offloop import off_loop
 from nsrun.images.platform import Platform, platform_of_machine
@@ -22,6 +23,7 @@ from nsrun.images.reference import Reference, parse_reference
 from nsrun.images.registries import Registries
 from nsrun.images.store import Store, StoredImage
 from nsrun.model.container import PullPolicy
+from nsrun.model.figures import Filesystem
 from nsrun.model.image import Image
 from nsrun.model.retention import ImageRetention, Reclaimed
 from nsrun.support.clock import Clock, SystemClock
@@ -92,6 +94,7 @@ class ImageService:
             clock=self._clock,
             space=space,
         )
+        self._disk = StoreDisk(store=layout.images, layers=layout.layers)
         # Images by the digest of their manifest, which says all about them but the name.
         self._known: dict[str, Image] = {}
 
@@ -198,6 +201,11 @@ class ImageService:
         if done.images:
             self._known.clear()
         return done
+
+    async def filesystem(self) -> Filesystem:
+        """The file system of the images, with what they use of it. Raises ImageError."""
+        with _store_errors("measure the image store"):
+            return await off_loop(self._disk.measure)
 
     async def _take(self, image: StoredImage) -> None:
         """Unpacks a loaded image, which verifies its layers, and then gives it its name."""

@@ -210,13 +210,15 @@ class ContainerDisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filesystem:
-    """A file system, or what of one is used by one thing; ``available`` to whoever is not root."""
+    """A file system; ``available`` to whoever is not root. ``used`` and ``inodes_used``: by everybody, or by what one
+    asks about."""
 
     capacity: int
     available: int
     used: int
     inodes: int
     inodes_free: int
+    inodes_used: int
 
 
 def rate(before: int | None, after: int | None, seconds: float) -> float | None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from threading import Lock
 
 from nsrun.errors import NetworkError, describe_errno, remedy_for_errno
+from nsrun.model.figures import NetworkFigures
 from nsrun.model.hostname import kernel_hostname
 from nsrun.model.hostports import HostPort, host_ports
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment
 from nsrun.network.bridge import Bridge
+from nsrun.network.counters import link_counters, of_pod
 from nsrun.network.dial import CONNECT_SECONDS, dial_loopback
 from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles, PodFiles
@@ -26,7 +29,7 @@ from nsrun.network.netlink import RouteSocket
 from nsrun.network.nft import Nftables
 from nsrun.network.packetfilter import PacketFilter
 from nsrun.network.podnet import Plumbing, Site, link_name, member_of, parse_alias
-from nsrun.network.portmap import Member
+from nsrun.network.portmap import Member, port_prefix
 from nsrun.network.sysctls import Sysctls
 from nsrun.network.tablewatch import table_deletions
 from nsrun.support.layout import Layout, PodName
@@ -39,6 +42,7 @@ _SOMEWHERE_ELSE = "192.0.2.1"  # TEST-NET-1: nothing is sent there, only the rou
 _LINK_GRACE = 0.5  # seconds in which the kernel takes down a namespace that nobody holds
 _LINK_POLL = 0.002
 _STRIPES = 64
+_NO_HARDWARE = ("veth", "docker", "nerdctl")  # as cAdvisor leaves them out (lib/container/libcontainer/handler.go)
 
 
 class NetworkService:
@@ -132,6 +136,10 @@ class NetworkService:
         """Pods (name and UID) that own something here now: they have a lease, or a link that says whose it is, or are
         guests of the host's network."""
         return await asyncio.to_thread(self._owners)
+
+    async def figures(self, uids: Collection[str]) -> NetworkFigures:
+        """What went through the machine's interfaces, and those of these pods. Raises NetworkError."""
+        return await asyncio.to_thread(self._figures, uids)
 
     async def tear_down(self) -> None:
         """Removes the bridge and the tables: everything that belongs to no single pod. Raises NetworkError."""
@@ -250,6 +258,21 @@ class NetworkService:
         with RouteSocket.open() as rtnetlink:
             aliases = (parse_alias(link.alias, self._bridge.name) for link in rtnetlink.links() if link.kind == "veth")
             return leased | {owner for owner in aliases if owner is not None}
+
+    def _figures(self, uids: Collection[str]) -> NetworkFigures:
+        try:
+            links = link_counters()
+        except OSError as error:
+            raise _failure("cannot read the counters of the network interfaces", error) from error
+        bridge = self._bridge.name
+        theirs = {uid: links.get(link_name(uid, bridge)) for uid in uids}
+        not_ours = ("lo", bridge, port_prefix(bridge), *_NO_HARDWARE)
+        return NetworkFigures(
+            time=time.time(),
+            monotonic=time.monotonic(),
+            host=tuple(link for name, link in sorted(links.items()) if not name.startswith(not_ours)),
+            pods={uid: (of_pod(link, "eth0"),) for uid, link in theirs.items() if link is not None},
+        )
 
     def _tear_down(self) -> None:
         try:

@@ -17,6 +17,7 @@ from typing import TypeVar
 from nsrun.errors import RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.host.facts import HostFacts
 from nsrun.model.container import Container
+from nsrun.model.figures import ContainerDisk, Figures, Filesystem
 from nsrun.model.pod import Pod
 from nsrun.model.running import (
     AdoptedPod,
@@ -34,6 +35,7 @@ from nsrun.runtime.adoption import Adoption, Found
 from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.endings import Endings
 from nsrun.runtime.execution import Execution
+from nsrun.runtime.figures import Running, look
 from nsrun.runtime.machine import read_machine
 from nsrun.runtime.preparation import Launch, Preparation, subject
 from nsrun.runtime.process import boot_id
@@ -42,7 +44,7 @@ from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of,
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.runtime.shim import LogLimits
 from nsrun.runtime.travel import sealed_program
-from nsrun.runtime.usage import all_logged, container_usage
+from nsrun.runtime.usage import all_logged, container_disk, filesystem_of
 from nsrun.support.clock import Clock
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
@@ -259,7 +261,24 @@ class Engine:
 
     async def usage(self, uid: str) -> Mapping[str, int]:
         """See the port."""
-        return await self._blocking(container_usage, self._layout, uid)
+        return {name: use.root.bytes + use.logs.bytes for name, use in (await self.disk(uid)).items()}
+
+    async def disk(self, uid: str) -> Mapping[str, ContainerDisk]:
+        """See the port."""
+        return await self._blocking(container_disk, self._layout, uid)
+
+    async def filesystem(self) -> Filesystem:
+        """See the port."""
+        return await self._blocking(filesystem_of, self._layout.root)
+
+    async def figures(self, *, brief: bool = False) -> Figures:
+        """See the port."""
+        running = {
+            uid: Running(started_at=sandbox.info.started_at, containers=tuple(sandbox.running.values()))
+            for uid, sandbox in self._sandboxes.items()
+            if sandbox.info is not None and not sandbox.broken
+        }
+        return await asyncio.to_thread(look, self._cgroups, running, brief=brief)
 
     def stop_signal(self, id: ContainerId) -> int:
         """See the port."""

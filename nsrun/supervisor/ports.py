@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import Protocol
 
 from nsrun.model.container import PullPolicy
+from nsrun.model.figures import ContainerDisk, Figures, Filesystem, NetworkFigures
 from nsrun.model.image import Image
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
@@ -46,15 +47,19 @@ __all__ = [
     "CheckResult",
     "Command",
     "CommandResult",
+    "ContainerDisk",
     "ContainerExit",
     "ContainerId",
     "ContainerRequest",
     "Exit",
     "ExitReason",
+    "Figures",
+    "Filesystem",
     "ImageRetention",
     "Images",
     "Manifests",
     "Network",
+    "NetworkFigures",
     "PreparedVolume",
     "Probes",
     "Reclaimed",
@@ -93,6 +98,10 @@ class Images(Protocol):
         """Removes images that nothing runs from, when they are too old or the disk is too full, those first that were
         unused for longest. ``used``: digests of images that are wanted although nothing runs from them yet. An image's
         age is known from the first call on. Raises ImageError."""
+        ...
+
+    async def filesystem(self) -> Filesystem:
+        """The file system of the images, with what they use of it. Raises ImageError."""
         ...
 
 
@@ -149,6 +158,11 @@ class Network(Protocol):
 
     async def owners(self) -> frozenset[tuple[PodName, str]]:
         """Pods (name and UID) that own something here now, found on the machine."""
+        ...
+
+    async def figures(self, uids: Collection[str]) -> NetworkFigures:
+        """What went through the machine's interfaces, and those of these pods, all in one look. Who is not attached is
+        not in it. Raises NetworkError."""
         ...
 
     async def tear_down(self) -> None:
@@ -254,6 +268,19 @@ class Runtime(Protocol):
     async def usage(self, uid: str) -> Mapping[str, int]:
         """Bytes on disk of each container of the pod, by name: what it wrote into its root file system, and its logs.
         Raises RuntimeFailure."""
+        ...
+
+    async def disk(self, uid: str) -> Mapping[str, ContainerDisk]:
+        """The same with its parts, and inodes: every file is looked at. Raises RuntimeFailure."""
+        ...
+
+    async def filesystem(self) -> Filesystem:
+        """The file system that containers write to, with what everybody uses of it. Raises RuntimeFailure."""
+        ...
+
+    async def figures(self, *, brief: bool = False) -> Figures:
+        """One look at the machine and at every pod that runs here, with its containers that run. ``brief``: of these
+        only processor time and memory, at a third of the cost."""
         ...
 
     async def kill(self, id: ContainerId) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from nsrun.support import native
 from nsrun.support.fds import Fd
 
-__all__ = ["disk_usage"]
+__all__ = ["TreeUse", "disk_usage", "tree_use"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
 _RESOLVE = native.RESOLVE_BENEATH | native.RESOLVE_NO_SYMLINKS | native.RESOLVE_NO_XDEV
@@ -23,15 +24,27 @@ _MAX_PATH = 2048
 _BLOCK = 512  # st_blocks counts in these, whatever the file system's own blocks are
 
 
+class TreeUse(NamedTuple):
+    """Bytes on the disk, and inodes."""
+
+    bytes: int = 0
+    inodes: int = 0
+
+
 def disk_usage(path: Path) -> int:
-    """Bytes that ``path`` and everything below it take on their disk; a file with several names counts once. 0 when it
+    """The bytes of ``tree_use``. Raises OSError."""
+    return tree_use(path).bytes
+
+
+def tree_use(path: Path) -> TreeUse:
+    """What ``path`` and everything below it take on their disk; a file with several names counts once. Nothing when it
     is not there; what goes while it is counted does not count. Raises OSError when it may not be read."""
     try:
         top = Fd.open(path, _DIRECTORY)
     except FileNotFoundError:
-        return 0
+        return TreeUse()
     linked: set[tuple[int, int]] = set()
-    total = _blocks(os.fstat(top.fileno()))
+    total, inodes = _blocks(os.fstat(top.fileno())), 1
     # An anchor is closed with the last entry that refers to it.
     work: list[tuple[Fd, str]] = [(top, ".")]
     while work:
@@ -48,7 +61,8 @@ def disk_usage(path: Path) -> int:
                     continue
                 linked.add(key)
             total += _blocks(status)
-    return total
+            inodes += 1
+    return TreeUse(bytes=total, inodes=inodes)
 
 
 def _open(anchor: Fd, name: str) -> Fd | None:

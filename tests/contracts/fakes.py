@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from nsrun.errors import ImageError, LaunchError, NetworkError, NsrunError, RuntimeFailure, VolumeError
 from nsrun.model.container import Container, PullPolicy
+from nsrun.model.figures import ContainerDisk, DiskUse, Figures, Filesystem, NetworkFigures
 from nsrun.model.image import Image, ImageConfig
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
@@ -46,6 +47,7 @@ from nsrun.supervisor.ports import (
     SourceUpdate,
 )
 from nsrun.support.layout import PodName
+from tests.contracts.fakefigures import fake_figures, fake_filesystem, fake_interface
 from tests.contracts.fakesession import FakeSession
 from tests.contracts.virtualclock import VirtualClock
 
@@ -339,6 +341,10 @@ class FakeImages:
         missing = max(machine.disk_used - retention.low_percent, 0) if machine.disk_used >= retention.low_percent else 0
         return Reclaimed(images=tuple(gone), freed=10 * len(gone), missing=missing)
 
+    async def filesystem(self) -> Filesystem:
+        await self._life.at("image file system")
+        return fake_filesystem(sum(image.size for image in self._machine.images.values()))
+
 
 class FakeVolumes:
     """Volumes."""
@@ -447,6 +453,13 @@ class FakeNetwork:
             self._machine.violations.append(f"{name} detached while its sandbox stands")
         self._machine.attached.pop(uid, None)
         await self._life.at("detached")
+
+    async def figures(self, uids: Collection[str]) -> NetworkFigures:
+        await self._life.at("network figures")
+        now = self._machine.clock.now()
+        theirs = set(uids) & self._machine.addresses.keys() & self._machine.attached.keys()
+        link = fake_interface(now % 1e6)
+        return NetworkFigures(time=now, monotonic=now, host=(link,), pods=dict.fromkeys(theirs, (link,)))
 
     async def owners(self) -> frozenset[tuple[PodName, str]]:
         await self._life.at("network owners")
@@ -587,6 +600,20 @@ class FakeRuntime:
         pod, written = self._machine.pods.get(uid), self._machine.written.get(uid, {})
         names = {run.name for run in pod.runs} if pod is not None else set()
         return {name: written.get(name, 0) for name in sorted(names)}
+
+    async def disk(self, uid: str) -> Mapping[str, ContainerDisk]:
+        return {
+            name: ContainerDisk(root=DiskUse(bytes=written, inodes=1 if written else 0))
+            for name, written in (await self.usage(uid)).items()
+        }
+
+    async def filesystem(self) -> Filesystem:
+        await self._life.at("file system")
+        return fake_filesystem(100 << 20)
+
+    async def figures(self, *, brief: bool = False) -> Figures:
+        await self._life.at("figures")
+        return fake_figures(self._machine, brief=brief)
 
     async def kill(self, id: ContainerId) -> None:
         await self._life.at("kill")

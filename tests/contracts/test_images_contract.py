@@ -72,3 +72,12 @@ async def test_what_is_no_name_says_so(images: Images) -> None:
     with pytest.raises(ImageError) as caught:
         await images.ensure("No Image!", PullPolicy.IF_NOT_PRESENT)
     assert caught.value.reason == "InvalidImageName"
+
+
+async def test_how_much_disk_images_take(images: Images) -> None:
+    space = await images.filesystem()
+    assert 0 < space.used <= space.capacity
+    assert space.inodes_used > 0
+    assert space.available <= space.capacity
+    again = await images.filesystem()
+    assert again.used == space.used

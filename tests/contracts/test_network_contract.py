@@ -163,3 +163,14 @@ async def test_what_listens_on_the_host_is_a_guests_and_no_other_pods(network: N
 async def test_a_pod_that_is_not_attached_cannot_be_reached(network: Network) -> None:
     with pytest.raises(NetworkError, match='cannot connect to port 8080 of pod "default/web": '):
         await network.connect(WEB.name, 8080)
+
+
+async def test_figures_are_those_of_pods_that_are_attached(network: Network) -> None:
+    await network.attach(WEB)
+    figures = await network.figures({WEB.uid, OTHER.uid})
+    assert set(figures.pods) == {WEB.uid}
+    (link,) = figures.pods[WEB.uid]
+    assert link.name == "eth0"
+    assert figures.host, "the machine has an interface too"
+    await network.detach(WEB.name, WEB.uid)
+    assert (await network.figures({WEB.uid})).pods == {}

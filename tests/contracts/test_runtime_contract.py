@@ -339,6 +339,61 @@ async def test_usage_is_told_by_container(bench: Bench) -> None:
     assert set(usage) == {"main", "side1"}
     assert all(used >= 0 for used in usage.values())
     assert await bench.runtime.usage("nobody") == {}
+    disk = await bench.runtime.disk(web.uid)
+    assert {name: use.root.bytes + use.logs.bytes for name, use in disk.items()} == usage
+    assert await bench.runtime.disk("nobody") == {}
+    space = await bench.runtime.filesystem()
+    assert 0 < space.available <= space.capacity
+    assert 0 < space.used <= space.capacity
+
+
+async def test_figures_are_those_of_what_runs(bench: Bench) -> None:
+    web = one("sleep 9999", STUBBORN, "exit 3")
+    started = await bench.start(web)
+    side = await bench.start(web, "side1")
+    await bench.exit((await bench.start(web, "side2")).id)
+    figures = await bench.runtime.figures()
+    assert set(figures.pods) == {web.uid}
+    seen = figures.pods[web.uid]
+    assert set(seen.containers) == {"main", "side1"}
+    assert seen.containers["main"].id == started.id
+    assert seen.containers["main"].hash == started.hash
+    assert seen.containers["side1"].started_at == side.started_at
+    for usage in (seen.usage, *(found.usage for found in seen.containers.values())):
+        assert usage.cpu is not None
+        assert usage.memory is not None
+        assert usage.memory.usage >= usage.memory.working_set >= 0
+    assert figures.machine.usage.cpu is not None
+    assert figures.machine.memory_total > 0
+
+
+async def test_counters_only_grow(bench: Bench) -> None:
+    web = one("while :; do :; done")
+    await bench.start(web)
+    before = await cpu_time(bench, web)
+    await bench.below.pass_time(1.0)
+    await eventually_cpu_time(bench, web, more_than=before)
+
+
+async def eventually_cpu_time(bench: Bench, pod: Pod, *, more_than: int) -> None:
+    async with asyncio.timeout(20 * PATIENCE):
+        while await cpu_time(bench, pod) <= more_than:
+            pass
+
+
+async def cpu_time(bench: Bench, pod: Pod) -> int:
+    """Briefly looked at: nothing but processor time and memory."""
+    seen = (await bench.runtime.figures(brief=True)).pods[pod.uid].containers["main"].usage
+    assert seen.cpu is not None
+    assert (seen.devices, seen.processes) == ((), None)
+    return seen.cpu.usage
+
+
+async def test_nothing_runs_nothing_is_used(bench: Bench) -> None:
+    web = one("sleep 9999")
+    await bench.start(web)
+    await bench.runtime.remove_sandbox(None, web.uid)
+    assert (await bench.runtime.figures()).pods == {}
 
 
 # --- numbers

@@ -27,7 +27,13 @@ MIB = 1 << 20
 SECOND = 1_000_000_000
 WEB = ContainerId(uid="uid-1", name="web", attempt=0)
 
-BURN = "import time\nbegin = time.process_time()\nwhile time.process_time() < begin + 1: pass\nprint('done', flush=True)\ntime.sleep(1000)"
+BURN = """import time
+begin = time.process_time()
+while time.process_time() < begin + 1:
+    pass
+print("done", flush=True)
+time.sleep(1000)
+"""
 HOLD = f"import time\nheld = bytearray(b'x') * {64 * MIB}\nprint('done', flush=True)\ntime.sleep(1000)"
 THREADS = "import threading, time\nfor _ in range(9): threading.Thread(target=time.sleep, args=(1000,)).start()"
 CACHE = "import sys, time\nopen(sys.argv[1], 'wb').write(bytes(16 << 20))\nprint('done', flush=True)\ntime.sleep(1000)"

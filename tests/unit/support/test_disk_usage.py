@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nsrun.support.disk_usage import disk_usage
+from nsrun.support.disk_usage import TreeUse, disk_usage, tree_use
 
 
 def blocks(*paths: Path) -> int:
@@ -14,6 +14,7 @@ def blocks(*paths: Path) -> int:
 
 def test_nothing_there(tmp_path: Path) -> None:
     assert disk_usage(tmp_path / "no") == 0
+    assert tree_use(tmp_path / "no") == TreeUse(bytes=0, inodes=0)
 
 
 def test_files_links_and_directories(tmp_path: Path) -> None:
@@ -30,6 +31,7 @@ def test_files_links_and_directories(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     expected = blocks(tmp_path, *(tmp_path / name for name in ("a", "a/b", "a/b/data", "hole", "link", "fifo")))
     assert disk_usage(tmp_path) == expected
+    assert tree_use(tmp_path) == TreeUse(bytes=expected, inodes=7)
     assert 100_000 <= expected < 300_000
 
 
