@@ -20,7 +20,8 @@ import prctl
 
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.own_routes import own_routes
-from nsrun.api.server import serve
+from nsrun.api.pod_routes import pod_routes
+from nsrun.api.server import ServerSettings, serve
 from nsrun.api.startup import once_known
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
@@ -38,10 +39,15 @@ from nsrun.network.service import NetworkService
 from nsrun.probes.service import NetworkProbes
 from nsrun.runtime.cgroups import Cgroups, open_cgroups
 from nsrun.runtime.engine import Engine, LogLimits
+from nsrun.runtime.process import boot_id
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.settings import Settings
 from nsrun.sources.directory import DirectorySource
+from nsrun.sources.merge import MergedSources, Source
+from nsrun.sources.requested import RequestedPods
+from nsrun.sources.url import UrlSource
 from nsrun.supervisor.admission import Admission
+from nsrun.supervisor.autoremove import AutoRemoval
 from nsrun.supervisor.backoff import BackoffSettings, Schedule
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.housekeeping import HousekeepingSettings
@@ -98,16 +104,10 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
     with _sole_owner(layout):
         _be_nsrun()
         _allow_open_files(settings.open_files)
-        clock = SystemClock()
-        source = DirectorySource(
-            settings.manifests,
-            node_name=settings.node_name,
-            check_seconds=settings.file_check_seconds,
-            clock=clock,
-        )
-        parts = _build(settings, source)
+        requested = RequestedPods(layout.requested, node_name=settings.node_name, boot_id=boot_id())
+        parts = _build(settings, _sources(settings, requested))
         async with parts.images:
-            down = await _serve(settings, parts, watcher)
+            down = await _serve(settings, parts, requested, watcher)
         pods_left = sum(_runs(status) for _, status in parts.board.pods())
         if down:
             _remove_the_rest(layout, parts.cgroups)
@@ -117,9 +117,7 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
 async def take_down(layout: Layout, *, bridge: str, cgroup_root: str, grace: float | None = None) -> None:
     """Removes every pod and everything else of nsrun's, without a daemon. ``grace``: seconds for every pod, instead of
     its own. Raises NsrunError."""
-    settings = Settings(
-        manifests=Path("/nonexistent"), node_name="localhost", layout=layout, bridge=bridge, cgroup_root=cgroup_root
-    )
+    settings = Settings(manifests=None, node_name="localhost", layout=layout, bridge=bridge, cgroup_root=cgroup_root)
     with _sole_owner(layout):
         parts = _build(settings, _NoManifests())
         async with parts.images, asyncio.TaskGroup() as group:
@@ -224,6 +222,18 @@ def _allow_open_files(wanted: int) -> None:
     logger.warning("nsrun may have %d files open, not %d", soft, wanted)
 
 
+def _sources(settings: Settings, requested: RequestedPods) -> Manifests:
+    """What is described in the directory comes first, then what is at the URL, then what was asked for by name."""
+    clock, sources = SystemClock(), list[Source]()
+    if settings.manifests is not None:
+        directory, often = settings.manifests, settings.file_check_seconds
+        sources.append(DirectorySource(directory, node_name=settings.node_name, check_seconds=often, clock=clock))
+    if settings.manifest_url:
+        url, headers, often = settings.manifest_url, settings.manifest_headers, settings.http_check_seconds
+        sources.append(UrlSource(url, headers=headers, node_name=settings.node_name, check_seconds=often, clock=clock))
+    return MergedSources((*sources, requested), clock=clock)
+
+
 def _build(settings: Settings, source: Manifests) -> _Parts:
     layout, clock, board = settings.layout, SystemClock(), StatusBoard()
     facts = probe()
@@ -306,7 +316,7 @@ def _say_withheld(facts: HostFacts, cgroups: Cgroups) -> None:
         logger.warning("%s", warning)
 
 
-async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> bool:
+async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, watcher: Watcher | None) -> bool:
     """Everything that runs at once. Returns whether all was taken down."""
     loop = asyncio.get_running_loop()
     asked_down: asyncio.Queue[float | None] = asyncio.Queue()
@@ -317,19 +327,23 @@ async def _serve(settings: Settings, parts: _Parts, watcher: Watcher | None) -> 
     routes = (
         *kubelet_routes(parts.board, node_name=settings.node_name),
         *own_routes(parts.board, settings, down=asked_down.put_nowait),
+        *pod_routes(parts.board, requested, node_name=settings.node_name),
     )
     layout = settings.layout
     server = serve(
         once_known(routes, parts.supervisor.until_known),
-        socket_path=layout.socket,
-        address=settings.address,
-        port=settings.read_only_port,
-        host_names=(settings.node_name,),
+        ServerSettings(
+            socket_path=layout.socket,
+            address=settings.address,
+            read_only_port=settings.read_only_port,
+            host_names=(settings.node_name,),
+        ),
     )
     gc.collect()
     gc.freeze()  # what start-up left will never be garbage: no later collection need look at it
     async with server, asyncio.TaskGroup() as group:
-        companions = [parts.network.guard(), _go_down(asked_down, parts.supervisor)]
+        removal = AutoRemoval(parts.board, SystemClock(), requested.remove)
+        companions = [parts.network.guard(), _go_down(asked_down, parts.supervisor), removal.run()]
         if watcher is not None:
             companions.append(watcher(parts.board))
         tasks = [group.create_task(companion) for companion in companions]
@@ -354,6 +368,7 @@ def _remove_the_rest(layout: Layout, cgroups: Cgroups) -> None:
     try:
         for name in sorted(layout.run_entries - {layout.lock.name}):
             remove_tree(layout.run_dir / name)
+        remove_tree(layout.requested)
         layout.lock.unlink(missing_ok=True)
     except OSError as error:
         raise HostError(f'cannot empty "{layout.run_dir}": {describe_errno(error.errno or 0)}') from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 
 from nsrun.api.connections import Upgrade, WebSocketUpgrade
 
@@ -13,11 +13,12 @@ __all__ = ["Answer", "Response", "Streamed", "forbidden", "json_response", "text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A whole answer."""
+    """A whole answer. ``headers``: besides the type and the length of the body."""
 
     status: int
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
