@@ -10,6 +10,7 @@
 #include "kernel.h"
 
 #include <linux/magic.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -84,12 +85,34 @@ static int place(const struct ns_launch *launch, pid_t pid, bool in_cgroup2, str
         return launch->cgroup_fd >= 0 && !in_cgroup2 ? place_late(launch, text, length, failure) : 0;
 }
 
-ssize_t ns_launch_hear(int control_fd, struct msghdr *message)
+ssize_t ns_launch_hear(int control_fd, struct ns_report *report, int fds[2], pid_t *sender)
 {
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int) * 2) + CMSG_SPACE(sizeof(struct ucred))];
+        } control;
+        struct iovec part = {.iov_base = report, .iov_len = sizeof(*report)};
+        struct msghdr head = {
+            .msg_iov = &part,
+            .msg_iovlen = 1,
+            .msg_control = control.bytes,
+            .msg_controllen = sizeof(control.bytes),
+        };
+        struct ucred who = {0};
         ssize_t size = 0;
+        /* The gate's byte that it did not live to read resets the line, which is told once, and before what it said. */
         do
-                size = recvmsg(control_fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+                size = recvmsg(control_fd, &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         while (size < 0 && errno == ECONNRESET);
+        fds[0] = fds[1] = -1;
+        struct cmsghdr *extra = size < 0 ? NULL : CMSG_FIRSTHDR(&head);
+        for (; extra != NULL; extra = CMSG_NXTHDR(&head, extra)) {
+                if (extra->cmsg_level == SOL_SOCKET && extra->cmsg_type == SCM_RIGHTS)
+                        memcpy(fds, CMSG_DATA(extra), extra->cmsg_len - CMSG_LEN(0));
+                if (extra->cmsg_level == SOL_SOCKET && extra->cmsg_type == SCM_CREDENTIALS)
+                        memcpy(&who, CMSG_DATA(extra), sizeof(who));
+        }
+        *sender = who.pid;
         return size;
 }
 

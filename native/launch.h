@@ -4,7 +4,6 @@
 #include "nsrun_abi.h"
 
 #include <stdbool.h>
-#include <sys/socket.h>
 #include <sys/types.h>
 
 struct ns_launch {
@@ -48,9 +47,9 @@ struct ns_report {
         struct ns_failure failure;
 };
 
-/* recvmsg of what a child says, without waiting. The gate's byte that it did not live to read resets the line, which is
- * told once, and before what it said. */
-ssize_t ns_launch_hear(int control_fd, struct msghdr *message);
+/* One report of a child, without waiting, the pid of who sent it (0: not told) and both sides of a terminal (-1: none).
+ * What recvmsg returns: sizeof(*report) when there was one, 0 at the end of the line. */
+ssize_t ns_launch_hear(int control_fd, struct ns_report *report, int fds[2], pid_t *sender);
 
 /* Clones the child and puts it into its cgroups while it works. On failure -1, *failure is filled and nothing is left.
  */

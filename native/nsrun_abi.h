@@ -181,7 +181,8 @@ enum ns_op_kind {
          * a child of the shim. Until then nobody in the container can see, let alone trace, who joins. */
         NS_OP_BIRTH = 39,
         /* A terminal of the container's own /dev/pts, of user a: it becomes 0, 1 and 2, the controlling terminal (after
-         * NS_OP_SETSID) and /dev/console; the shim reads it. NS_LAUNCH_TERMINAL. */
+         * NS_OP_SETSID) and, with c = 1, /dev/console. Its size is b: rows << 16 | columns, 0: the kernel's. The shim
+         * gets both sides. NS_LAUNCH_TERMINAL, NS_EXEC_TERMINAL. */
         NS_OP_TERMINAL = 18,
 
         /* Goes into the user namespace fd, or without fd into that of the sandbox's pause process, becomes its root,
@@ -214,38 +215,63 @@ enum ns_step {
         NS_STEP_CHILD = 107,  /* the child's own preparation; ECHILD: it was killed before its exec */
         NS_STEP_RECORD = 108, /* the exit record cannot be written */
         NS_STEP_SIGNAL = 109,
+        NS_STEP_ATTACH = 110, /* ENOBUFS: the client was cut off, because it did not read what its container wrote */
 };
 
 /* ---- the shim's socket: SOCK_SEQPACKET, one struct a message, fds by SCM_RIGHTS ---------------------------- */
 
 enum ns_request_kind {
         NS_REQ_LAUNCH = 1, /* fds: plan memfd, log directory (or absent with NS_LAUNCH_NO_LOG), then the plan's fds */
-        NS_REQ_SIGNAL = 2, /* `value` to the process of `id` */
-        NS_REQ_FORGET = 3, /* an ended `id`: the entry and its exit record are removed */
-        NS_REQ_LIST = 4,   /* one NS_MSG_ENTRY for each entry, then NS_MSG_DONE */
+        /* `value` to the process of `id`; with `of_serial`, to that of the command that this client asked for by it */
+        NS_REQ_SIGNAL = 2,
+        NS_REQ_FORGET = 3,    /* an ended `id`: the entry and its exit record are removed */
+        NS_REQ_LIST = 4,      /* one NS_MSG_ENTRY for each entry, then NS_MSG_DONE */
         NS_REQ_SUBSCRIBE = 5, /* from now on NS_MSG_EXIT for every end, after one for each end already there */
         NS_REQ_REOPEN = 6,    /* open the log of `id` again (after it was renamed) */
         NS_REQ_SHUTDOWN = 7,  /* SIGKILL everything, reap, write the records, answer, exit */
         /* A command in the container of `id`. fds: its plan, which takes no descriptors; with NS_EXEC_STDIO then the
-         * three that become its 0, 1 and 2. Answered once, at its end: NS_MSG_RESULT, or NS_MSG_FAILED when it could
-         * not be started. It is killed, with all it started, after `timeout_ns` and when its client goes. */
+         * three that become its 0, 1 and 2. Answered at its end: NS_MSG_RESULT, or NS_MSG_FAILED when it could not be
+         * started; with NS_EXEC_STDIO and NS_EXEC_TERMINAL by NS_MSG_STARTED before that. It is killed, with all it
+         * started, after `timeout_ns` and when its client goes. */
         NS_REQ_EXEC = 8,
-        NS_REQ_CANCEL = 9, /* kills the command that this client asked for by `of_serial`, with all it started */
+        /* kills the command that this client asked for by `of_serial`, with all it started; or ends the attachment */
+        NS_REQ_CANCEL = 9,
+        /* The streams of the container of `id`: `flags` tells which, enum ns_streams. Answered by NS_MSG_STARTED, with
+         * what there is of them; then at the container's end by NS_MSG_RESULT, or by NS_MSG_FAILED when it is cut off.
+         */
+        NS_REQ_ATTACH = 10,
 };
 
 enum ns_launch_flags {
         NS_LAUNCH_SANDBOX = 1, /* this is the pod's pause process; stdio is /dev/null */
         NS_LAUNCH_NO_LOG = 2,
-        NS_LAUNCH_STDIN = 4,    /* standard input is a pipe that the shim holds open, else /dev/null */
-        NS_LAUNCH_TERMINAL = 8, /* its plan has NS_OP_TERMINAL; what is written to it is logged as standard output */
+        NS_LAUNCH_STDIN = 4,       /* standard input is a pipe that the shim holds open, else /dev/null */
+        NS_LAUNCH_TERMINAL = 8,    /* its plan has NS_OP_TERMINAL; what is written to it is logged as standard output */
+        NS_LAUNCH_STDIN_ONCE = 16, /* with NS_LAUNCH_STDIN: the first who attaches to it gets its only end */
 };
 
 enum ns_exec_flags {
         NS_EXEC_STDIO = 1,    /* without it: /dev/null, and what it writes comes with the answer */
         NS_EXEC_DETACHED = 2, /* it lives on when its client goes, and then nobody is told how it ends */
+        NS_EXEC_TERMINAL = 4, /* its plan has NS_OP_TERMINAL; the client gets the master */
 };
 
-enum ns_exec_limits { NS_OUTPUT_MAX = 65536 };
+/* Whose descriptors come with NS_MSG_STARTED (its `flags`), in this order, and which are asked for by NS_REQ_ATTACH. */
+enum ns_streams {
+        NS_STREAM_TERMINAL = 1, /* the master of the command's or the container's terminal */
+        NS_STREAM_IN = 2,       /* the end of its input; of a terminal the master is that */
+        NS_STREAM_OUT = 4,      /* a pipe with what it writes from now on */
+        NS_STREAM_ERR = 8,
+};
+
+enum ns_shim_limits {
+        NS_OUTPUT_MAX = 65536,
+        NS_MAX_CLIENTS = 384, /* each command and each attachment may come with one of its own */
+        NS_MAX_EXECS = 256,
+        NS_MAX_ATTACHED = 64,
+        NS_ATTACH_BUFFER =
+            1048576, /* bytes that an attached client may lag behind, where the kernel grants a pipe so many */
+};
 
 /* Python → shim. 512 bytes. */
 struct ns_request {
@@ -265,12 +291,13 @@ struct ns_request {
 };
 
 enum ns_message_kind {
-        NS_MSG_DONE = 1,   /* the request was carried out; for LAUNCH: pid and start are set */
-        NS_MSG_FAILED = 2, /* it was not: `failure` */
-        NS_MSG_ENTRY = 3,  /* LIST */
-        NS_MSG_EXIT = 4,   /* an end; serial 0. `failure`: the record could not be written, or the start failed with
-                              nobody waiting */
-        NS_MSG_RESULT = 5, /* EXEC: the command's end; its output follows the struct, in the same datagram */
+        NS_MSG_DONE = 1,    /* the request was carried out; for LAUNCH: pid and start are set */
+        NS_MSG_FAILED = 2,  /* it was not: `failure` */
+        NS_MSG_ENTRY = 3,   /* LIST */
+        NS_MSG_EXIT = 4,    /* an end; serial 0. `failure`: the record could not be written, or the start failed with
+                               nobody waiting */
+        NS_MSG_RESULT = 5,  /* EXEC: the command's end; its output follows the struct, in the same datagram */
+        NS_MSG_STARTED = 6, /* EXEC: it has executed; ATTACH. fds: enum ns_streams */
 };
 
 enum ns_result_flags {
@@ -296,7 +323,7 @@ struct ns_message {
         int32_t wait_status; /* as waitpid gives it */
         uint32_t dropped;    /* log records that could not be written */
         uint32_t tolerated_count;
-        uint32_t flags;                  /* enum ns_result_flags */
+        uint32_t flags;                  /* enum ns_result_flags; STARTED: enum ns_streams */
         struct ns_failure tolerated[16]; /* [NS_MAX_TOLERATED] */
         char id[128];                    /* [NS_ID_MAX] */
 };

@@ -33,7 +33,9 @@ static bool launch_valid(const struct ns_request *request, unsigned int fd_count
 {
         const uint32_t silent = NS_LAUNCH_SANDBOX | NS_LAUNCH_NO_LOG;
         const uint32_t input = NS_LAUNCH_STDIN | NS_LAUNCH_TERMINAL;
-        if ((request->flags & ~(silent | input)) != 0 || !id_valid(request->id))
+        if ((request->flags & ~(silent | input | NS_LAUNCH_STDIN_ONCE)) != 0 || !id_valid(request->id))
+                return false;
+        if ((request->flags & NS_LAUNCH_STDIN_ONCE) != 0 && (request->flags & NS_LAUNCH_STDIN) == 0)
                 return false;
         /* A terminal is input and output; who has no output has neither. */
         if ((request->flags & input) == input || ((request->flags & silent) != 0 && (request->flags & input) != 0))
@@ -47,10 +49,17 @@ static bool launch_valid(const struct ns_request *request, unsigned int fd_count
 
 static bool exec_valid(const struct ns_request *request, unsigned int fd_count)
 {
-        const uint32_t known = NS_EXEC_STDIO | NS_EXEC_DETACHED;
-        if ((request->flags & ~known) != 0 || !id_valid(request->id) || request->output_limit > NS_OUTPUT_MAX)
+        const uint32_t streams = NS_EXEC_STDIO | NS_EXEC_TERMINAL;
+        if ((request->flags & ~(streams | NS_EXEC_DETACHED)) != 0 || (request->flags & streams) == streams ||
+            !id_valid(request->id) || request->output_limit > NS_OUTPUT_MAX)
                 return false;
         return fd_count == ((request->flags & NS_EXEC_STDIO) != 0 ? 4 : 1);
+}
+
+static bool attach_valid(uint32_t flags)
+{
+        const uint32_t known = NS_STREAM_IN | NS_STREAM_OUT | NS_STREAM_ERR;
+        return flags != 0 && (flags & ~known) == 0;
 }
 
 static bool fields_valid(const struct ns_request *request, unsigned int fd_count)
@@ -59,12 +68,15 @@ static bool fields_valid(const struct ns_request *request, unsigned int fd_count
         case NS_REQ_LAUNCH:
                 return launch_valid(request, fd_count);
         case NS_REQ_SIGNAL:
-                return fd_count == 0 && id_valid(request->id) && request->value >= 0 && request->value <= 64;
+                return fd_count == 0 && (request->of_serial != 0 || id_valid(request->id)) && request->value >= 0 &&
+                       request->value <= 64;
         case NS_REQ_FORGET:
         case NS_REQ_REOPEN:
                 return fd_count == 0 && id_valid(request->id);
         case NS_REQ_EXEC:
                 return exec_valid(request, fd_count);
+        case NS_REQ_ATTACH:
+                return fd_count == 0 && id_valid(request->id) && attach_valid(request->flags);
         case NS_REQ_CANCEL:
         case NS_REQ_LIST:
         case NS_REQ_SUBSCRIBE:

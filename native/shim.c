@@ -148,6 +148,9 @@ static void dispatch(struct ns_shim *shim, uint64_t data)
         case NS_FROM_EXEC:
                 ns_exec_read(shim, &shim->execs[index]);
                 break;
+        case NS_FROM_EXEC_CONTROL:
+                ns_exec_heard(shim, &shim->execs[index]);
+                break;
         }
 }
 

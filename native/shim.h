@@ -6,6 +6,7 @@
  *   shim_launch.c    from a request to a process, and to the answer once it has exec'ed
  *   shim_exec.c      commands in containers: from the request to the answer at their end
  *   shim_exec_process.c  … and their processes
+ *   shim_attach.c    who sees what a container writes
  *   shim_cgroup.c    their cgroups
  *   shim_entries.c   the table of processes, and their ends
  *   shim_exits.c     exit records
@@ -27,8 +28,6 @@
 
 enum {
         NS_MAX_ENTRIES = 256,
-        NS_MAX_EXECS = 256,
-        NS_MAX_CLIENTS = 16,
         NS_LINE_MAX = 16384, /* of content in a log record: longer lines become partial records */
         NS_DRAIN_MS = 250,   /* how long output may still come after an end, if a descendant holds the pipe */
 };
@@ -66,6 +65,7 @@ struct ns_entry {
         enum ns_phase phase;
         bool sandbox;
         bool ready;       /* NS_REPORT_EXEC was seen */
+        bool stdin_once;  /* who attaches first takes stdin_fd along */
         int client;       /* who waits for the answer to its launch; -1: nobody */
         int64_t deadline; /* NS_DRAINING: CLOCK_MONOTONIC, ns */
         struct ns_process process;
@@ -90,13 +90,18 @@ struct ns_exec {
         bool detached;
         bool born; /* `pid` is its own */
         bool stillborn;
-        bool killed; /* all that it started has to go with it */
-        int client;  /* who asked; -1: nobody any more */
+        bool streams; /* its start is told, too */
+        bool ready;   /* NS_REPORT_EXEC was seen */
+        bool started; /* told */
+        bool killed;  /* all that it started has to go with it */
+        int client;   /* who asked; -1: nobody any more */
         uint64_t serial;
         struct ns_entry *entry; /* the container; NULL once that is forgotten */
         pid_t pid;              /* the joiner's, and its own once it is born */
         int control_fd;
         int output_fd;
+        int master_fd;   /* of its terminal, until the client has it */
+        int terminal_fd; /* its own side, held open while it lives */
         int cgroup_fd;
         uint64_t number;  /* its cgroup is "exec-<number>" */
         int64_t deadline; /* CLOCK_MONOTONIC, ns; INT64_MAX: none. When ended: of the next try to remove the cgroup */
@@ -105,6 +110,14 @@ struct ns_exec {
         uint32_t output_length;
         char *output; /* output_limit bytes, mapped when first needed */
         struct ns_message message;
+};
+
+/* Somebody sees what a container writes. */
+struct ns_attachment {
+        struct ns_entry *entry; /* NULL: the place is free */
+        int client;
+        uint64_t serial;
+        int fds[2]; /* our ends of copies of its outputs; -1: not asked for, or nobody reads it any more */
 };
 
 struct ns_client {
@@ -127,11 +140,20 @@ struct ns_shim {
         unsigned int execs_used; /* likewise */
         uint64_t execs_counted;
         struct ns_exec execs[NS_MAX_EXECS];
+        struct ns_attachment attachments[NS_MAX_ATTACHED];
         char scratch[NS_LINE_MAX]; /* what is being read from a pipe */
 };
 
 /* What an event of epoll is about: kind, index of the entry or client, and which stream. */
-enum ns_source { NS_FROM_LISTENER, NS_FROM_SIGNALS, NS_FROM_CLIENT, NS_FROM_CONTROL, NS_FROM_STREAM, NS_FROM_EXEC };
+enum ns_source {
+        NS_FROM_LISTENER,
+        NS_FROM_SIGNALS,
+        NS_FROM_CLIENT,
+        NS_FROM_CONTROL,
+        NS_FROM_STREAM,
+        NS_FROM_EXEC,
+        NS_FROM_EXEC_CONTROL
+};
 
 /* shim.c */
 int ns_watch(struct ns_shim *shim, int fd, enum ns_source source, unsigned int index, unsigned int stream);
@@ -150,6 +172,9 @@ void ns_client_send(struct ns_shim *shim, int index, const struct ns_message *me
 /* The same with `size` bytes of data behind the message. */
 void ns_client_send_with(struct ns_shim *shim, int index, const struct ns_message *message, const void *data,
                          size_t size);
+/* The same with descriptors, which stay ours. */
+void ns_client_send_fds(struct ns_shim *shim, int index, const struct ns_message *message, const int *fds,
+                        unsigned int count);
 void ns_clients_publish(struct ns_shim *shim, const struct ns_message *message);
 
 /* shim_requests.c. Owns none of the descriptors; sets those to -1 that it keeps. */
@@ -178,7 +203,9 @@ int ns_output_pipe(int *ours, int *theirs);
 int ns_exec_begin(struct ns_shim *shim, int client, const struct ns_request *request, int *fds,
                   struct ns_failure *failure);
 void ns_exec_read(struct ns_shim *shim, struct ns_exec *exec);
+void ns_exec_heard(struct ns_shim *shim, struct ns_exec *exec);
 void ns_exec_cancel(struct ns_shim *shim, int client, uint64_t serial);
+int ns_exec_signal(struct ns_shim *shim, int client, uint64_t serial, int number, struct ns_failure *failure);
 /* Learns who was born since; has to come between knowing that a child has ended and reaping it. */
 void ns_execs_progress(struct ns_shim *shim);
 /* A child ended: true when it was a command. */
@@ -200,8 +227,20 @@ void ns_cgroup_kill(int cgroup_fd);
 /* -1: something is in it. */
 int ns_cgroup_remove(int parent_fd, uint64_t number);
 
+/* shim_attach.c. As ns_launch_begin; the answer is sent. */
+int ns_attach_begin(struct ns_shim *shim, int client, const struct ns_request *request, struct ns_failure *failure);
+/* The container wrote this: whoever is attached gets it, or is cut off. */
+void ns_attached_copy(struct ns_shim *shim, const struct ns_entry *entry, unsigned int stream, const char *data,
+                      size_t size);
+void ns_attached_cancel(struct ns_shim *shim, int client, uint64_t serial);
+void ns_attached_client_gone(struct ns_shim *shim, int client);
+/* Everybody is told how the container ended. */
+void ns_attached_entry_gone(struct ns_shim *shim, const struct ns_entry *entry);
+
 /* shim_entries.c */
 struct ns_entry *ns_entry_find(struct ns_shim *shim, const char *id);
+/* A container that runs; NULL: there is none of this name. */
+struct ns_entry *ns_entry_running(struct ns_shim *shim, const char *id);
 struct ns_entry *ns_entry_new(struct ns_shim *shim, const char *id);
 void ns_entry_free(struct ns_shim *shim, struct ns_entry *entry);
 void ns_entries_reap(struct ns_shim *shim);
@@ -219,8 +258,9 @@ int ns_exit_forget(const struct ns_shim *shim, const char *id);
 
 /* shim_log.c */
 int ns_log_open(struct ns_log *log);
-/* Reads once and writes what is complete. Closes the stream at its end. */
-void ns_log_read(struct ns_log *log, unsigned int stream, char scratch[NS_LINE_MAX]);
+/* Reads once and writes what is complete. Closes the stream at its end. How much was read: it lies in `scratch`, behind
+ * what was held before. */
+size_t ns_log_read(struct ns_log *log, unsigned int stream, char scratch[NS_LINE_MAX]);
 /* Reads what is there now, ends open lines, closes everything. */
 void ns_log_finish(struct ns_log *log);
 bool ns_log_streaming(const struct ns_log *log);

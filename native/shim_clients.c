@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { MAX_FDS = 253, SEND_BUFFER = 1 << 20 };
+enum { MAX_FDS = 253, MAX_GIVEN = 3, SEND_BUFFER = 1 << 20 };
 
 static bool welcome(int fd)
 {
@@ -42,8 +42,17 @@ static void drop(struct ns_shim *shim, unsigned int index)
                 if (shim->entries[i].client == (int)index)
                         shim->entries[i].client = -1;
         ns_execs_client_gone(shim, (int)index);
+        ns_attached_client_gone(shim, (int)index);
         if (shim->stop_client == (int)index)
                 shim->stop_client = -1;
+}
+
+static void deliver(struct ns_shim *shim, int index, const struct msghdr *head)
+{
+        if (index < 0 || shim->clients[index].fd < 0)
+                return;
+        if (sendmsg(shim->clients[index].fd, head, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+                drop(shim, (unsigned int)index);
 }
 
 void ns_client_send_with(struct ns_shim *shim, int index, const struct ns_message *message, const void *data,
@@ -53,11 +62,29 @@ void ns_client_send_with(struct ns_shim *shim, int index, const struct ns_messag
             {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message)},
             {.iov_base = (void *)(uintptr_t)data, .iov_len = size},
         };
-        struct msghdr head = {.msg_iov = parts, .msg_iovlen = size > 0 ? 2 : 1};
-        if (index < 0 || shim->clients[index].fd < 0)
-                return;
-        if (sendmsg(shim->clients[index].fd, &head, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-                drop(shim, (unsigned int)index);
+        const struct msghdr head = {.msg_iov = parts, .msg_iovlen = size > 0 ? 2 : 1};
+        deliver(shim, index, &head);
+}
+
+void ns_client_send_fds(struct ns_shim *shim, int index, const struct ns_message *message, const int *fds,
+                        unsigned int count)
+{
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int) * MAX_GIVEN)];
+        } control = {0};
+        struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof(*message)};
+        struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1};
+        if (count > 0) {
+                head.msg_control = control.bytes;
+                head.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+                struct cmsghdr *rights = CMSG_FIRSTHDR(&head);
+                rights->cmsg_level = SOL_SOCKET;
+                rights->cmsg_type = SCM_RIGHTS;
+                rights->cmsg_len = CMSG_LEN(sizeof(int) * count);
+                memcpy(CMSG_DATA(rights), fds, sizeof(int) * count);
+        }
+        deliver(shim, index, &head);
 }
 
 void ns_client_send(struct ns_shim *shim, int index, const struct ns_message *message)

@@ -23,6 +23,12 @@ struct ns_entry *ns_entry_find(struct ns_shim *shim, const char *id)
         return NULL;
 }
 
+struct ns_entry *ns_entry_running(struct ns_shim *shim, const char *id)
+{
+        struct ns_entry *entry = ns_entry_find(shim, id);
+        return entry == NULL || entry->phase != NS_RUNNING || entry->sandbox ? NULL : entry;
+}
+
 struct ns_entry *ns_entry_new(struct ns_shim *shim, const char *id)
 {
         unsigned int index = 0;
@@ -61,6 +67,7 @@ static void close_living(struct ns_entry *entry)
 void ns_entry_free(struct ns_shim *shim, struct ns_entry *entry)
 {
         ns_execs_entry_gone(shim, entry);
+        ns_attached_entry_gone(shim, entry);
         close_living(entry);
         ns_log_finish(&entry->log);
         ns_close_fd(&entry->process.pidfd);
@@ -85,6 +92,7 @@ static void settle(struct ns_shim *shim, struct ns_entry *entry)
         }
         entry->phase = NS_ENDED;
         message->kind = NS_MSG_EXIT;
+        ns_attached_entry_gone(shim, entry);
         ns_clients_publish(shim, message);
 }
 
@@ -160,7 +168,10 @@ void ns_entry_read(struct ns_shim *shim, struct ns_entry *entry, unsigned int st
 {
         if (entry->phase == NS_FREE || entry->log.streams[stream].fd < 0)
                 return;
-        ns_log_read(&entry->log, stream, shim->scratch);
+        size_t held = entry->log.streams[stream].held_length;
+        size_t size = ns_log_read(&entry->log, stream, shim->scratch);
+        if (size > 0)
+                ns_attached_copy(shim, entry, stream, shim->scratch + held, size);
         if (entry->phase == NS_DRAINING && !ns_log_streaming(&entry->log))
                 settle(shim, entry);
 }

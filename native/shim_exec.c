@@ -2,9 +2,9 @@
  *
  *   free → running → ended → free
  *
- * A command is answered once, when its process has ended. What it left running stays, as it would with any runtime, and
- * its cgroup with it, unless the command was killed: for its time, because its client went, or by request. Then all it
- * started goes.
+ * A command is answered when its process has ended; one with streams of its client's when it has executed, too. What it
+ * left running stays, as it would with any runtime, and its cgroup with it, unless the command was killed: for its
+ * time, because its client went, or by request. Then all it started goes.
  */
 #include "shim_exec.h"
 #include "cleanup.h"
@@ -42,12 +42,6 @@ void ns_execs_sweep(struct ns_shim *shim)
 /* ---- beginning
  * ------------------------------------------------------------------------------------------------------- */
 
-static struct ns_entry *find_container(struct ns_shim *shim, const char *id)
-{
-        struct ns_entry *entry = ns_entry_find(shim, id);
-        return entry == NULL || entry->phase != NS_RUNNING || entry->sandbox ? NULL : entry;
-}
-
 /* Its own cgroup below the container's; without one, it is where the container is. */
 static int prepare_cgroup(struct ns_shim *shim, struct ns_exec *exec, struct ns_failure *failure)
 {
@@ -65,7 +59,7 @@ static int prepare_stdio(struct ns_exec *exec, const struct ns_request *request,
                 memcpy(what->stdio, fds + 1, sizeof(what->stdio));
                 return 0;
         }
-        if (request->output_limit == 0)
+        if (request->output_limit == 0 || exec->streams)
                 return 0;
         if (ns_output_pipe(&exec->output_fd, &what->stdio[1]) < 0)
                 return ns_fail(failure, NS_STEP_PIPES, errno);
@@ -87,8 +81,11 @@ static int begin(struct ns_shim *shim, struct ns_exec *exec, const struct ns_req
         exec->control_fd = process.control_fd;
         exec->phase = NS_EXEC_RUNNING;
         /* Fails only when the kernel is out of memory: then it is told at the end, as far as the pipe holds it. */
+        unsigned int index = (unsigned int)(exec - shim->execs);
         if (exec->output_fd >= 0)
-                ns_watch(shim, exec->output_fd, NS_FROM_EXEC, (unsigned int)(exec - shim->execs), 0);
+                ns_watch(shim, exec->output_fd, NS_FROM_EXEC, index, 0);
+        if (exec->streams)
+                ns_watch(shim, exec->control_fd, NS_FROM_EXEC_CONTROL, index, 0);
         return 0;
 }
 
@@ -104,7 +101,7 @@ int ns_exec_begin(struct ns_shim *shim, int client, const struct ns_request *req
                   struct ns_failure *failure)
 {
         __attribute__((cleanup(ns_plan_unmap))) struct ns_mapping mapping = {0};
-        struct ns_entry *entry = find_container(shim, request->id);
+        struct ns_entry *entry = ns_entry_running(shim, request->id);
         if (shim->stopping)
                 return ns_fail(failure, NS_STEP_REQUEST, ESHUTDOWN);
         if (entry == NULL)
@@ -120,11 +117,14 @@ int ns_exec_begin(struct ns_shim *shim, int client, const struct ns_request *req
 
         *exec = (struct ns_exec){
             .detached = (request->flags & NS_EXEC_DETACHED) != 0,
+            .streams = (request->flags & (NS_EXEC_STDIO | NS_EXEC_TERMINAL)) != 0,
             .client = client,
             .serial = request->serial,
             .entry = entry,
             .control_fd = -1,
             .output_fd = -1,
+            .master_fd = -1,
+            .terminal_fd = -1,
             .cgroup_fd = -1,
             .deadline = INT64_MAX,
             .output_limit = request->output_limit,
@@ -164,7 +164,7 @@ static void expire(struct ns_shim *shim, struct ns_exec *exec)
                 ns_exec_answer(shim, exec);
         else
                 exec->message.flags |= NS_RESULT_TIMED_OUT;
-        ns_exec_kill(exec);
+        ns_exec_kill(shim, exec);
 }
 
 int64_t ns_execs_deadline(const struct ns_shim *shim)
@@ -191,8 +191,22 @@ void ns_exec_cancel(struct ns_shim *shim, int client, uint64_t serial)
         for (unsigned int i = 0; i < shim->execs_used; i++) {
                 struct ns_exec *exec = &shim->execs[i];
                 if (exec->phase == NS_EXEC_RUNNING && exec->client == client && exec->serial == serial)
-                        ns_exec_kill(exec);
+                        ns_exec_kill(shim, exec);
         }
+}
+
+int ns_exec_signal(struct ns_shim *shim, int client, uint64_t serial, int number, struct ns_failure *failure)
+{
+        for (unsigned int i = 0; i < shim->execs_used; i++) {
+                struct ns_exec *exec = &shim->execs[i];
+                if (exec->phase != NS_EXEC_RUNNING || exec->client != client || exec->serial != serial)
+                        continue;
+                ns_exec_progress(shim, exec);
+                if (!exec->born || !exec->ready)
+                        break;
+                return kill(exec->pid, number) < 0 ? ns_fail(failure, NS_STEP_SIGNAL, errno) : 0;
+        }
+        return ns_fail(failure, NS_STEP_SIGNAL, ESRCH);
 }
 
 void ns_execs_client_gone(struct ns_shim *shim, int client)
@@ -203,7 +217,7 @@ void ns_execs_client_gone(struct ns_shim *shim, int client)
                         continue;
                 exec->client = -1;
                 if (!exec->detached)
-                        ns_exec_kill(exec);
+                        ns_exec_kill(shim, exec);
         }
 }
 
@@ -219,10 +233,10 @@ void ns_execs_entry_gone(struct ns_shim *shim, const struct ns_entry *entry)
                         ns_exec_free(shim, exec);
                         continue;
                 }
-                ns_exec_progress(exec);
+                ns_exec_progress(shim, exec);
                 if (!exec->born)
                         ns_fail(&exec->message.failure, NS_STEP_REQUEST, ESRCH);
-                ns_exec_kill(exec);
+                ns_exec_kill(shim, exec);
         }
 }
 
@@ -230,7 +244,7 @@ void ns_execs_kill(struct ns_shim *shim)
 {
         for (unsigned int i = 0; i < shim->execs_used; i++)
                 if (shim->execs[i].phase == NS_EXEC_RUNNING)
-                        ns_exec_kill(&shim->execs[i]);
+                        ns_exec_kill(shim, &shim->execs[i]);
 }
 
 bool ns_execs_alive(const struct ns_shim *shim)

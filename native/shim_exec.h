@@ -3,11 +3,11 @@
 
 #include "shim.h"
 
-/* Learns what its process has said since. */
-void ns_exec_progress(struct ns_exec *exec);
+/* Learns what its process has said since, and tells whom it concerns. */
+void ns_exec_progress(struct ns_shim *shim, struct ns_exec *exec);
 
 /* SIGKILL for all that it started, again in a while if it is still there then. */
-void ns_exec_kill(struct ns_exec *exec);
+void ns_exec_kill(struct ns_shim *shim, struct ns_exec *exec);
 
 /* Tells who asked how it ended; once, for nobody asks after that. */
 void ns_exec_answer(struct ns_shim *shim, struct ns_exec *exec);

@@ -24,7 +24,9 @@ static const int64_t millisecond = 1000000;
 static void let_go(struct ns_shim *shim, struct ns_exec *exec)
 {
         ns_unwatch(shim->epoll_fd, &exec->output_fd);
-        ns_close_fd(&exec->control_fd);
+        ns_unwatch(shim->epoll_fd, &exec->control_fd);
+        ns_close_fd(&exec->master_fd);
+        ns_close_fd(&exec->terminal_fd);
         if (exec->output != NULL)
                 munmap(exec->output, exec->output_limit);
         exec->output = NULL;
@@ -102,6 +104,16 @@ void ns_exec_read(struct ns_shim *shim, struct ns_exec *exec)
 /* ---- what the child says
  * --------------------------------------------------------------------------------------------- */
 
+static void take_terminal(struct ns_exec *exec, int fds[2])
+{
+        if (exec->streams && exec->master_fd < 0 && fds[0] >= 0) {
+                exec->master_fd = ns_take_fd(&fds[0]);
+                exec->terminal_fd = ns_take_fd(&fds[1]);
+        }
+        ns_close_fd(&fds[0]);
+        ns_close_fd(&fds[1]);
+}
+
 static void hear(struct ns_exec *exec, const struct ns_report *report, pid_t sender)
 {
         struct ns_message *message = &exec->message;
@@ -110,6 +122,8 @@ static void hear(struct ns_exec *exec, const struct ns_report *report, pid_t sen
                 message->tolerated[message->tolerated_count++] = report->failure;
         if (report->kind == NS_REPORT_FAILED)
                 message->failure = report->failure;
+        if (report->kind == NS_REPORT_EXEC)
+                exec->ready = true;
         /* Only a child of ours can have been born for us, and it is one until we reap it. */
         pid_t born = report->failure.error > 0 ? report->failure.error : sender;
         if (report->kind == NS_REPORT_BORN && waitid(P_PID, (id_t)born, &ours, WEXITED | WNOHANG | WNOWAIT) == 0) {
@@ -120,41 +134,48 @@ static void hear(struct ns_exec *exec, const struct ns_report *report, pid_t sen
         }
 }
 
-/* Reads one report; false when there is none now. */
-static bool read_report(struct ns_exec *exec)
+/* It has executed: who asked gets the terminal. Once, and before its end. */
+static void tell_start(struct ns_shim *shim, struct ns_exec *exec)
 {
-        struct ns_report report;
-        union {
-                struct cmsghdr align;
-                char bytes[CMSG_SPACE(sizeof(struct ucred))];
-        } control;
-        struct iovec part = {.iov_base = &report, .iov_len = sizeof(report)};
-        struct msghdr head = {
-            .msg_iov = &part,
-            .msg_iovlen = 1,
-            .msg_control = control.bytes,
-            .msg_controllen = sizeof(control.bytes),
-        };
-        struct ucred sender = {0};
-        if (exec->control_fd < 0 || ns_launch_hear(exec->control_fd, &head) != sizeof(report))
-                return false;
-        const struct cmsghdr *first = CMSG_FIRSTHDR(&head);
-        if (first != NULL && first->cmsg_level == SOL_SOCKET && first->cmsg_type == SCM_CREDENTIALS)
-                memcpy(&sender, CMSG_DATA(first), sizeof(sender));
-        hear(exec, &report, sender.pid);
-        return true;
+        if (!exec->streams || exec->started || !exec->ready || exec->message.failure.step != 0)
+                return;
+        exec->started = true;
+        struct ns_message message = exec->message;
+        message.kind = NS_MSG_STARTED;
+        message.pid = exec->pid;
+        message.flags = exec->master_fd >= 0 ? NS_STREAM_TERMINAL : 0;
+        int master_fd = ns_take_fd(&exec->master_fd);
+        ns_client_send_fds(shim, exec->client, &message, &master_fd, master_fd >= 0 ? 1 : 0);
+        ns_close_fd(&master_fd);
 }
 
-void ns_exec_progress(struct ns_exec *exec)
+void ns_exec_progress(struct ns_shim *shim, struct ns_exec *exec)
 {
-        while (exec->phase == NS_EXEC_RUNNING && read_report(exec))
-                ;
+        struct ns_report report;
+        int fds[2];
+        pid_t sender = 0;
+        ssize_t size = 0;
+        if (exec->phase != NS_EXEC_RUNNING || exec->control_fd < 0)
+                return;
+        while ((size = ns_launch_hear(exec->control_fd, &report, fds, &sender)) == sizeof(report)) {
+                take_terminal(exec, fds);
+                hear(exec, &report, sender);
+        }
+        if (size < 0 && errno == EAGAIN)
+                return;
+        ns_unwatch(shim->epoll_fd, &exec->control_fd);
+        tell_start(shim, exec);
+}
+
+void ns_exec_heard(struct ns_shim *shim, struct ns_exec *exec)
+{
+        ns_exec_progress(shim, exec);
 }
 
 void ns_execs_progress(struct ns_shim *shim)
 {
         for (unsigned int i = 0; i < shim->execs_used; i++)
-                ns_exec_progress(&shim->execs[i]);
+                ns_exec_progress(shim, &shim->execs[i]);
 }
 
 /* ---- ending
@@ -174,7 +195,7 @@ void ns_exec_answer(struct ns_shim *shim, struct ns_exec *exec)
                             message->kind == NS_MSG_RESULT ? exec->output_length : 0);
 }
 
-void ns_exec_kill(struct ns_exec *exec)
+void ns_exec_kill(struct ns_shim *shim, struct ns_exec *exec)
 {
         exec->killed = true;
         exec->deadline = ns_now(CLOCK_MONOTONIC) + LAST_PAUSE_MS * millisecond;
@@ -182,7 +203,7 @@ void ns_exec_kill(struct ns_exec *exec)
                 ns_cgroup_kill(exec->cgroup_fd);
                 return;
         }
-        ns_exec_progress(exec); /* who it is now */
+        ns_exec_progress(shim, exec); /* who it is now */
         kill(exec->pid, SIGKILL);
 }
 
@@ -205,6 +226,7 @@ bool ns_execs_reaped(struct ns_shim *shim, pid_t pid, int status)
         if (!exec->born && !exec->stillborn &&
             exec->message.failure.step == 0) /* the joiner was killed before it could say a word */
                 ns_fail(&exec->message.failure, NS_STEP_CHILD, ECHILD);
+        tell_start(shim, exec);
         ns_exec_answer(shim, exec);
         let_go(shim, exec);
         exec->phase = NS_EXEC_ENDED;

@@ -102,7 +102,8 @@ static uint64_t start_ticks(pid_t pid)
         return ticks;
 }
 
-/* A pipe that nobody writes to yet, and that can be opened again as /dev/stdin. */
+/* A pipe that nobody writes to yet, and that can be opened again as /dev/stdin. Whoever attaches gets our end, which
+ * does not block. */
 static int open_input(struct ns_entry *entry, int *theirs)
 {
         int ends[2];
@@ -110,7 +111,7 @@ static int open_input(struct ns_entry *entry, int *theirs)
                 return -1;
         *theirs = ends[0];
         entry->stdin_fd = ends[1];
-        return fchmod(ends[0], 0666);
+        return fcntl(ends[1], F_SETFL, O_NONBLOCK) < 0 ? -1 : fchmod(ends[0], 0666);
 }
 
 /* Pipes, and the log that output leads to; an entry without a log writes to /dev/null. A terminal comes later. */
@@ -211,6 +212,7 @@ int ns_launch_begin(struct ns_shim *shim, int client, const struct ns_request *r
 
         entry->client = client;
         entry->sandbox = (request->flags & NS_LAUNCH_SANDBOX) != 0;
+        entry->stdin_once = (request->flags & NS_LAUNCH_STDIN_ONCE) != 0;
         entry->message.serial = request->serial;
         struct ns_launch what = {
             .plan = mapping.start,
@@ -241,34 +243,6 @@ static void started(struct ns_shim *shim, struct ns_entry *entry)
         entry->phase = NS_RUNNING;
         ns_client_send(shim, entry->client, &answer);
         entry->client = -1;
-}
-
-/* One report, with the descriptors of a terminal: -1 where there is none. */
-static ssize_t read_report(int control_fd, struct ns_report *report, int fds[2], pid_t *sender)
-{
-        union {
-                struct cmsghdr align;
-                char bytes[CMSG_SPACE(sizeof(int) * 2) + CMSG_SPACE(sizeof(struct ucred))];
-        } control;
-        struct iovec part = {.iov_base = report, .iov_len = sizeof(*report)};
-        struct msghdr head = {
-            .msg_iov = &part,
-            .msg_iovlen = 1,
-            .msg_control = control.bytes,
-            .msg_controllen = sizeof(control.bytes),
-        };
-        struct ucred who = {0};
-        fds[0] = fds[1] = -1;
-        ssize_t size = ns_launch_hear(control_fd, &head);
-        struct cmsghdr *extra = size < 0 ? NULL : CMSG_FIRSTHDR(&head);
-        for (; extra != NULL; extra = CMSG_NXTHDR(&head, extra)) {
-                if (extra->cmsg_level == SOL_SOCKET && extra->cmsg_type == SCM_RIGHTS)
-                        memcpy(fds, CMSG_DATA(extra), extra->cmsg_len - CMSG_LEN(0));
-                if (extra->cmsg_level == SOL_SOCKET && extra->cmsg_type == SCM_CREDENTIALS)
-                        memcpy(&who, CMSG_DATA(extra), sizeof(who));
-        }
-        *sender = who.pid;
-        return size;
 }
 
 /* The plan goes on in another process, born in the pod's process namespace. Only a child of ours can have been born for
@@ -311,7 +285,7 @@ void ns_launch_progress(struct ns_shim *shim, struct ns_entry *entry)
         ssize_t size = 0;
         if (entry->phase != NS_STARTING || entry->process.control_fd < 0)
                 return;
-        while ((size = read_report(entry->process.control_fd, &report, fds, &sender)) == sizeof(report)) {
+        while ((size = ns_launch_hear(entry->process.control_fd, &report, fds, &sender)) == sizeof(report)) {
                 take_terminal(shim, entry, fds);
                 if (report.kind == NS_REPORT_TOLERATED && message->tolerated_count < NS_MAX_TOLERATED)
                         message->tolerated[message->tolerated_count++] = report.failure;

@@ -199,17 +199,17 @@ static void finish_stream(struct ns_log *log, unsigned int which)
         end_stream(log, stream);
 }
 
-void ns_log_read(struct ns_log *log, unsigned int which, char scratch[NS_LINE_MAX])
+size_t ns_log_read(struct ns_log *log, unsigned int which, char scratch[NS_LINE_MAX])
 {
         struct ns_stream *stream = &log->streams[which];
         struct batch batch;
         size_t held = stream->held_length;
         ssize_t got = read(stream->fd, scratch + held, NS_LINE_MAX - held);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
-                return;
+                return 0;
         if (got <= 0) {
                 finish_stream(log, which);
-                return;
+                return 0;
         }
         if (held > 0)
                 memcpy(scratch, stream->held, held);
@@ -218,6 +218,7 @@ void ns_log_read(struct ns_log *log, unsigned int which, char scratch[NS_LINE_MA
         size_t start = add_lines(&batch, stream, scratch, length);
         hold(&batch, stream, scratch + start, length - start);
         flush(&batch);
+        return (size_t)got;
 }
 
 void ns_log_finish(struct ns_log *log)

@@ -22,6 +22,16 @@ static int signal_entry(struct ns_entry *entry, int number, struct ns_failure *f
         return sys_pidfd_send_signal(entry->process.pidfd, number) < 0 ? ns_fail(failure, NS_STEP_SIGNAL, errno) : 0;
 }
 
+/* With a serial, a command. */
+static int signal_process(struct ns_shim *shim, int client, const struct ns_request *request,
+                          struct ns_failure *failure)
+{
+        if (request->of_serial != 0)
+                return ns_exec_signal(shim, client, request->of_serial, request->value, failure);
+        struct ns_entry *entry = ns_entry_find(shim, request->id);
+        return entry == NULL ? ns_fail(failure, NS_STEP_REQUEST, ENOENT) : signal_entry(entry, request->value, failure);
+}
+
 static int forget_entry(struct ns_shim *shim, struct ns_entry *entry, struct ns_failure *failure)
 {
         if (entry->phase != NS_ENDED)
@@ -76,8 +86,6 @@ static int handle_entry(struct ns_shim *shim, const struct ns_request *request, 
         struct ns_entry *entry = ns_entry_find(shim, request->id);
         if (entry == NULL)
                 return ns_fail(failure, NS_STEP_REQUEST, ENOENT);
-        if (request->kind == NS_REQ_SIGNAL)
-                return signal_entry(entry, request->value, failure);
         if (request->kind == NS_REQ_FORGET)
                 return forget_entry(shim, entry, failure);
         return reopen_log(entry, failure);
@@ -96,6 +104,10 @@ void ns_request_handle(struct ns_shim *shim, int client, const struct ns_request
                 if (ns_exec_begin(shim, client, request, fds, &failure) < 0)
                         ns_answer(shim, client, request->serial, &failure);
                 return;
+        case NS_REQ_ATTACH:
+                if (ns_attach_begin(shim, client, request, &failure) < 0)
+                        ns_answer(shim, client, request->serial, &failure);
+                return;
         case NS_REQ_SHUTDOWN:
                 begin_shutdown(shim, client, request->serial);
                 return;
@@ -107,6 +119,10 @@ void ns_request_handle(struct ns_shim *shim, int client, const struct ns_request
                 break;
         case NS_REQ_CANCEL:
                 ns_exec_cancel(shim, client, request->of_serial);
+                ns_attached_cancel(shim, client, request->of_serial);
+                break;
+        case NS_REQ_SIGNAL:
+                result = signal_process(shim, client, request, &failure);
                 break;
         default:
                 result = handle_entry(shim, request, &failure);

@@ -1,4 +1,4 @@
-/* terminal.c: a container's own terminal.
+/* terminal.c: a terminal of a container's own, for its first process or a command in it.
  *
  * Everything goes by descriptor from the multiplexer that was just mounted: the other side is what the kernel gives for
  * it (TIOCGPTPEER), not what lies at some path of the container's (CVE-2025-52565).
@@ -22,18 +22,30 @@
 
 enum { MULTIPLEXER_MAJOR = 5, MULTIPLEXER_MINOR = 2 };
 
-/* The multiplexer of a devpts, and nothing else that a volume or an image may have put there. */
+/* The multiplexer of a devpts, and nothing else that a volume, an image or a container may have put there. A directory
+ * of a devpts holds nothing but terminals; whatever else lies at the path is not even opened. */
 static int open_multiplexer(int root_fd)
 {
+        const uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
         struct stat status;
         struct statfs fs;
-        CLEANUP_FD int fd = ns_open_in_root(root_fd, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0 || fstat(fd, &status) < 0 || fstatfs(fd, &fs) < 0)
+        CLEANUP_FD int dir_fd = ns_open_in_root(root_fd, "/dev/pts", O_PATH | O_DIRECTORY);
+        if (dir_fd < 0 || fstatfs(dir_fd, &fs) < 0)
                 return -1;
-        if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(MULTIPLEXER_MAJOR, MULTIPLEXER_MINOR) ||
-            fs.f_type != DEVPTS_SUPER_MAGIC)
+        if (fs.f_type != DEVPTS_SUPER_MAGIC)
+                return errno = ENOTTY, -1;
+        CLEANUP_FD int fd = sys_openat2(dir_fd, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0, resolve);
+        if (fd < 0 || fstat(fd, &status) < 0)
+                return -1;
+        if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(MULTIPLEXER_MAJOR, MULTIPLEXER_MINOR))
                 return errno = ENOTTY, -1;
         return ns_take_fd(&fd);
+}
+
+static int set_size(int master_fd, uint64_t size)
+{
+        const struct winsize asked = {.ws_row = (unsigned short)(size >> 16), .ws_col = (unsigned short)size};
+        return size == 0 ? 0 : ioctl(master_fd, TIOCSWINSZ, &asked);
 }
 
 static int open_other_side(int master_fd, uid_t owner)
@@ -86,7 +98,9 @@ int ns_op_terminal(struct ns_child *child, const struct ns_op *op)
         if (master_fd < 0)
                 return -1;
         CLEANUP_FD int other_fd = open_other_side(master_fd, (uid_t)op->a);
-        if (other_fd < 0 || mount_console(child->root_fd, other_fd) < 0)
+        if (other_fd < 0 || set_size(master_fd, op->b) < 0)
+                return -1;
+        if (op->c != 0 && mount_console(child->root_fd, other_fd) < 0)
                 return -1;
         if (hand_over(child, master_fd, other_fd) < 0)
                 return -1;

@@ -31,6 +31,7 @@ from nsrun.model.running import (
     SandboxExit,
     SandboxInfo,
 )
+from nsrun.model.session import SessionRequest
 from nsrun.runtime.adoption import Adoption, Found
 from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.endings import Endings
@@ -42,6 +43,8 @@ from nsrun.runtime.process import boot_id
 from nsrun.runtime.rundir import SANDBOX_ID, RunDirectory, container_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
 from nsrun.runtime.seccomp import Seccomp
+from nsrun.runtime.session import ShimSession
+from nsrun.runtime.sessions import open_session
 from nsrun.runtime.shim import LogLimits
 from nsrun.runtime.travel import sealed_program
 from nsrun.runtime.usage import all_logged, container_disk, filesystem_of
@@ -259,6 +262,10 @@ class Engine:
         """See the port."""
         return await self._execution.run(self._sandboxes.get(id.uid), id, command)
 
+    async def open_session(self, id: ContainerId, request: SessionRequest) -> ShimSession:
+        """See the port."""
+        return await open_session(self._execution, self._sandboxes.get(id.uid), id, request)
+
     async def usage(self, uid: str) -> Mapping[str, int]:
         """See the port."""
         return {name: use.root.bytes + use.logs.bytes for name, use in (await self.disk(uid)).items()}
@@ -347,7 +354,9 @@ class Engine:
 
 
 def _input(container: Container) -> int:
-    """Where standard input comes from: the terminal, a pipe that somebody may attach to, or nowhere."""
+    """Where standard input comes from: the terminal, a pipe that somebody may attach to (once), or nowhere."""
     if container.tty:
         return int(abi.NS_LAUNCH_TERMINAL)
-    return int(abi.NS_LAUNCH_STDIN) if container.stdin else 0
+    if not container.stdin:
+        return 0
+    return int(abi.NS_LAUNCH_STDIN | (abi.NS_LAUNCH_STDIN_ONCE if container.stdin_once else 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nsrun.model.session import TerminalSize
 from nsrun.runtime.operation import Encoded
 from nsrun.runtime.process_operations import namespace_names
 from nsrun.support.native import abi
@@ -48,12 +49,15 @@ class Birth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """Gets a terminal of the container's own, which is also its console."""
+    """Gets a terminal of the container's own, for the account ``uid``. ``console``: it is also /dev/console."""
 
     uid: int
+    size: TerminalSize | None = None
+    console: bool = True
 
     def describe(self) -> str:
         return "open a terminal in the container's /dev/pts"
 
     def encoded(self) -> Encoded:
-        return Encoded(abi.NS_OP_TERMINAL, a=self.uid)
+        size = (self.size.rows & 0xFFFF) << 16 | (self.size.columns & 0xFFFF) if self.size is not None else 0
+        return Encoded(abi.NS_OP_TERMINAL, a=self.uid, b=size, c=int(self.console))

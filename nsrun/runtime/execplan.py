@@ -1,7 +1,7 @@
 """The plan of a command in a container that runs: from the configuration that its container was started with, so that
 nothing of it is asked of the container.
 
-    hide · limits · namespaces · working directory · session keyring · ids · seccomp · capabilities · execute
+    hide · limits · namespaces · terminal · working directory · session keyring · ids · seccomp · capabilities · execute
 
 and somewhere in between it is born into the container's process namespace, where others can look at it. They cannot
 trace it, for it is hidden until it executes, unless they hold CAP_SYS_PTRACE, or may be of a container that does: then
@@ -13,38 +13,58 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nsrun.model.session import TerminalSize
 from nsrun.runtime import operations as do
 from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
-from nsrun.runtime.ociconfig import OciConfig
+from nsrun.runtime.ociconfig import OciConfig, Process
 from nsrun.runtime.plan import NAMESPACES, identity, labels, limits
 
 __all__ = ["exec_plan"]
 
 
-def exec_plan(config: OciConfig, arguments: Sequence[str], *, seccomp: do.Seccomp | None, session: str) -> LaunchPlan:
-    """``seccomp``: the configuration's filter; ``session``: name of the container's keyring. Raises RuntimeFailure when
-    nothing can be executed."""
+def exec_plan(
+    config: OciConfig,
+    arguments: Sequence[str],
+    *,
+    seccomp: do.Seccomp | None,
+    session: str,
+    terminal: bool = False,
+    size: TerminalSize | None = None,
+) -> LaunchPlan:
+    """``seccomp``: the configuration's filter; ``session``: name of the container's keyring; ``terminal``: one of its
+    own in the container, of ``size``. Raises RuntimeFailure when nothing can be executed."""
     process = config["process"]
+    environment = _environment(process, terminal)
     ops: list[do.Operation] = [
         do.Hide(),
         do.OomScore(score=process["oomScoreAdj"]),
         *limits(process),
         *labels(process),
         do.Enter(flags=_namespaces(config)),
+        *([do.Terminal(uid=process["user"]["uid"], size=size, console=False)] if terminal else []),
         do.WorkingDirectory(path=process["cwd"], make=False),
         do.Keyring(name=session),
     ]
     who = identity(process, seccomp)
-    ops += [*who, do.Birth(), do.NewSession()] if _may_be_traced(config) else [do.Birth(), do.NewSession(), *who]
+    born: list[do.Operation] = [do.Birth(), do.NewSession(terminal=terminal)]
+    ops += [*who, *born] if _may_be_traced(config) else [*born, *who]
     ops.append(
         do.Execute(
-            candidates=tuple(executable_candidates(arguments[0], process["env"])),
+            candidates=tuple(executable_candidates(arguments[0], environment)),
             arguments=tuple(arguments),
-            environment=tuple(process["env"]),
+            environment=tuple(environment),
         )
     )
     return LaunchPlan(operations=tuple(ops), new_namespaces=0)
+
+
+def _environment(process: Process, terminal: bool) -> Sequence[str]:
+    """The container's; who has a terminal is told its kind."""
+    environment = process["env"]
+    if not terminal or any(entry.startswith("TERM=") for entry in environment):
+        return environment
+    return [*environment, "TERM=xterm"]
 
 
 def _namespaces(config: OciConfig) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.model.running import Command, CommandResult, ContainerId
+from nsrun.model.session import TerminalSize
 from nsrun.runtime import operations as do
 from nsrun.runtime.execplan import exec_plan
 from nsrun.runtime.exits import exit_code
@@ -70,7 +71,23 @@ class Execution:
         )
         if message.kind == abi.NS_MSG_RESULT:
             return _result(message)
-        raise _failed(id, command, compiled.plan, message.failure)
+        raise self.failed(id, command.arguments, compiled.plan, message.failure)
+
+    def compile(
+        self, id: ContainerId, arguments: tuple[str, ...], terminal: bool, size: TerminalSize | None
+    ) -> tuple[LaunchPlan, Fd]:
+        """The plan of a command that is run once, and the same as the shim wants it. ``terminal``: it has one, of
+        ``size``. Blocks. Raises RuntimeFailure."""
+        compiled = self._compile(id, arguments, terminal, size)
+        return compiled.plan, compiled.memory
+
+    def failed(
+        self, id: ContainerId, arguments: tuple[str, ...], plan: LaunchPlan, failure: Failure | None
+    ) -> RuntimeFailure:
+        """Why a command was not started."""
+        if failure is None or (failure.step, failure.errno) in _GONE:
+            return _ended(id)
+        return explain_failure(_named(id, arguments), plan, failure)
 
     def forget(self, id: ContainerId) -> None:
         """The run is over."""
@@ -91,13 +108,22 @@ class Execution:
             self._kept.popitem(last=False)
         return compiled
 
-    def _compile(self, id: ContainerId, arguments: tuple[str, ...]) -> _Compiled:
+    def _compile(
+        self, id: ContainerId, arguments: tuple[str, ...], terminal: bool = False, size: TerminalSize | None = None
+    ) -> _Compiled:
         what = f"cannot run {_named(id, arguments)}"
         if not arguments or not arguments[0] or any("\0" in word for word in arguments):
             raise RuntimeFailure(f"{what}: it is no command")
         try:
             config = self._run.config(id)
-            plan = exec_plan(config, arguments, seccomp=self._filter(config), session=self._run.session(id))
+            plan = exec_plan(
+                config,
+                arguments,
+                seccomp=self._filter(config),
+                session=self._run.session(id),
+                terminal=terminal,
+                size=size,
+            )
             return _Compiled(plan=plan, memory=sealed_plan(plan))
         except OSError as error:
             raise RuntimeFailure(f"{what}: {describe_errno(error.errno or 0)}") from error
@@ -113,12 +139,6 @@ def _result(message: Message) -> CommandResult:
         output=message.output,
         timed_out=bool(message.flags & abi.NS_RESULT_TIMED_OUT),
     )
-
-
-def _failed(id: ContainerId, command: Command, plan: LaunchPlan, failure: Failure | None) -> RuntimeFailure:
-    if failure is None or (failure.step, failure.errno) in _GONE:
-        return _ended(id)
-    return explain_failure(_named(id, command.arguments), plan, failure)
 
 
 def _ended(id: ContainerId) -> RuntimeFailure:

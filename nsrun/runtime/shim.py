@@ -17,12 +17,15 @@ from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
 
-__all__ = ["LogLimits", "Shim", "connect"]
+__all__ = ["Conversation", "LogLimits", "Shim", "connect"]
 
 _SOCKET = "shim.sock"
 
 # The longest message: a command's result with all its output. A longer one is none of ours.
 _RECEIVE = native.MESSAGE_SIZE + abi.NS_OUTPUT_MAX + 1
+
+# The most descriptors that come with one: input, output, errors.
+_MOST_FDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,27 @@ class LogLimits:
 
     bytes: int = 10 << 20
     files: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A request that is answered twice. ``started``: NS_MSG_STARTED and the descriptors that came with it, or what was
+    said instead of it; ``ended``: NS_MSG_RESULT or NS_MSG_FAILED. Both raise RuntimeFailure when the shim is gone.
+    Whoever has it takes the descriptors, if need be by ``abandon``."""
+
+    serial: int
+    started: asyncio.Future[tuple[Message, tuple[Fd, ...]]]
+    ended: asyncio.Future[Message]
+
+    def abandon(self) -> None:
+        """Closes what came, and what may still come."""
+        self.started.add_done_callback(_close_all)
+
+
+def _close_all(started: asyncio.Future[tuple[Message, tuple[Fd, ...]]]) -> None:
+    if not started.cancelled() and started.exception() is None:
+        for fd in started.result()[1]:
+            fd.close()
 
 
 def connect(run_dir: Path) -> socket.socket | None:
@@ -57,7 +81,8 @@ class Shim:
     """One connection. ``pid``: the shim's.
 
     Made inside a running event loop; ``on_exit`` and ``on_death`` are called from it, ``on_death`` once.
-    Invariant: ``_waiting`` holds every request without its answer; empty once ``closed``.
+    Invariant: ``_waiting`` holds every request without its answer, ``_starting`` every conversation that has not begun;
+    empty once ``closed``.
     """
 
     def __init__(
@@ -75,6 +100,7 @@ class Shim:
         self._on_death = on_death
         self._serial = 0
         self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._starting: dict[int, asyncio.Future[tuple[Message, tuple[Fd, ...]]]] = {}
         self._listing: dict[int, list[Message]] = {}
         self._outgoing: list[tuple[bytes, Sequence[int], asyncio.Future[None]]] = []
         self._loop = asyncio.get_running_loop()
@@ -128,8 +154,30 @@ class Shim:
             await self._ask(request, fds, answer)
             return await answer
         except asyncio.CancelledError:
-            self._cancel(serial)
+            self.cancel(serial)
             raise
+
+    async def converse(self, kind: int, id: str, fds: Sequence[int], *, flags: int = 0) -> Conversation:
+        """Asks for what lasts, and has a start and an end: a command with streams, or an attachment. Cancelled, it has
+        that ended. Raises RuntimeFailure when the shim is gone."""
+        serial, answer = self._expect()
+        started: asyncio.Future[tuple[Message, tuple[Fd, ...]]] = self._loop.create_future()
+        conversation = Conversation(serial=serial, started=started, ended=answer)
+        self._starting[serial] = started
+        started.add_done_callback(lambda _: self._starting.pop(serial, None))
+        answer.add_done_callback(lambda ended: _never_started(started, ended))
+        try:
+            await self._ask(native.pack_request(kind, serial, flags=flags, id=id), fds, answer)
+        except asyncio.CancelledError:
+            self.cancel(serial)
+            raise
+        return conversation
+
+    async def signal_command(self, serial: int, number: int) -> Message:
+        """Signals the process of a command that was asked for here. Raises RuntimeFailure when the shim is gone."""
+        own, answer = self._expect()
+        await self._ask(native.pack_request(abi.NS_REQ_SIGNAL, own, value=number, of_serial=serial), (), answer)
+        return await answer
 
     def _expect(self) -> tuple[int, asyncio.Future[Message]]:
         """A new request's serial, and where its answer will come."""
@@ -148,8 +196,8 @@ class Shim:
             answer.cancel()
             raise
 
-    def _cancel(self, of_serial: int) -> None:
-        """Has a command killed. Waits for nothing: who asks is being cancelled."""
+    def cancel(self, of_serial: int) -> None:
+        """Has a command killed, or an attachment ended. Waits for nothing: who asks is being cancelled."""
         if self.closed:
             return
         self._serial += 1
@@ -233,20 +281,26 @@ class Shim:
     def _read(self) -> None:
         while not self.closed:
             try:
-                data = self._connection.recv(_RECEIVE)
+                data, numbers, _, _ = socket.recv_fds(self._connection, _RECEIVE, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             except OSError:
-                data = b""
+                data, numbers = b"", []
+            fds = tuple(Fd(number) for number in numbers)
             try:
                 message = native.unpack_message(data)
             except ValueError:
                 self._die()
                 return
-            self._dispatch(message)
+            self._dispatch(message, fds)
 
-    def _dispatch(self, message: Message) -> None:
-        if message.kind == abi.NS_MSG_EXIT:
+    def _dispatch(self, message: Message, fds: tuple[Fd, ...]) -> None:
+        """Descriptors that nobody takes are closed with the last word about them."""
+        if message.kind == abi.NS_MSG_STARTED:
+            started = self._starting.get(message.serial)
+            if started is not None and not started.done():
+                started.set_result((message, fds))
+        elif message.kind == abi.NS_MSG_EXIT:
             self._on_exit(message)
         elif message.kind == abi.NS_MSG_ENTRY:
             self._listing.get(message.serial, []).append(message)
@@ -259,6 +313,18 @@ class Shim:
         """The socket ended, or what came is no message of ours: either way nobody is there to talk to."""
         self.close()
         self._on_death()
+
+
+def _never_started(started: asyncio.Future[tuple[Message, tuple[Fd, ...]]], ended: asyncio.Future[Message]) -> None:
+    """It is over, so it will not begin any more."""
+    if started.done():
+        return
+    if ended.cancelled():
+        started.cancel()
+    elif (error := ended.exception()) is not None:
+        started.set_exception(error)
+    else:
+        started.set_result((ended.result(), ()))
 
 
 def _gone() -> RuntimeFailure:

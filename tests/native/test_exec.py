@@ -155,7 +155,8 @@ def test_what_cannot_be_done(pod: Pod) -> None:
         (2, abi.NS_EXEC_STDIO, 1),
         (1, 0, 1),
         (3, 0, 1),
-        (0, 4, 1),
+        (0, 8, 1),
+        (3, abi.NS_EXEC_STDIO | abi.NS_EXEC_TERMINAL, 1),
         (0, 0, abi.NS_OUTPUT_MAX + 1),
     ],
 )
