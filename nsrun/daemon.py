@@ -23,6 +23,7 @@ from nsrun.api.own_routes import own_routes
 from nsrun.api.pod_routes import pod_routes
 from nsrun.api.server import ServerSettings, serve
 from nsrun.api.startup import once_known
+from nsrun.api.stream_routes import stream_routes
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
 from nsrun.host.doctor import Level, examine
@@ -83,6 +84,7 @@ class _Parts:
     supervisor: Supervisor
     board: StatusBoard
     network: NetworkService
+    engine: Engine
     images: ImageService
     cgroups: Cgroups
 
@@ -268,7 +270,7 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
         ),
     )
     _say_withheld(facts, cgroups)
-    return _Parts(supervisor=supervisor, board=board, network=network, images=images, cgroups=cgroups)
+    return _Parts(supervisor=supervisor, board=board, network=network, engine=engine, images=images, cgroups=cgroups)
 
 
 def _node(settings: Settings, facts: HostFacts, *, address: str) -> Node:
@@ -328,6 +330,7 @@ async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, wa
         *kubelet_routes(parts.board, node_name=settings.node_name),
         *own_routes(parts.board, settings, down=asked_down.put_nowait),
         *pod_routes(parts.board, requested, node_name=settings.node_name),
+        *stream_routes(parts.board, runtime=parts.engine, network=parts.network),
     )
     layout = settings.layout
     server = serve(

@@ -176,6 +176,8 @@ KUBELETS_WORDS = (
     "failed to parse Location header ",
     "couldn't find key ",
     "unable to provision SubPath `",
+    "unable to upgrade: ",
+    'unable to parse "',
     "Failed to garbage collect required amount of images. Attempt",
 )
 
