@@ -381,5 +381,8 @@ int ns_malloc_frugally(void);
 int ns_attach_device_program(int cgroup_fd, const uint64_t *instructions, uint32_t count);
 int ns_unshare(int flags);
 
+/* setfsuid(2), setfsgid(2): what this thread makes belongs to these from now on. Its capabilities stay. */
+int ns_set_fs_ids(uint32_t uid, uint32_t gid);
+
 /* Is this plan well formed? Fills *failure and returns -EINVAL when it is not. The same function guards the shim. */
 int ns_plan_check(const void *plan, uint64_t size, uint32_t fd_count, struct ns_failure *failure);

@@ -81,6 +81,7 @@ __all__ = [
     "pack_request",
     "plan_check",
     "rootfs_tree",
+    "set_fs_ids",
     "setns",
     "socket_in",
     "spawn_shim",
@@ -219,6 +220,12 @@ def setns(fd: int, flags: int) -> None:
 def unshare(flags: int) -> None:
     """unshare(2) for the calling thread."""
     _checked(_lib.ns_unshare(flags), "namespace")
+
+
+def set_fs_ids(uid: int, gid: int) -> None:
+    """setfsuid(2) and setfsgid(2) for the calling thread, which keeps its capabilities: what it makes in a file system
+    belongs to these. An idmapped mount takes nothing from users that it does not show."""
+    _checked(_lib.ns_set_fs_ids(uid, gid), f"user {uid}")
 
 
 # --- files and mounts
