@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import select
 import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
@@ -32,7 +35,11 @@ from nsrun.supervisor.ports import (
     Runtime,
     SandboxExit,
     SandboxInfo,
+    Session,
+    SessionRequest,
+    TerminalSize,
 )
+from nsrun.support.fds import Fd
 from tests.contracts.fakes import FakeMachine, FakeNetwork, FakeRuntime, Life, fake_image
 from tests.contracts.virtualclock import VirtualClock
 from tests.system.runtime.world import World, unpack_busybox
@@ -329,6 +336,183 @@ async def test_a_command_that_is_not_there_cannot_be_started(bench: Bench) -> No
     started = await bench.start(one("sleep 9999"))
     with pytest.raises(RuntimeFailure):
         await bench.runtime.run(started.id, Command(arguments=("/nonexistent",)))
+
+
+# --- sessions
+
+
+async def read_to_end(fd: Fd | None) -> bytes:
+    """Until nobody has the other end; of a terminal that is EIO."""
+    assert fd is not None
+    loop, said, readable = asyncio.get_running_loop(), b"", asyncio.Event()
+    loop.add_reader(fd.fileno(), readable.set)
+    try:
+        async with asyncio.timeout(20 * PATIENCE):
+            while True:
+                await readable.wait()
+                readable.clear()
+                try:
+                    part = os.read(fd.fileno(), 65536)
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    if error.errno != errno.EIO:
+                        raise
+                    return said
+                if not part:
+                    return said
+                said += part
+    finally:
+        loop.remove_reader(fd.fileno())
+
+
+async def read_something(fd: Fd | None) -> bytes:
+    assert fd is not None
+    await eventually_async(lambda: bool(select.select([fd], [], [], 0)[0]))
+    return os.read(fd.fileno(), 65536)
+
+
+def write_all(fd: Fd | None, data: bytes) -> None:
+    assert fd is not None
+    assert os.write(fd.fileno(), data) == len(data)
+
+
+def spoken(script: str, **fields: Any) -> SessionRequest:
+    return SessionRequest(command=("/bin/sh", "-c", script), **fields)
+
+
+@asynccontextmanager
+async def session(bench: Bench, id: ContainerId, request: SessionRequest) -> AsyncIterator[Session]:
+    opened = await bench.runtime.open_session(id, request)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+        await opened.close()
+
+
+async def test_a_session_has_the_streams_that_were_asked_for(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    async with session(bench, started.id, spoken("echo said; exit 3")) as opened:
+        assert opened.stdin is None
+        assert await read_to_end(opened.stdout) == b"said\n"
+        assert await read_to_end(opened.stderr) == b""
+        assert await opened.wait() == 3
+        assert await opened.wait() == 3, "whoever asks"
+    async with session(bench, started.id, spoken("echo said >&2; exit 0", stdout=False)) as opened:
+        assert opened.stdout is None
+        assert await read_to_end(opened.stderr) == b"said\n"
+        assert await opened.wait() == 0
+
+
+async def test_what_is_said_comes_back_and_the_end_is_heard(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    async with session(bench, started.id, spoken("cat; exit 4", stdin=True)) as opened:
+        write_all(opened.stdin, b"hello\n")
+        opened.close_stdin()
+        opened.close_stdin()
+        assert await read_to_end(opened.stdout) == b"hello\n"
+        assert await opened.wait() == 4
+
+
+async def test_a_terminal_is_one_stream_and_has_a_size(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    size = TerminalSize(columns=99, rows=33)
+    async with session(bench, started.id, spoken("cat; exit 5", stdin=True, terminal=True, size=size)) as opened:
+        assert opened.stderr is None
+        assert opened.stdout is not None
+        assert os.get_terminal_size(opened.stdout.fileno()) == (99, 33)
+        await opened.resize(TerminalSize(columns=10, rows=20))
+        assert os.get_terminal_size(opened.stdout.fileno()) == (10, 20)
+        write_all(opened.stdin, b"hello\n")
+        opened.close_stdin()
+        assert await opened.wait() == 5
+        assert await read_to_end(opened.stdout) == b"hello\r\nhello\r\n", "its echo, and its copy"
+        await opened.resize(TerminalSize(columns=1, rows=1))
+
+
+async def test_a_session_is_signalled(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    async with session(bench, started.id, spoken("exec sleep 9999")) as opened:
+        await opened.signal(signal.SIGINT)
+        assert await opened.wait() == 130
+        await opened.signal(signal.SIGINT)
+
+
+async def test_a_command_ends_with_its_session(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    async with session(bench, started.id, spoken("sleep 9999")) as opened:
+        await opened.close()
+        assert await opened.wait() == 137
+
+
+async def test_a_command_ends_with_its_container(bench: Bench) -> None:
+    started = await bench.start(one(STUBBORN))
+    async with session(bench, started.id, spoken("sleep 9999")) as opened:
+        await bench.runtime.kill(started.id)
+        assert await opened.wait() == 137
+
+
+def attachable(script: str, **fields: Any) -> Pod:
+    web = one(script)
+    return replace(web, spec=replace(web.spec, containers=(replace(web.spec.containers[0], **fields),)))
+
+
+ATTACH = SessionRequest(command=None, stdin=True)
+
+
+async def test_attached_to_what_runs(bench: Bench) -> None:
+    started = await bench.start(attachable("cat; sleep 9999", stdin=True))
+    async with session(bench, started.id, ATTACH) as opened:
+        write_all(opened.stdin, b"hello\n")
+        assert await read_something(opened.stdout) == b"hello\n"
+        await bench.runtime.kill(started.id)
+        assert await opened.wait() == 137
+        assert await read_to_end(opened.stdout) == b""
+
+
+async def test_who_lets_go_of_a_container_leaves_it_running(bench: Bench) -> None:
+    started = await bench.start(attachable("cat; sleep 9999", stdin=True))
+    async with session(bench, started.id, ATTACH) as opened:
+        opened.close_stdin()
+    async with session(bench, started.id, ATTACH) as opened:
+        write_all(opened.stdin, b"again\n")
+        assert await read_something(opened.stdout) == b"again\n"
+
+
+async def test_what_reads_nothing_is_given_nothing(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    async with session(bench, started.id, ATTACH) as opened:
+        assert opened.stdin is None
+        assert opened.stdout is not None
+
+
+async def test_no_session_in_what_has_ended(bench: Bench) -> None:
+    started = await bench.start(one("exit 1"))
+    await bench.exit(started.id)
+    for request in (spoken("exit 0"), ATTACH):
+        with pytest.raises(RuntimeFailure):
+            await bench.runtime.open_session(started.id, request)
+
+
+async def test_no_session_of_a_command_that_is_not_there(bench: Bench) -> None:
+    started = await bench.start(one("sleep 9999"))
+    for terminal in (False, True):
+        with pytest.raises(RuntimeFailure):
+            await bench.runtime.open_session(started.id, SessionRequest(command=("/nonexistent",), terminal=terminal))
+
+
+async def test_a_session_ends_with_its_shim(bench: Bench) -> None:
+    web = one(STUBBORN)
+    sandbox = await bench.sandbox(web)
+    started = await bench.start(web)
+    async with session(bench, started.id, spoken("sleep 9999")) as opened:
+        bench.below.kill_shim(sandbox)
+        with pytest.raises(RuntimeFailure):
+            await opened.wait()
+
+
+# --- usage
 
 
 async def test_usage_is_told_by_container(bench: Bench) -> None:
