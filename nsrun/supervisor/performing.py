@@ -23,6 +23,7 @@ from nsrun.model.volume import ImageVolume
 from nsrun.supervisor import events, fold, hooks, runs, steps, stopping
 from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.counts import Counts
 from nsrun.supervisor.environment import resolved
 from nsrun.supervisor.events import Notice
 from nsrun.supervisor.facts import PodFacts
@@ -31,6 +32,7 @@ from nsrun.supervisor.podjson import pod_document
 from nsrun.supervisor.ports import Images, Network, Probes, Runtime, Volumes
 from nsrun.supervisor.probing import Probing
 from nsrun.supervisor.status import pod_status
+from nsrun.supervisor.stepcounts import count_step
 from nsrun.supervisor.steps import Step
 from nsrun.support.clock import Clock
 
@@ -54,6 +56,7 @@ class Mechanisms:
     node: Node = field(default_factory=lambda: Node(name="localhost"))
     probes: Probes | None = None
     probing: Probing | None = None
+    counts: Counts = field(default_factory=Counts)
 
 
 class Performer:
@@ -78,13 +81,17 @@ class Performer:
 
     async def perform(self, step: Step) -> None:
         """Never raises but for a cancellation: what goes wrong becomes events, and another try."""
+        facts, began, failure = self._facts, self._with.clock.monotonic(), None
         try:
             await self._do(step)
         except NsrunError as error:
-            self._failed(step, error)
+            failure = error
         except Exception as error:
             logger.exception("Internal error in step %r of pod %s", step.key, self._facts.label)
-            self._failed(step, InternalError(str(error)))
+            failure = InternalError(str(error))
+        count_step(self._with.counts, step, facts, self._with.clock.monotonic() - began, failure)
+        if failure is not None:
+            self._failed(step, failure)
         else:
             self._know(fold.step_done(self._facts, step.key))
 
@@ -191,6 +198,8 @@ class Performer:
 
         image = await self._with.images.ensure(reference, policy, pulling=pulling)
         took = clock.monotonic() - began
+        if asked:
+            self._with.counts.pulled(image.size, took)
         pulled = events.image_pulled(reference, image, took, container)
         self._say(pulled if asked else events.image_present(reference, container))
         return image

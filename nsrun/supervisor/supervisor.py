@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nsrun.errors import NsrunError
 from nsrun.model.node import Node
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
+from nsrun.model.probe import ProbeKind
 from nsrun.model.running import AdoptedPod, ContainerExit, SandboxExit
 from nsrun.model.status import Event, EventType
 from nsrun.model.update import SourceUpdate
@@ -27,6 +28,7 @@ from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.claims import ClaimKeeper
 from nsrun.supervisor.collect import leftovers, owners
+from nsrun.supervisor.counts import Counts
 from nsrun.supervisor.eviction import Evictions
 from nsrun.supervisor.facts import PodFacts
 from nsrun.supervisor.housekeeping import Housekeeping, HousekeepingSettings
@@ -34,6 +36,7 @@ from nsrun.supervisor.lifecycle import PodState
 from nsrun.supervisor.outside import Outside
 from nsrun.supervisor.podjson import read_pod
 from nsrun.supervisor.ports import Images, Manifests, Network, Probes, Runtime, Volumes
+from nsrun.supervisor.probecounts import ProbeCounts
 from nsrun.supervisor.probing import Probing
 from nsrun.supervisor.reconciler import Decision, Incumbent, reconcile
 from nsrun.supervisor.recovery import adopted_facts, orphaned_facts
@@ -77,8 +80,9 @@ class Supervisor:
         clock: Clock,
         node: Node | None = None,
         settings: SupervisorSettings | None = None,
+        counts: Counts | None = None,
     ) -> None:
-        """``node``: this machine, as fields that speak of it say it."""
+        """``node``: this machine, as fields that speak of it say it. ``counts``: where what happens is counted."""
         self._settings = settings if settings is not None else SupervisorSettings()
         self._manifests = manifests
         self._probing = Probing(runtime=runtime, probes=probes, clock=clock)
@@ -93,6 +97,7 @@ class Supervisor:
             node=node if node is not None else Node(name="localhost"),
             probes=probes,
             probing=self._probing,
+            counts=counts if counts is not None else Counts(),
         )
         self._evictions = Evictions(
             volumes=volumes, runtime=runtime, clock=clock, pods=self._running_pods, evict=self._evict
@@ -191,6 +196,10 @@ class Supervisor:
         """Returns when what was found here and what is wanted were compared for the first time: from then on the board
         shows all of it."""
         await self._known.wait()
+
+    def probe_counts(self) -> Mapping[tuple[str, str, ProbeKind], ProbeCounts]:
+        """What probes have answered so far, by the pod's UID, the container and the kind."""
+        return self._probing.counts()
 
     def retry_pulls(self) -> None:
         """Tell it that the image store has something new: whoever waits for an image tries again at once."""
@@ -406,6 +415,7 @@ class Supervisor:
     def _evict(self, pod: Pod, reason: str, message: str, *, grace: float) -> None:
         worker = self._workers.get(pod.uid)
         if worker is not None:
+            self._with.counts.evicted(message)
             worker.fail(reason, message, grace=grace)
 
     def _chosen_images(self) -> frozenset[str]:

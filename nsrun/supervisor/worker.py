@@ -181,6 +181,7 @@ class Worker:
         before = self._with.board.status(facts.uid)
         status = pod_status(facts, before=before, now=now, settings=self._with.backoffs, node=self._with.node)
         self._with.board.put(facts.pod, status)
+        self._with.counts.published(before, status, now)
         if _is_reachable(status) and not (before is not None and _is_reachable(before)):
             self.say(events.pod_ready(status.pod_ip))
 
