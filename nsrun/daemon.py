@@ -21,6 +21,7 @@ import prctl
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.own_routes import own_routes
 from nsrun.api.pod_routes import pod_routes
+from nsrun.api.secure_port import secure_side
 from nsrun.api.server import ServerSettings, serve
 from nsrun.api.startup import once_known
 from nsrun.api.stream_routes import stream_routes
@@ -182,7 +183,7 @@ def _owned(directory: Path) -> HostError:
     return HostError(
         f'cannot run here: another nsrun owns "{directory}"',
         hint="nsrun pods shows what it runs, nsrun down ends it; a second one needs --run-dir, --root, --bridge, "
-        "--pod-cidr, --cgroup-root and --read-only-port of its own",
+        "--pod-cidr, --cgroup-root, --read-only-port and --port of its own",
     )
 
 
@@ -332,13 +333,14 @@ async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, wa
         *pod_routes(parts.board, requested, node_name=settings.node_name),
         *stream_routes(parts.board, runtime=parts.engine, network=parts.network),
     )
-    layout = settings.layout
+    secure = await secure_side(settings, (parts.network.host_address,), SystemClock())
     server = serve(
         once_known(routes, parts.supervisor.until_known),
         ServerSettings(
-            socket_path=layout.socket,
+            socket_path=settings.layout.socket,
             address=settings.address,
             read_only_port=settings.read_only_port,
+            secure=secure.secure if secure is not None else None,
             host_names=(settings.node_name,),
         ),
     )
@@ -347,6 +349,8 @@ async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, wa
     async with server, asyncio.TaskGroup() as group:
         removal = AutoRemoval(parts.board, SystemClock(), requested.remove)
         companions = [parts.network.guard(), _go_down(asked_down, parts.supervisor), removal.run()]
+        if secure is not None:
+            companions.append(secure.keep())
         if watcher is not None:
             companions.append(watcher(parts.board))
         tasks = [group.create_task(companion) for companion in companions]

@@ -126,6 +126,7 @@ def made_token(path: Path) -> TokenFile:
     """A token file of nsrun's own, made when there is none: one token that may do everything. Raises ApiError."""
     try:
         if not path.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             write_atomic(path, f'{secrets.token_urlsafe(32)},root,0,"system:masters"\n'.encode(), durable=False)
     except OSError as error:
         raise ApiError(f'cannot make "{path}": {error.strerror}') from error

@@ -16,9 +16,15 @@ __all__ = ["daemon_flags"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _manifests, _node, _network, _containers, _images, _api, _output = (
-    partial(flag, group=group)
-    for group in ("Manifests", "Node", "Network", "Containers", "Images", "Read-only API", "Output")
+    partial(flag, group=group) for group in ("Manifests", "Node", "Network", "Containers", "Images", "API", "Output")
 )
+
+
+class Lines(click.types.StringParamType):
+    """A text; several of them in a variable stand in lines of their own, since there are spaces in them."""
+
+    envvar_list_splitter = "\n"
+
 
 FLAGS = (
     _manifests(
@@ -30,6 +36,15 @@ FLAGS = (
     _manifests(
         "--file-check-frequency", default="20s", show_default=True, help="How often the whole directory is read again."
     ),
+    _manifests("--manifest-url", default="", metavar="URL", help="More pod manifests, fetched from there."),
+    _manifests(
+        "--manifest-url-header",
+        multiple=True,
+        type=Lines(),
+        metavar="NAME:VALUE,…",
+        help="What is sent along with every request for them; can be given again.",
+    ),
+    _manifests("--http-check-frequency", default="20s", show_default=True, help="How often they are fetched again."),
     _node("--hostname-override", help="This node's name.  [default: the host name]"),
     _node("--max-pods", type=click.IntRange(1), default=110, show_default=True, help="How many pods may run."),
     _node(
@@ -113,14 +128,47 @@ FLAGS = (
         show_default=True,
         help="How long an unused image stays at most; 0s for as long as there is room.",
     ),
-    _api("--address", default="127.0.0.1", show_default=True, help="Address of the read-only API."),
+    _api("--address", default="127.0.0.1", show_default=True, help="Address of both ports."),
     _api(
         "--read-only-port",
         type=click.IntRange(0, 65535),
         default=10255,
         show_default=True,
-        help="Its port; 0 for none.",
+        help="Port where everybody may read; 0 for none.",
     ),
+    _api(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=10250,
+        show_default=True,
+        help="Port with TLS, for those who show who they are; 0 for none.",
+    ),
+    _api(
+        "--tls-cert-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Its certificate, and those that lead to its CA.  [default: one of nsrun's own]",
+    ),
+    _api("--tls-private-key-file", type=click.Path(path_type=Path), metavar="FILE", help="The certificate's key."),
+    _api(
+        "--cert-dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Where a certificate of nsrun's own is kept.  [default: pki in --root]",
+    ),
+    _api(
+        "--client-ca-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Whose certificates clients may show: the name is the user, the organisations are groups.",
+    ),
+    _api(
+        "--token-auth-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help='Bearer tokens, a line each: token,user,uid,"group,…".',
+    ),
+    _api("--anonymous-auth", is_flag=True, help="Let everybody read there, too."),
     _output("--tips", is_flag=True, help="Print what to try next when the first pod is ready."),
     _output("--verbose", "-v", is_flag=True, help="Log every step."),
 )

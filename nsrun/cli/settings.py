@@ -10,13 +10,13 @@ from typing import Any
 from nsrun.cli import values
 from nsrun.errors import SettingsError
 from nsrun.model.retention import ImageRetention
-from nsrun.settings import Settings
+from nsrun.settings import SecurePort, Settings
 from nsrun.support.layout import Layout
 
 __all__ = ["settings_of"]
 
 
-def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Settings:
+def settings_of(layout: Layout, manifests: Path | None, given: Mapping[str, Any]) -> Settings:
     """``given``: the flags of ``daemon_flags`` by their names in Python. Raises SettingsError."""
     crash_initial = values.seconds("--crash-loop-initial", given["crash_loop_initial"])
     crash_max = values.seconds("--crash-loop-max", given["crash_loop_max"])
@@ -27,7 +27,10 @@ def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Se
         )
     images = _retention(given)
     return Settings(
-        manifests=manifests.absolute(),
+        manifests=manifests.absolute() if manifests is not None else None,
+        manifest_url=values.url("--manifest-url", given["manifest_url"]),
+        manifest_headers=values.headers("--manifest-url-header", given["manifest_url_header"]),
+        http_check_seconds=values.seconds("--http-check-frequency", given["http_check_frequency"]),
         node_name=given["hostname_override"] or platform.node().strip().lower(),
         layout=layout,
         file_check_seconds=values.seconds("--file-check-frequency", given["file_check_frequency"]),
@@ -44,6 +47,7 @@ def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Se
         image_maximum_age=images.maximum_age,
         address=given["address"],
         read_only_port=given["read_only_port"],
+        secure=_secure_port(given),
         max_pods=given["max_pods"],
         pids_limit=given["pod_max_pids"],
         open_files=given["max_open_files"],
@@ -56,6 +60,25 @@ def settings_of(layout: Layout, manifests: Path, given: Mapping[str, Any]) -> Se
         log_max_files=given["container_log_max_files"],
         crash_loop_initial=crash_initial,
         crash_loop_max=crash_max,
+    )
+
+
+def _secure_port(given: Mapping[str, Any]) -> SecurePort:
+    """Raises SettingsError."""
+    certificate, key = given["tls_cert_file"], given["tls_private_key_file"]
+    if (certificate is None) != (key is None):
+        missing, other = "--tls-cert-file", "--tls-private-key-file"
+        if certificate is not None:
+            missing, other = other, missing
+        raise SettingsError(f"cannot use {other}: it needs {missing}")
+    return SecurePort(
+        port=given["port"],
+        certificate=certificate,
+        key=key,
+        directory=given["cert_dir"],
+        client_ca=given["client_ca_file"],
+        tokens=given["token_auth_file"],
+        anonymous=given["anonymous_auth"],
     )
 
 

@@ -137,7 +137,7 @@ class Bridge:
         if other is not None:
             raise NetworkError(
                 f'cannot use bridge "{self.name}": it is that of the nsrun in "{other}"',
-                hint="a second nsrun needs --bridge, --pod-cidr, --cgroup-root and --read-only-port of its own",
+                hint="a second nsrun needs --bridge, --pod-cidr, --cgroup-root, --read-only-port and --port of its own",
             )
 
     def _other_owner(self, rtnetlink: RouteSocket) -> str | None:

@@ -63,6 +63,11 @@ class Layout:
         return self.run_dir / "network" / "last-address"
 
     @property
+    def token(self) -> Path:
+        """A token file for the API, when nobody gave it another, nor a CA of its clients."""
+        return self.run_dir / "api" / "token.csv"
+
+    @property
     def id_ranges(self) -> Path:
         """One file per range of ids that a pod's user namespace has: its name is the first id, its content the UID."""
         return self.run_dir / "userns"
@@ -90,7 +95,7 @@ class Layout:
     @property
     def run_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the run directory."""
-        return frozenset({"nsrun.sock", "nsrun.lock", "pods", "network", "stage", "empty", "cache", "userns"})
+        return frozenset({"nsrun.sock", "nsrun.lock", "pods", "network", "stage", "empty", "cache", "api", "userns"})
 
     def run_pod(self, uid: str) -> Path:
         return self.run_pods / uid
@@ -117,7 +122,17 @@ class Layout:
     @property
     def root_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the root directory."""
-        return frozenset({"images", "layers", "pods", "seccomp", "volumes"})
+        return frozenset({"images", "layers", "pki", "pods", "requested", "seccomp", "volumes"})
+
+    @property
+    def requested(self) -> Path:
+        """One document per pod that was asked for by ``nsrun run``."""
+        return self.root / "requested"
+
+    @property
+    def pki(self) -> Path:
+        """The API's certificate and its key, when nobody gave it others."""
+        return self.root / "pki"
 
     @property
     def seccomp(self) -> Path:

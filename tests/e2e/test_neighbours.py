@@ -19,6 +19,7 @@ OTHER_FLAGS = {
     "NSRUN_BRIDGE": "nsrun1",
     "NSRUN_POD_CIDR": "10.98.0.0/16",
     "NSRUN_READ_ONLY_PORT": "10256",
+    "NSRUN_PORT": "10251",
 }
 
 
@@ -79,7 +80,7 @@ def test_a_second_nsrun_on_the_same_bridge_or_root_is_turned_away(loaded: Nsrun,
     before = loaded.said()
     other = tmp_path / "other"
     other.mkdir()
-    flags = ("--manifests", str(other), "--read-only-port", "0")
+    flags = ("--manifests", str(other), "--read-only-port", "0", "--port", "0")
     same_bridge = loaded.cli("--root", f"{other}/root", "--run-dir", f"{other}/run", *flags, check=False)
     assert same_bridge.returncode == 1
     assert f'cannot use bridge "nsrun0": it is that of the nsrun in "{loaded.run_dir}"' in same_bridge.stderr

@@ -13,7 +13,7 @@ from nsrun.cli.daemon_flags import FLAGS, daemon_flags
 from nsrun.cli.main import cli
 from nsrun.cli.settings import settings_of
 from nsrun.errors import SettingsError
-from nsrun.settings import Settings
+from nsrun.settings import SecurePort, Settings
 from nsrun.support.layout import Layout
 
 REPO = Path(__file__).resolve().parents[3]
@@ -49,6 +49,8 @@ def test_every_flag_has_its_setting() -> None:
         *("--image-gc-high-threshold", "70", "--image-gc-low-threshold", "60"),
         *("--minimum-image-ttl-duration", "0", "--image-maximum-gc-age", "24h"),
         *("--file-check-frequency", "5s", "--address", "0.0.0.0", "--read-only-port", "0", "--registries-conf", "/r"),
+        *("--port", "1", "--tls-cert-file", "/c", "--tls-private-key-file", "/k", "--cert-dir", "/d"),
+        *("--client-ca-file", "/a", "--token-auth-file", "/t", "--anonymous-auth"),
     )
     assert found == Settings(
         manifests=Path("m").absolute(),
@@ -75,6 +77,15 @@ def test_every_flag_has_its_setting() -> None:
         image_maximum_age=86400.0,
         address="0.0.0.0",
         read_only_port=0,
+        secure=SecurePort(
+            port=1,
+            certificate=Path("/c"),
+            key=Path("/k"),
+            directory=Path("/d"),
+            client_ca=Path("/a"),
+            tokens=Path("/t"),
+            anonymous=True,
+        ),
         registries_conf=Path("/r"),
     )
 
@@ -99,6 +110,8 @@ def test_every_flag_has_its_setting() -> None:
         ("--file-check-frequency", "inf", 'must be more than nothing, not "inf"'),
         ("--pod-cidr", "10.0.0.0/33", "'33' is not a valid netmask"),
         ("--bridge", "br 1", '"br 1" is no name for a bridge'),
+        ("--tls-cert-file", "/c", "it needs --tls-private-key-file"),
+        ("--tls-private-key-file", "/k", "it needs --tls-cert-file"),
     ],
 )
 def test_values_that_make_no_sense(flag: str, text: str, said: str) -> None:
@@ -134,7 +147,7 @@ def test_the_page_lists_every_flag_with_its_default() -> None:
 def test_the_help_shows_each_flag_in_its_group() -> None:
     shown = cli.get_help(click.Context(cli, info_name="nsrun"))
     sections = re.findall(r"^([A-Z][\w -]+):$", shown, re.MULTILINE)
-    groups = ["Places", "Manifests", "Node", "Network", "Containers", "Images", "Read-only API", "Output"]
+    groups = ["Places", "Manifests", "Node", "Network", "Containers", "Images", "API", "Output"]
     assert sections == [*groups, "Options", "Commands"]
     assert len(FLAGS) + 4 == len([option for option in cli.params if isinstance(option, click.Option)])
     network = shown[shown.index("\nNetwork:") : shown.index("\nContainers:")]
