@@ -36,6 +36,24 @@ A container that is stopped has its `preStop` hook first, then its turn (sidecar
 the sidecars after them), then its stop signal, and in the end its kill. Hook and turn share the grace period; two
 seconds at least lie between signal and kill. With a grace period of 0 there is only the kill (`stopping.py`).
 
+## Stopped, started and restarted by hand
+
+`nsrun stop`, `nsrun start` and `nsrun restart` are about single containers, and without a container's name about all of
+a pod's. A kubelet has no such thing; this is what users of docker know (`control.py`).
+
+* A container that is stopped has its hook, its signal, its grace period (`--time` takes its place) and its kill. Its
+  probes end with it, the others go on; sidecars that are stopped with others wait for those. From then on its status is
+  `waiting`, for the reason `Stopped`, with its exit in `lastState`; the pod is not ready.
+* It stays stopped, whatever its restart policy, until it is started: also when its sandbox dies, when all containers of
+  the pod are restarted, and when nsrun ends or is killed. pod.json says so before its stop begins, so that a stop that
+  was cut off is gone on with. What is waited for before a start (an image, a backoff) is waited for no longer.
+* Another `spec` in the manifest makes it another pod, in which nothing is stopped. So does a boot of the machine.
+* A pod of which something is stopped is not over, even if nothing runs any more.
+* A restart is a stop and another run, whatever the restart policy. nsrun that is killed in between leaves it to that.
+* A start and a restart do not wait for a backoff, and every backoff begins anew: what ends by itself after that runs
+  again at once. The number of restarts goes on. A container that ended for good is run again, as long as its pod runs.
+* An init container can be stopped while it runs or waits, and those after it wait for it then; not when it is over.
+
 ## When nothing runs any more
 
 * All app containers ended for good: sidecars are stopped, the pod is `Succeeded` or `Failed`.
@@ -50,8 +68,8 @@ The sandbox is kept until the pod's manifest goes, with the records of how its c
 * Init containers that are done are not run again: their records say so, and so does every record of a container after
   them.
 * In a new sandbox (the old one died, or the machine was rebooted) they are run again.
-* pod.json says since when the pod is active, why it failed, of which runs the `postStart` hook is done, and of which
-  the startup probe has succeeded.
+* pod.json says since when the pod is active, why it failed, of which runs the `postStart` hook is done, of which the
+  startup probe has succeeded, and which containers are to stay stopped.
 * A `postStart` hook of which this is not known was cut off, and is run again: hooks run at least once. A stop that
   was cut off begins again when the manifest is still gone, with all its grace.
 * `RestartAllContainers` stops all containers without hooks and within two seconds, then removes their records, that

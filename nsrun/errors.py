@@ -10,6 +10,7 @@
     │   └── LaunchError             one step of a launch plan failed: step, errno, object
     ├── HostError                   this machine withholds something nsrun cannot do without
     ├── NotFoundError               what was asked for does not exist
+    ├── ConflictError               what was asked for cannot be, as things are now
     └── ApiError                    the daemon cannot be reached, or answered with an error
 
 Texts read ``cannot <verb> <object>: <cause>``, lower case, names in quotes; the remedy goes in ``hint``.
@@ -23,6 +24,7 @@ import os
 
 __all__ = [
     "ApiError",
+    "ConflictError",
     "HostError",
     "ImageError",
     "InternalError",
@@ -126,6 +128,10 @@ class HostError(NsrunError):
 
 class NotFoundError(NsrunError):
     """What was asked for does not exist."""
+
+
+class ConflictError(NsrunError):
+    """What was asked for cannot be, as things are now."""
 
 
 class ApiError(NsrunError):

@@ -68,12 +68,13 @@ def next_alarm(facts: PodFacts, busy: Collection[str], now: float) -> float | No
 
 
 def cut_off(facts: PodFacts, busy: Collection[str]) -> frozenset[str]:
-    """Steps under way that nobody waits for any more: pulls for a pod that ends (they can take minutes, and hold
-    nothing of it), and hooks of containers that ended or are further on."""
+    """Steps under way that nobody waits for any more: pulls for a pod that ends, or for a container that is to stay
+    stopped (they can take minutes, and hold nothing of it), and hooks of containers that ended or are further on."""
     ends = facts.state in (PodState.FINISHING, PodState.FINISHED, PodState.STOPPING, PodState.REMOVING)
     wanted = {ContainerState.POST_START: "post", ContainerState.PRE_STOP: "pre"}
     hooks = {f"{wanted[c.state]} {c.name}" for c in facts.containers if c.live is not None and c.state in wanted}
-    pulls = {key for key in busy if ends and key.startswith("image ")}
+    held = {EnsureImage(container=c.name).key for c in facts.containers if c.hold is not None}
+    pulls = {key for key in busy if key in held or (ends and key.startswith("image "))}
     return frozenset(pulls | {key for key in busy if key.split()[0] in ("post", "pre") and key not in hooks})
 
 
@@ -119,7 +120,7 @@ def _toward_running(facts: PodFacts, busy: Collection[str], now: float) -> Itera
     if facts.state is PodState.STARTING and facts.attachment is not None:
         yield StartSandbox()
     complete = facts.state is PodState.RUNNING and facts.attachment is not None and facts.volumes is not None
-    for container in facts.containers:
+    for container in (c for c in facts.containers if c.hold is None):
         if container.state is ContainerState.WAITING:
             yield EnsureImage(container=container.name)
         elif complete and _can_start(facts, container):
@@ -186,7 +187,7 @@ def _stops(facts: PodFacts, busy: Collection[str], now: float) -> Iterator[Step]
         run = container.live
         if run is not None and container.stop is not None:
             yield from _stop(facts, container, run.id, now)
-        elif facts.state in _ENDING and _was_cut_off(container, busy):
+        elif (facts.state in _ENDING or container.hold is not None) and _was_cut_off(container, busy):
             yield Kill(id=ContainerId(uid=facts.uid, name=container.name, attempt=container.attempt))
 
 

@@ -87,9 +87,12 @@ def _state(facts: PodFacts, pod: Pod, container: ContainerFacts, settings: Backo
             return container.problem if container.problem is not None else Running(started_at=run.started_at)
         case lifecycle.ContainerState.FINISHED:
             return _terminated(run) if run is not None and run.exit is not None else _completed()
+        case lifecycle.ContainerState.CRASH_BACKOFF | lifecycle.ContainerState.STOPPED if _is_past(facts, run):
+            assert run is not None
+            return _terminated(run)
+        case lifecycle.ContainerState.STOPPED if facts.state not in _ENDED:
+            return Waiting(reason="Stopped", message="stopped by hand, until it is started")
         case lifecycle.ContainerState.CRASH_BACKOFF:
-            if facts.state in _ENDED and run is not None:
-                return _terminated(run)
             delay = go_duration(settings.crash.delay(max(container.crashes.count, 1)))
             who = f"container={container.name} pod={full_name(pod)}"
             return Waiting(reason="CrashLoopBackOff", message=f"back-off {delay} restarting failed {who}")
@@ -97,6 +100,11 @@ def _state(facts: PodFacts, pod: Pod, container: ContainerFacts, settings: Backo
             return _pull_backoff(pod, container)
         case _:
             return _between_runs(facts, container)
+
+
+def _is_past(facts: PodFacts, run: Run | None) -> bool:
+    """Whether nothing comes after the run, because its pod has ended."""
+    return facts.state in _ENDED and run is not None and run.exit is not None
 
 
 def _comes_later(facts: PodFacts, container: ContainerFacts) -> bool:

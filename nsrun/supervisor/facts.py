@@ -26,6 +26,7 @@ __all__ = [
     "ORPHAN_GRACE",
     "ContainerFacts",
     "Failure",
+    "Hold",
     "Marks",
     "PodFacts",
     "Role",
@@ -72,6 +73,8 @@ class StopCause(StrEnum):
     """Its postStart hook failed."""
     RESTART = "restart"
     """Another one's end asks for all of them to be run again."""
+    USER = "user"
+    """Somebody wants it stopped, or run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,14 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A container is to be stopped, and to stay so until somebody starts it. ``grace``: seconds that its stop may take,
+    None for what the manifest says."""
+
+    grace: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a pod ended that its containers did not end: the status' ``reason`` and ``message``."""
 
@@ -97,16 +108,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """What the machine would not tell the next supervisor, so pod.json does: why the pod failed, and of which runs (by
-    their hash) the postStart hook is done, and the startup probe."""
+    """What the machine would not tell the next supervisor, so pod.json does: why the pod failed; of which runs (by
+    their hash) the postStart hook is done, and the startup probe; and which containers are to stay stopped."""
 
     failure: Failure | None = None
     hooked: frozenset[str] = frozenset()
     up: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
 
     def __le__(self, other: Marks) -> bool:
         """Whether ``other`` holds all of this; what it holds of runs that are gone does no harm."""
-        return self.failure == other.failure and self.hooked <= other.hooked and self.up <= other.up
+        same = self.failure == other.failure and self.held == other.held
+        return same and self.hooked <= other.hooked and self.up <= other.up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +151,9 @@ class ContainerFacts:
     ``expired``: ended runs whose records are to be deleted; ``refused``: a number whose creation left a trace.
     ``up``, ``ready``: what the startup and the readiness probe found of the newest run.
     ``stop``: how the newest run is or was stopped; None unless it is.
+    ``hold``: somebody wants it stopped; None unless they do.
+    ``released``: it was held, and then started; until it runs pod.json says that it is to stay stopped, for its restart
+    policy might not have it run again.
     """
 
     name: str
@@ -159,6 +175,8 @@ class ContainerFacts:
     up: bool = False
     ready: bool = False
     stop: Stop | None = None
+    hold: Hold | None = None
+    released: bool = False
 
     @property
     def live(self) -> Run | None:

@@ -21,10 +21,13 @@ from nsrun.supervisor.references import environment_view, shows_itself, volume_v
 from nsrun.supervisor.steps import (
     KILL_PATIENCE,
     DetachNetwork,
+    EnsureImage,
     PrepareVolumes,
+    Record,
     RefreshVolumes,
     RemoveSandbox,
     RemoveVolumes,
+    StartContainer,
 )
 from nsrun.support.layout import PodName
 
@@ -58,6 +61,7 @@ _LIVING = (PodState.STARTING, PodState.RUNNING, PodState.RESETTING)
 _FAILING = (*_LIVING, PodState.RESTARTING)
 _LEAVING = (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED)
 _BACKOFFS = (ContainerState.PULL_BACKOFF, ContainerState.START_BACKOFF, ContainerState.CRASH_BACKOFF)
+_RESTING = (*_BACKOFFS, ContainerState.WAITING, ContainerState.READY)
 
 DEADLINE = Failure(reason="DeadlineExceeded", message="Pod was active on the node longer than the specified deadline")
 """The kubelet's words (active_deadline.go)."""
@@ -123,6 +127,8 @@ def advanced(facts: PodFacts, busy: Collection[str], now: float, settings: Backo
         return failed(facts, DEADLINE, now)
     if facts.state in _LIVING:
         facts = replace(facts, containers=tuple(_retried(c, now, settings) for c in facts.containers))
+    if facts.state in _FAILING:
+        facts = replace(facts, containers=tuple(_held(facts, c, busy) for c in facts.containers))
     facts = replace(facts, containers=tuple(_progressed(facts, c, now) for c in facts.containers))
     match facts.state:
         case PodState.RESTARTING if _is_cleared(facts, busy, now):
@@ -139,19 +145,35 @@ def advanced(facts: PodFacts, busy: Collection[str], now: float, settings: Backo
 
 
 def _retried(container: ContainerFacts, now: float, settings: BackoffSettings) -> ContainerFacts:
-    if container.state not in _BACKOFFS or container.until > now:
+    if container.state not in _BACKOFFS or container.until > now or container.hold is not None:
         return container
     crashes = container.crashes
-    if container.state is ContainerState.CRASH_BACKOFF and not _was_first_kill(container):
+    if container.state is ContainerState.CRASH_BACKOFF and not _is_no_crash(container):
         finished_at = container.run.exit.finished_at if container.run and container.run.exit else now
         crashes = crashes.restarted(finished_at, now, settings)
     return replace(container, state=container_after(container.state, ContainerEvent.RETRY), crashes=crashes)
 
 
-def _was_first_kill(container: ContainerFacts) -> bool:
-    """A probe had the first run killed: nothing has crashed yet."""
-    by_probe = container.stop is not None and container.stop.cause is StopCause.PROBE
-    return by_probe and container.previous is None
+def _is_no_crash(container: ContainerFacts) -> bool:
+    """Somebody had it stopped; or a probe had the first run killed: nothing has crashed yet."""
+    cause = container.stop.cause if container.stop is not None else None
+    return cause is StopCause.USER or (cause is StopCause.PROBE and container.previous is None)
+
+
+def _held(facts: PodFacts, container: ContainerFacts, busy: Collection[str]) -> ContainerFacts:
+    """What is to stay stopped, and does not run, waits for nothing else any more."""
+    under_way = {EnsureImage(container=container.name).key, StartContainer(container=container.name).key} & set(busy)
+    if container.state not in _RESTING or under_way or not _is_to_stop(facts, container):
+        return container
+    return replace(container, state=container_after(container.state, ContainerEvent.HELD))
+
+
+def _is_to_stop(facts: PodFacts, container: ContainerFacts) -> bool:
+    """Whether it is written down that it is to stay stopped, or that was tried: a supervisor that finds it stopped
+    would run it again."""
+    if container.hold is None:
+        return False
+    return facts.sandbox is None or container.name in facts.recorded.held or Record().key in facts.retries
 
 
 def _progressed(facts: PodFacts, container: ContainerFacts, now: float) -> ContainerFacts:
@@ -166,13 +188,15 @@ def _progressed(facts: PodFacts, container: ContainerFacts, now: float) -> Conta
 
 
 def _stop_of(facts: PodFacts, container: ContainerFacts, now: float) -> Stop | None:
-    """How a container that runs is stopped because of what happens to its pod."""
+    """How a container that runs is stopped because of what happens to its pod, or because somebody wants it."""
     message = f"Stopping container {container.name}"
     if facts.state is PodState.RESTARTING:
         # Without hooks and without grace, as KEP-5532 has it.
         return Stop(cause=StopCause.RESTART, until=now, message=message)
     if stopping.ends(facts):
         return Stop(cause=StopCause.POD, until=facts.kill_at, message=message, at_once=facts.grace_seconds <= 0)
+    if container.hold is not None and _is_to_stop(facts, container):
+        return runs.stop_by_hand(facts, container.name, now, container.hold.grace)
     return None
 
 
@@ -385,7 +409,7 @@ def _gone(run: Run | None) -> Run | None:
 
 
 def marks(facts: PodFacts) -> Marks:
-    """What is to be recorded. Only of runs that have a hook or a startup probe: of the others it is known anyway."""
+    """What is to be recorded. Of runs, only those that have a hook or a startup probe: of others it is known anyway."""
     hooked, up = set[str](), set[str]()
     for container in facts.containers:
         spec, run = facts.spec(container), container.live
@@ -397,7 +421,8 @@ def marks(facts: PodFacts) -> Marks:
             hooked.add(run.hash)
         if spec.startup_probe is not None and container.up:
             up.add(run.hash)
-    return Marks(failure=facts.failure, hooked=frozenset(hooked), up=frozenset(up))
+    held = frozenset(c.name for c in facts.containers if c.hold is not None or c.released)
+    return Marks(failure=facts.failure, hooked=frozenset(hooked), up=frozenset(up), held=held)
 
 
 def recorded(facts: PodFacts, written: Marks) -> PodFacts:

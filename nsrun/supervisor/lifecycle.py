@@ -99,6 +99,8 @@ class ContainerState(StrEnum):
     """For its end; it was killed."""
     CRASH_BACKOFF = "CrashBackoff"
     """Until it is run again after its end."""
+    STOPPED = "Stopped"
+    """For somebody to start it: it was stopped by hand."""
     FINISHED = "Finished"
     """For nothing: it ended and is not run again."""
 
@@ -122,6 +124,8 @@ class ContainerEvent(StrEnum):
     ENDED = "ended, to run again"
     FINISHED = "ended for good"
     AGAIN = "all over again"
+    HELD = "to stay stopped"
+    RELEASED = "started by hand"
 
 
 POD_TRANSITIONS: Mapping[PodState, Mapping[PodEvent, PodState]] = {
@@ -172,17 +176,22 @@ _ENDS: Mapping[ContainerEvent, ContainerState] = {
     ContainerEvent.FINISHED: ContainerState.FINISHED,
 }
 
+_HELD: Mapping[ContainerEvent, ContainerState] = {ContainerEvent.HELD: ContainerState.STOPPED}
+
 CONTAINER_TRANSITIONS: Mapping[ContainerState, Mapping[ContainerEvent, ContainerState]] = {
     ContainerState.WAITING: {
         ContainerEvent.PULLED: ContainerState.READY,
         ContainerEvent.PULL_FAILED: ContainerState.PULL_BACKOFF,
+        **_HELD,
     },
     ContainerState.PULL_BACKOFF: {
         ContainerEvent.RETRY: ContainerState.WAITING,
+        **_HELD,
     },
     ContainerState.READY: {
         ContainerEvent.START: ContainerState.STARTING,
         ContainerEvent.REFUSED: ContainerState.START_BACKOFF,
+        **_HELD,
     },
     ContainerState.STARTING: {
         ContainerEvent.STARTED: ContainerState.RUNNING,
@@ -193,6 +202,7 @@ CONTAINER_TRANSITIONS: Mapping[ContainerState, Mapping[ContainerEvent, Container
     },
     ContainerState.START_BACKOFF: {
         ContainerEvent.RETRY: ContainerState.WAITING,
+        **_HELD,
     },
     ContainerState.POST_START: {
         ContainerEvent.POST_STARTED: ContainerState.RUNNING,
@@ -222,8 +232,14 @@ CONTAINER_TRANSITIONS: Mapping[ContainerState, Mapping[ContainerEvent, Container
     ContainerState.CRASH_BACKOFF: {
         ContainerEvent.RETRY: ContainerState.WAITING,
         ContainerEvent.AGAIN: ContainerState.WAITING,
+        **_HELD,
+    },
+    ContainerState.STOPPED: {
+        ContainerEvent.RELEASED: ContainerState.WAITING,
+        ContainerEvent.AGAIN: ContainerState.WAITING,
     },
     ContainerState.FINISHED: {
+        ContainerEvent.RELEASED: ContainerState.WAITING,
         ContainerEvent.AGAIN: ContainerState.WAITING,
     },
 }

@@ -173,7 +173,7 @@ class Performer:
     def _document(self) -> Mapping[str, object]:
         before = self._with.board.status(self._facts.uid)
         status = pod_status(self._facts, before=before, now=self._now(), settings=self._with.backoffs)
-        return pod_document(self._pod, status)
+        return pod_document(self._pod, status, held=fold.marks(self._facts).held)
 
     # --- images
 

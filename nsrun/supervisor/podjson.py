@@ -3,11 +3,13 @@
 It is an ordinary v1 Pod. The status is kept for what the machine itself would not tell the next supervisor: since when
 the pod is active; which containers had ended for good in an earlier sandbox, whose records are gone; why the pod
 failed, when its containers did not; and of which runs the postStart hook is done, and the startup probe (``Marks``).
+Which containers are to stay stopped no status tells while they are still being stopped: ``stopped``, beside the status,
+lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from nsrun.errors import NsrunError
 from nsrun.model.decode import decode_pod
@@ -21,11 +23,13 @@ from nsrun.support.clock import from_rfc3339
 __all__ = ["active_since", "ended_before", "pod_document", "read_marks", "read_pod"]
 
 _PREFIX = "nsrun://"
+_HELD = "stopped"
 
 
-def pod_document(pod: Pod, status: PodStatus | None) -> Mapping[str, object]:
-    """What the other functions here read."""
-    return encode_pod(pod, status)
+def pod_document(pod: Pod, status: PodStatus | None, *, held: Collection[str] = ()) -> Mapping[str, object]:
+    """What the other functions here read. ``held``: containers that are to stay stopped."""
+    document = encode_pod(pod, status)
+    return {**document, _HELD: sorted(held)} if held else document
 
 
 def read_pod(document: Mapping[str, object] | None) -> Pod | None:
@@ -60,7 +64,12 @@ def read_marks(document: Mapping[str, object] | None) -> Marks:
             hooked.add(run)
             if entry.get("started") is True:
                 up.add(run)
-    return Marks(failure=failure, hooked=frozenset(hooked), up=frozenset(up))
+    return Marks(failure=failure, hooked=frozenset(hooked), up=frozenset(up), held=_held(document))
+
+
+def _held(document: Mapping[str, object] | None) -> frozenset[str]:
+    listed = (document or {}).get(_HELD)
+    return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else frozenset()
 
 
 def ended_before(document: Mapping[str, object] | None, uid: str) -> Mapping[str, Run]:

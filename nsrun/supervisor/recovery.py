@@ -16,7 +16,7 @@ from nsrun.model.pod import Pod, RestartPolicy
 from nsrun.model.running import AdoptedContainer, AdoptedPod, Exit, ExitReason
 from nsrun.supervisor import restart
 from nsrun.supervisor.backoff import BackoffSettings, Crashes
-from nsrun.supervisor.facts import ContainerFacts, Failure, Marks, PodFacts, Role, Run, roles
+from nsrun.supervisor.facts import ContainerFacts, Failure, Hold, Marks, PodFacts, Role, Run, roles
 from nsrun.supervisor.lifecycle import ContainerState, PodState
 from nsrun.supervisor.order import is_up
 from nsrun.supervisor.podjson import active_since, ended_before, read_marks
@@ -110,7 +110,7 @@ def _is_over(facts: PodFacts) -> bool:
 
 def _outcome(facts: PodFacts, container: ContainerFacts) -> Outcome:
     run, spec = container.run, facts.spec(container)
-    if facts.pod is None or spec is None or run is None or run.exit is None or run.removed:
+    if facts.pod is None or spec is None or run is None or run.exit is None or run.removed or container.hold:
         return Outcome.OVER
     return restart.outcome(facts.pod, spec, container.role, run.exit)
 
@@ -132,7 +132,9 @@ def _containers(
         container = _container(pod, pod.container(name), role, runs, settings)
         if role is not Role.APP:
             container = _passed(container, passed)
-        containers.append(_marked(container, pod.container(name), marks, passed))
+        container = _marked(container, pod.container(name), marks, passed)
+        held = name in marks.held and not (passed and role is Role.INIT)
+        containers.append(_held(container) if held else container)
         passed = passed or bool(adopted)
     return tuple(reversed(containers))
 
@@ -155,6 +157,14 @@ def _marked(container: ContainerFacts, spec: Container, marks: Marks, passed: bo
     waits = spec.lifecycle.post_start is not None and run.hash not in marks.hooked and not passed
     state = ContainerState.POST_START if waits else container.state
     return replace(container, state=state, up=run.hash in marks.up or passed)
+
+
+def _held(container: ContainerFacts) -> ContainerFacts:
+    """A container that is to stay stopped: if it runs it is stopped; what became of its last run is not looked at."""
+    if container.live is not None:
+        return replace(container, hold=Hold())
+    initialized = container.initialized and container.role is not Role.INIT
+    return replace(container, state=ContainerState.STOPPED, initialized=initialized, until=0.0, hold=Hold())
 
 
 def _runs(found: AdoptedPod, name: str, now: float) -> list[Run]:

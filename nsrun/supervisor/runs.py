@@ -37,6 +37,7 @@ __all__ = [
     "run_removed",
     "started",
     "starting",
+    "stop_by_hand",
 ]
 
 _LIVING = (PodState.STARTING, PodState.RUNNING, PodState.RESETTING)
@@ -131,7 +132,15 @@ def _with_run(container: ContainerFacts, run: Run) -> ContainerFacts:
     """The newest run becomes the previous one."""
     previous = container.run if container.run is not None else container.previous
     return replace(
-        container, run=run, attempt=run.id.attempt, previous=previous, up=False, ready=False, stop=None, refused=None
+        container,
+        run=run,
+        attempt=run.id.attempt,
+        previous=previous,
+        up=False,
+        ready=False,
+        stop=None,
+        refused=None,
+        released=False,
     )
 
 
@@ -270,6 +279,13 @@ def begin_stop(facts: PodFacts, container: ContainerFacts, stop: Stop) -> Contai
     return replace(container, state=container_after(container.state, event), stop=stop)
 
 
+def stop_by_hand(facts: PodFacts, name: str, now: float, grace: float | None) -> Stop:
+    """How somebody has a container stopped. ``grace``: seconds, None for what the manifest says."""
+    seconds = facts.grace_seconds if grace is None else grace
+    message = f"Stopping container {name}"
+    return Stop(cause=StopCause.USER, until=now + seconds, message=message, at_once=seconds <= 0)
+
+
 def pre_stopped(facts: PodFacts, id: ContainerId) -> PodFacts:
     """The run's preStop hook is over, done or not."""
 
@@ -342,11 +358,18 @@ def _outcome(facts: PodFacts, container: ContainerFacts, exit: Exit) -> Outcome:
     spec = facts.spec(container)
     if facts.pod is None or spec is None or facts.state not in _LIVING:
         return Outcome.OVER
-    return restart.outcome(facts.pod, spec, container.role, exit, by_probe=_by_probe(container))
+    if _by_hand(container):
+        return Outcome.AGAIN
+    return restart.outcome(facts.pod, spec, container.role, exit, by_probe=_by(container, StopCause.PROBE))
 
 
-def _by_probe(container: ContainerFacts) -> bool:
-    return container.stop is not None and container.stop.cause is StopCause.PROBE
+def _by_hand(container: ContainerFacts) -> bool:
+    """Whether its end is what somebody wants; to stay stopped, or to be run again at once."""
+    return container.hold is not None or _by(container, StopCause.USER)
+
+
+def _by(container: ContainerFacts, cause: StopCause) -> bool:
+    return container.stop is not None and container.stop.cause is cause
 
 
 def _after_end(
@@ -354,7 +377,7 @@ def _after_end(
 ) -> ContainerFacts:
     assert container.run is not None
     over = after is Outcome.OVER
-    if container.stop is not None and container.stop.cause is StopCause.RESTART:
+    if _by(container, StopCause.RESTART):
         exit = replace(exit, code=137, reason=ExitReason.RESTARTING)
     # One ended run is kept on the machine besides a live one, and no more.
     older, expired = container.previous, container.expired
@@ -374,10 +397,13 @@ def _after_end(
 
 
 def _restart_at(container: ContainerFacts, exit: Exit, settings: BackoffSettings) -> float:
-    """When the container may run again. What a probe had killed runs again at once, unless it had been run again so
-    lately that it is backing off from the end before this one (kuberuntime_manager.go doBackOff)."""
+    """When the container may run again. What somebody stopped may at once. What a probe had killed runs again at once,
+    unless it had been run again so lately that it is backing off from the end before this one (kuberuntime_manager.go
+    doBackOff)."""
     crashes, before = container.crashes, container.previous
-    if _by_probe(container):
+    if _by_hand(container):
+        return exit.finished_at
+    if _by(container, StopCause.PROBE):
         waited = before is None or before.exit is None
         if waited or crashes.restart_at(_finished_at(before), settings) <= exit.finished_at:
             return exit.finished_at
@@ -390,8 +416,7 @@ def _finished_at(run: Run | None) -> float:
 
 def again(container: ContainerFacts) -> ContainerFacts:
     """The container as if this were its first time: after a new sandbox was made, or everything is to run again."""
-    ended = container.state in (ContainerState.FINISHED, ContainerState.CRASH_BACKOFF)
-    if not ended:
+    if container.state not in (ContainerState.FINISHED, ContainerState.CRASH_BACKOFF, ContainerState.STOPPED):
         return replace(container, initialized=False)
     return replace(
         container,

@@ -3,7 +3,8 @@ kuberuntime_termination_order.go). Pure.
 
 A container that is to stop first has its preStop hook, then its turn, then its signal, and in the end its kill. Hook
 and turn share the grace period; what is left of it, but two seconds at least, lies between the signal and the kill.
-When a whole pod ends, sidecars wait until the app containers and the sidecars after them are gone.
+When a whole pod ends, sidecars wait until the app containers and the sidecars after them are gone. Of those that
+somebody stops by hand they wait only for others that are stopped so too.
 
 A grace period of 0 means a kill without a signal, as the API has it for ``terminationGracePeriodSeconds``.
 """
@@ -59,14 +60,20 @@ def last_kill(facts: PodFacts) -> float:
 
 def has_turn(facts: PodFacts, container: ContainerFacts, now: float) -> bool:
     """Whether nobody is left that it has to wait for."""
-    if container.role is not Role.SIDECAR or container.stop is None or container.stop.cause is not StopCause.POD:
+    cause = container.stop.cause if container.stop is not None else None
+    if container.role is not Role.SIDECAR or cause not in (StopCause.POD, StopCause.USER):
         return True
     if now >= hook_deadline(facts, container):
         return True
     later = False
     for other in facts.containers:
         before_it = other.role is Role.APP or (later and other.role is Role.SIDECAR)
+        before_it = before_it and (cause is StopCause.POD or _is_stopped_by_hand(other))
         if before_it and (other.live is not None or other.state is ContainerState.STARTING):
             return False
         later = later or other.name == container.name
     return True
+
+
+def _is_stopped_by_hand(container: ContainerFacts) -> bool:
+    return container.hold is not None or (container.stop is not None and container.stop.cause is StopCause.USER)

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nsrun.errors import NsrunError
+from nsrun.errors import NotFoundError, NsrunError
 from nsrun.model.node import Node
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
@@ -28,6 +28,8 @@ from nsrun.supervisor.backoff import BackoffSettings
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.claims import ClaimKeeper
 from nsrun.supervisor.collect import leftovers, owners
+from nsrun.supervisor.commanding import Command, commanded
+from nsrun.supervisor.control import Verb
 from nsrun.supervisor.counts import Counts
 from nsrun.supervisor.eviction import Evictions
 from nsrun.supervisor.facts import PodFacts
@@ -196,6 +198,14 @@ class Supervisor:
         """Returns when what was found here and what is wanted were compared for the first time: from then on the board
         shows all of it."""
         await self._known.wait()
+
+    def command(self, pod: PodName, verb: Verb, containers: Sequence[str], *, grace: float | None = None) -> Command:
+        """Has containers of a pod stopped, started or restarted; none named: all. ``grace``: seconds that a stop may
+        take, None for what the manifest says. Raises NotFoundError and ConflictError."""
+        worker = next((worker for worker in self._workers.values() if worker.facts.name == pod), None)
+        if worker is None:
+            raise NotFoundError(f'cannot {verb} pod "{pod}": it is not here', hint="nsrun pods lists those that are")
+        return commanded(worker, verb, containers, grace)
 
     def probe_counts(self) -> Mapping[tuple[str, str, ProbeKind], ProbeCounts]:
         """What probes have answered so far, by the pod's UID, the container and the kind."""

@@ -15,7 +15,8 @@ from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerExit, SandboxExit
 from nsrun.model.status import Event, PodStatus
-from nsrun.supervisor import agenda, events, fold, runs, steps
+from nsrun.supervisor import agenda, control, events, fold, runs, steps
+from nsrun.supervisor.control import Verb
 from nsrun.supervisor.events import Notice
 from nsrun.supervisor.facts import Failure, PodFacts
 from nsrun.supervisor.lifecycle import ContainerState, PodState
@@ -42,8 +43,9 @@ class Worker:
         while nobody said: then what refers to any of them waits."""
         self.facts = facts
         self._with = mechanisms
-        self._changed = changed
+        self._tell = changed
         self._wake = asyncio.Event()
+        self._next_change = asyncio.Event()
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by the steps' keys; empty when nothing is being done
         self._performer = Performer(
             mechanisms, read=lambda: self.facts, know=self._know, say=self.say, lose_sandbox=self._lose_sandbox
@@ -76,6 +78,11 @@ class Worker:
     def retry_pulls(self) -> None:
         """The image store has something new."""
         self._know(runs.pulls_due(self.facts, self._now()))
+
+    def order(self, name: str, verb: Verb, grace: float | None) -> None:
+        """Somebody wants a container stopped, started or restarted. ``grace``: seconds that a stop may take, None for
+        what the manifest says."""
+        self._know(control.obeyed(self.facts, name, verb, self._now(), grace))
 
     def container_exited(self, told: ContainerExit) -> None:
         """A run of this pod ended."""
@@ -110,6 +117,11 @@ class Worker:
                 container=notice.container,
             )
         )
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when something is known that is not known now. Every change has an event of its own."""
+        return self._next_change
 
     @property
     def done(self) -> bool:
@@ -190,12 +202,15 @@ class Worker:
     def _know(self, facts: PodFacts) -> None:
         before, self.facts = self.facts, facts
         self._wake.set()
+        if facts != before:
+            change, self._next_change = self._next_change, asyncio.Event()
+            change.set()
         for notice in events.stops(before, facts):
             self.say(notice)
         if facts.state is not before.state:
             logger.info("Pod %s: %s, was %s", facts.label, facts.state, before.state)
             self._say_end(before)
-            self._changed()
+            self._tell()
         self._say_crash_loops(before)
 
     def _say_end(self, before: PodFacts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Coroutine
@@ -13,13 +14,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from nsrun.errors import ImageError, NetworkError, RuntimeFailure, VolumeError
+from nsrun.errors import ConflictError, ImageError, NetworkError, RuntimeFailure, VolumeError
 from nsrun.model.container import RestartAction, RestartRule
 from nsrun.model.encode import encode_pod
 from nsrun.model.pod import Pod, RestartPolicy
 from nsrun.model.probe import HttpGet, Lifecycle, Probe
 from nsrun.model.running import CheckResult
 from nsrun.model.status import Phase, Running, Terminated
+from nsrun.supervisor.commanding import commanded
+from nsrun.supervisor.control import Verb
 from tests.contracts.fakes import FakeRun
 from tests.unit.supervisor.world import Daemon, World, container, hook, pod, sidecar
 
@@ -166,6 +169,31 @@ class Machinery(RuleBasedStateMachine):
 
         self.within(evict())
 
+    @precondition(lambda self: self.daemon is not None and bool(self.daemon.supervisor._workers))
+    @rule(data=st.data(), verb=st.sampled_from(list(Verb)), grace=st.sampled_from([None, 0, 3]))
+    def somebody_orders(self, data: st.DataObject, verb: Verb, grace: float | None) -> None:
+        assert self.daemon is not None
+        workers = self.daemon.supervisor._workers
+        worker = workers[data.draw(st.sampled_from(sorted(workers)))]
+        names = data.draw(st.lists(st.sampled_from(sorted(c.name for c in worker.facts.containers)), max_size=2))
+
+        async def order() -> None:
+            with contextlib.suppress(ConflictError):
+                commanded(worker, verb, names, grace).look()
+            await self.world.clock.settle()
+
+        self.within(order())
+
+    def start_what_is_stopped(self, daemon: Daemon) -> None:
+        async def start() -> None:
+            for worker in daemon.supervisor._workers.values():
+                for name in [c.name for c in worker.facts.containers if c.hold is not None]:
+                    with contextlib.suppress(ConflictError):
+                        commanded(worker, Verb.START, [name], None)
+            await self.world.clock.settle()
+
+        self.within(start())
+
     @rule(seconds=st.sampled_from([0, 5]))
     def the_registry_is_slow(self, seconds: float) -> None:
         self.world.machine.pull_seconds = seconds
@@ -224,6 +252,8 @@ class Machinery(RuleBasedStateMachine):
         self.start(0)
         self.within(self.world.clock.advance(3000))
         assert self.daemon is not None
+        self.start_what_is_stopped(self.daemon)
+        self.within(self.world.clock.advance(3000))
         self.nothing_is_doubled_or_lost()
         self.check_convergence(self.daemon)
         self.within(self.take_down(self.daemon))
