@@ -4,10 +4,13 @@ over ENTRYPOINT and CMD) over Docker's image configuration. Nothing is expanded 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nsrun.errors import RuntimeFailure
-from nsrun.model.container import Container
-from nsrun.model.image import ImageConfig
+
+if TYPE_CHECKING:  # `nsrun exec` looks for a program, and has no time for more
+    from nsrun.model.container import Container
+    from nsrun.model.image import ImageConfig
 
 __all__ = ["DEFAULT_PATH", "arguments", "environment", "executable_candidates"]
 

@@ -8,11 +8,14 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.support.fds import Fd
 
-__all__ = ["Luggage", "sealed_plan", "sealed_program"]
+if TYPE_CHECKING:  # `nsrun exec` seals a plan that is encoded already
+    from nsrun.runtime.launchplan import LaunchPlan
+
+__all__ = ["Luggage", "sealed", "sealed_plan", "sealed_program"]
 
 _MFD_EXEC = 0x10
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -55,7 +58,7 @@ class Luggage:
 
 def sealed_plan(plan: LaunchPlan) -> Fd:
     """The encoded plan, in memory that nobody can change any more. Raises OSError."""
-    return _sealed("nsrun-plan", plan.encode())
+    return sealed("nsrun-plan", plan.encode())
 
 
 def sealed_program(path: Path) -> Fd:
@@ -64,10 +67,11 @@ def sealed_program(path: Path) -> Fd:
     A container's first process is a copy of the shim until it executes, and an image may name ``/proc/self/exe`` as
     what to execute: then the file behind it is in the container's hands (CVE-2019-5736). This one cannot be written to.
     Raises OSError."""
-    return _sealed(path.name, path.read_bytes(), executable=True)
+    return sealed(path.name, path.read_bytes(), executable=True)
 
 
-def _sealed(name: str, content: bytes, *, executable: bool = False) -> Fd:
+def sealed(name: str, content: bytes, *, executable: bool = False) -> Fd:
+    """Memory with this content, that nobody can change any more. Raises OSError."""
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         fd = Fd(os.memfd_create(name, flags | (_MFD_EXEC if executable else 0)))
