@@ -53,7 +53,7 @@ def _info(board: StatusBoard, settings: Settings) -> dict[str, object]:
         "root": str(layout.root),
         "runDir": str(layout.run_dir),
         "logDir": str(layout.log_dir),
-        "manifests": str(settings.manifests),
+        "manifests": str(settings.manifests or ""),
         "problems": list(board.problems),
         "warnings": list(board.warnings),
     }

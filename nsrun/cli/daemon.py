@@ -13,6 +13,7 @@ import click
 
 from nsrun import __version__
 from nsrun.model.status import PodStatus
+from nsrun.model.wording import shown_url
 from nsrun.settings import Settings
 from nsrun.supervisor.board import StatusBoard
 from nsrun.support.layout import PodName
@@ -65,10 +66,11 @@ class _Greeter:
 
     def __init__(self, settings: Settings, *, tips: bool) -> None:
         self._manifests = settings.manifests
+        self._shown = " and ".join(_sources(settings))
         self._tips = tips
 
     async def watch(self, board: StatusBoard) -> None:
-        click.echo(f"nsrun {__version__}: running the pods of {self._manifests}", err=True)
+        click.echo(f"nsrun {__version__}: running the pods of {self._shown}", err=True)
         if not self._tips:
             return
         async for _ in board.subscribe():
@@ -78,17 +80,21 @@ class _Greeter:
                 return
 
     def _text(self, name: PodName, address: str) -> str:
-        shown = _shown(self._manifests)
         nsrun = _shown(Path(sys.argv[0]))
+        removal = f"\n    rm {_shown(self._manifests)}/{name.name}.yaml" if self._manifests is not None else ""
         return f"""
 Pod {name} is ready at {address}. In another terminal, try:
 
     curl http://{address}/
     sudo ip netns exec {name.netns} ss -lnt
     sudo {nsrun} ps
-    sudo {nsrun} logs {name.name}
-    rm {shown}/{name.name}.yaml
+    sudo {nsrun} logs {name.name}{removal}
 """
+
+
+def _sources(settings: Settings) -> list[str]:
+    directory = [str(settings.manifests)] if settings.manifests is not None else []
+    return [*directory, shown_url(settings.manifest_url)] if settings.manifest_url else directory
 
 
 def _shown(path: Path) -> str:

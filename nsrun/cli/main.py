@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 # Command → module: a command's code, and what it imports, is loaded when the command is used.
 COMMANDS = {
+    "cp": "nsrun.cli.cp",
     "doctor": "nsrun.cli.doctor",
     "down": "nsrun.cli.down",
     "images": "nsrun.cli.images",
@@ -96,7 +97,7 @@ def cli(
     ctx.obj = Context(layout=default_layout(root, run_dir, log_dir))
     if ctx.invoked_subcommand is not None:
         return
-    if manifests is None:
+    if manifests is None and not options["manifest_url"]:
         click.echo(ctx.get_help())
         ctx.exit(0)
     from nsrun.cli.daemon import run_daemon

@@ -6,9 +6,10 @@ Every function takes the flag's name and its text, and raises SettingsError.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nsrun.cli.age import seconds_of
 from nsrun.errors import SettingsError
@@ -22,12 +23,19 @@ __all__ = [
     "amounts",
     "bridge_name",
     "domain",
+    "headers",
     "network",
     "octets",
     "resolv_conf",
     "seconds",
     "sysctl_patterns",
+    "url",
 ]
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name (RFC 9110 §5.6.2)."""
+OURS = frozenset({"accept-encoding", "connection", "content-length", "host", "transfer-encoding"})
+"""Headers that the request itself decides."""
 
 
 def seconds(flag: str, text: str, *, nothing: bool = False) -> float:
@@ -125,6 +133,31 @@ def sysctl_patterns(flag: str, text: str) -> tuple[str, ...]:
         if problem is not None:
             raise SettingsError(f"cannot use {flag}: {problem}", hint='such as "kernel.msg*,net.core.somaxconn"')
     return patterns
+
+
+def url(flag: str, text: str) -> str:
+    """A web address, "" for none. What is wrong is not quoted: there may be a password in it."""
+    try:
+        parts = urlsplit(text)
+        fits = not text or (parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0)
+    except ValueError:
+        fits = False
+    if not fits or not text.isprintable() or " " in text:
+        raise SettingsError(f"cannot use {flag}: it is no web address", hint="such as https://example.com/pods.yaml")
+    return text
+
+
+def headers(flag: str, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The kubelet's ``Name:value,Name:value``. What is wrong is not quoted: these are secrets."""
+    found: list[tuple[str, str]] = []
+    for number, item in enumerate((item for text in texts for item in _items(text)), 1):
+        name, colon, value = (part.strip() for part in item.partition(":"))
+        if not colon or TOKEN.fullmatch(name) is None or not value.isprintable():
+            raise SettingsError(f"cannot use {flag}: item {number} is no header", hint='such as "X-Token:abc"')
+        if name.lower() in OURS:
+            raise SettingsError(f"cannot use {flag}: {name} is not yours to choose")
+        found.append((name, value))
+    return tuple(found)
 
 
 def _items(text: str) -> list[str]:

@@ -10,8 +10,9 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
-__all__ = ["Path", "listed", "object_remedy", "printable", "quoted", "render_path", "suggestion", "words"]
+__all__ = ["Path", "listed", "object_remedy", "printable", "quoted", "render_path", "shown_url", "suggestion", "words"]
 
 Path = tuple[str | int, ...]
 """Where a field is: keys and indexes from the document's root."""
@@ -29,6 +30,13 @@ def quoted(text: str) -> str:
     """``text`` in double quotes, clipped, on one line."""
     clipped = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return printable(json.dumps(clipped, ensure_ascii=False))
+
+
+def shown_url(url: str) -> str:
+    """The URL as it may be shown: without a name, a password, a query or a fragment, any of which may be secret."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path or '/'}"
 
 
 def render_path(path: Path) -> str:

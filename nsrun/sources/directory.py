@@ -47,6 +47,7 @@ class DirectorySource:
     """The pods that the manifests under ``path`` describe."""
 
     def __init__(self, path: Path, *, node_name: str, check_seconds: float = 20.0, clock: Clock) -> None:
+        self.origin = printable(os.path.abspath(path))
         self._path = path
         self._node_name = node_name
         self._check_seconds = check_seconds

@@ -8,6 +8,7 @@ are for the host they were given for: a redirect to another leaves them behind, 
 from __future__ import annotations
 
 import asyncio
+import base64
 import http
 import ipaddress
 import socket
@@ -71,8 +72,8 @@ class Fetcher:
         self._url = given.with_user(None).with_fragment(None)
         self._headers = list(headers)
         if given.user is not None:
-            login = aiohttp.BasicAuth(given.user, given.password or "", "utf-8")
-            self._headers.append(("Authorization", login.encode()))
+            login = base64.b64encode(f"{given.user}:{given.password or ''}".encode()).decode()
+            self._headers.append(("Authorization", f"Basic {login}"))
         self._tls: ssl.SSLContext | bool = True if tls is None else tls
 
     async def fetch(self, known: Validators | None = None) -> Document | None:

@@ -12,18 +12,17 @@ import hashlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from nsrun.model.decode import Manifest, parse_manifest
 from nsrun.model.document import parse_documents
 from nsrun.model.tree import MapNode
 from nsrun.model.update import SourceUpdate
-from nsrun.model.wording import printable
+from nsrun.model.wording import printable, shown_url
 from nsrun.sources.desired import FileState, desired, next_state
 from nsrun.sources.fetch import Document, Fetcher, Unfetched, Validators
 from nsrun.support.clock import Clock
 
-__all__ = ["UrlSource", "shown_url"]
+__all__ = ["UrlSource"]
 
 
 class UrlSource:
@@ -109,10 +108,3 @@ class _Reading:
             state = next_state(state, Manifest(problems=problems, warnings=state.warnings))
         update, _ = desired([state], {})
         return replace(update, partial=not self._was_sound)
-
-
-def shown_url(url: str) -> str:
-    """The URL as it may be shown: without a name, a password, a query or a fragment, any of which may be secret."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path or '/'}"

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import pytest
 
 from nsrun.model.encode import encode_pod
 from nsrun.model.pod import Pod
 from nsrun.sources.directory import DirectorySource
+from nsrun.sources.merge import MergedSources, Source
+from nsrun.sources.requested import RequestedPods
+from nsrun.sources.url import UrlSource
 from nsrun.supervisor.ports import Manifests, SourceUpdate
 from nsrun.support.clock import SystemClock
 from tests.contracts.fakes import FakeManifests
 from tests.unit.supervisor.world import pod
 from tests.waiting import PATIENCE
+from tests.webserver import WebServer, web_server
 
 
 class Desk(Protocol):
@@ -32,11 +36,12 @@ class Desk(Protocol):
 
 class FakeDesk:
     def __init__(self, tmp_path: Path) -> None:
-        self.source = FakeManifests()
-        self.source.say()
+        self._said = FakeManifests()
+        self.source: Manifests = self._said
+        self._said.say()
 
     def write(self, *pods: Pod) -> None:
-        self.source.say(*pods)
+        self._said.say(*pods)
 
 
 class RealDesk:
@@ -54,10 +59,42 @@ class RealDesk:
             path.write_text(json.dumps(encode_pod(one)))
 
 
-@pytest.fixture(params=[FakeDesk, RealDesk], ids=["fake", "real"])
-def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
-    made: Desk = request.param(tmp_path)
-    return made
+class UrlDesk:
+    def __init__(self, web: WebServer) -> None:
+        self._web = web
+        self.source: Manifests = UrlSource(web.url(), node_name="here", check_seconds=0.01, clock=SystemClock())
+        self.write()
+
+    def write(self, *pods: Pod) -> None:
+        self._web.says(json.dumps({"kind": "PodList", "apiVersion": "v1", "items": [encode_pod(one) for one in pods]}))
+
+
+class MergedDesk:
+    """Some pods in a directory, some at a URL, none that anybody asked for."""
+
+    def __init__(self, tmp_path: Path, web: WebServer) -> None:
+        self._directory, self._url = RealDesk(tmp_path), UrlDesk(web)
+        requested = RequestedPods(tmp_path / "requested", node_name="here", boot_id="boot")
+        sources = (cast("Source", self._directory.source), cast("Source", self._url.source), requested)
+        self.source: Manifests = MergedSources(sources, clock=SystemClock())
+
+    def write(self, *pods: Pod) -> None:
+        self._directory.write(*pods[:1])
+        self._url.write(*pods[1:])
+
+
+@pytest.fixture(params=["fake", "directory", "url", "merged"])
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with web_server() as web:
+        match request.param:
+            case "fake":
+                yield FakeDesk(tmp_path)
+            case "directory":
+                yield RealDesk(tmp_path)
+            case "url":
+                yield UrlDesk(web)
+            case _:
+                yield MergedDesk(tmp_path, web)
 
 
 async def until(source: Manifests, wanted: Callable[[SourceUpdate], bool]) -> SourceUpdate:

@@ -50,6 +50,8 @@ def test_every_flag_has_its_setting() -> None:
         *("--minimum-image-ttl-duration", "0", "--image-maximum-gc-age", "24h"),
         *("--file-check-frequency", "5s", "--address", "0.0.0.0", "--read-only-port", "0", "--registries-conf", "/r"),
         *("--port", "1", "--tls-cert-file", "/c", "--tls-private-key-file", "/k", "--cert-dir", "/d"),
+        *("--manifest-url", "https://h/p", "--http-check-frequency", "3s"),
+        *("--manifest-url-header", "A:1, B : x:y", "--manifest-url-header", "A:2"),
         *("--client-ca-file", "/a", "--token-auth-file", "/t", "--anonymous-auth"),
     )
     assert found == Settings(
@@ -71,6 +73,9 @@ def test_every_flag_has_its_setting() -> None:
         bridge="br1",
         cgroup_root="a/b",
         file_check_seconds=5.0,
+        manifest_url="https://h/p",
+        manifest_headers=(("A", "1"), ("B", "x:y"), ("A", "2")),
+        http_check_seconds=3.0,
         image_gc_high=70,
         image_gc_low=60,
         image_minimum_age=0.0,
@@ -110,6 +115,15 @@ def test_every_flag_has_its_setting() -> None:
         ("--file-check-frequency", "inf", 'must be more than nothing, not "inf"'),
         ("--pod-cidr", "10.0.0.0/33", "'33' is not a valid netmask"),
         ("--bridge", "br 1", '"br 1" is no name for a bridge'),
+        ("--manifest-url", "/etc/pods.yaml", "it is no web address"),
+        ("--manifest-url", "ftp://h/p", "it is no web address"),
+        ("--manifest-url", "https:///p", "it is no web address"),
+        ("--manifest-url", "https://h:99999/p", "it is no web address"),
+        ("--manifest-url", "https://h/a b", "it is no web address"),
+        ("--manifest-url-header", "A:1,secret", "item 2 is no header"),
+        ("--manifest-url-header", "A B:secret", "item 1 is no header"),
+        ("--manifest-url-header", "A:secret\r\nB:x", "item 1 is no header"),
+        ("--manifest-url-header", "Host:elsewhere", "Host is not yours to choose"),
         ("--tls-cert-file", "/c", "it needs --tls-private-key-file"),
         ("--tls-private-key-file", "/k", "it needs --tls-cert-file"),
     ],
@@ -120,6 +134,17 @@ def test_values_that_make_no_sense(flag: str, text: str, said: str) -> None:
     assert told.value.message.startswith(f"cannot use {flag}: ")
     assert said in told.value.message
     assert "\n" not in told.value.message
+    assert "secret" not in told.value.message
+
+
+def test_headers_in_a_variable_stand_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NSRUN_MANIFEST_URL_HEADER", "Authorization:Bearer abc\nX-A:1")
+    assert settings().manifest_headers == (("Authorization", "Bearer abc"), ("X-A", "1"))
+
+
+def test_secrets_are_not_shown() -> None:
+    shown = repr(settings("--manifest-url", "https://me:secret@h/", "--manifest-url-header", "A:secret"))
+    assert "secret" not in shown
 
 
 @pytest.mark.parametrize(

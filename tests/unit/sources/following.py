@@ -9,10 +9,11 @@ from pathlib import Path
 
 from nsrun.model.update import SourceUpdate
 from nsrun.sources.directory import DirectorySource
+from nsrun.supervisor.ports import Manifests
 from nsrun.support.clock import SystemClock
 from tests.waiting import eventually_async
 
-__all__ = ["Follower", "following", "manifest"]
+__all__ = ["Follower", "follow", "following", "manifest"]
 
 
 def manifest(name: str, *, image: str = "busybox") -> str:
@@ -52,15 +53,22 @@ class Follower:
 @asynccontextmanager
 async def following(path: Path, *, check_seconds: float = 1000.0) -> AsyncIterator[Follower]:
     """Follows a directory; only events tell about changes, unless ``check_seconds`` is short."""
-    follower = Follower()
     source = DirectorySource(path, node_name="node", check_seconds=check_seconds, clock=SystemClock())
+    async with follow(source) as follower:
+        yield follower
 
-    async def follow() -> None:
+
+@asynccontextmanager
+async def follow(source: Manifests) -> AsyncIterator[Follower]:
+    """Follows any source."""
+    follower = Follower()
+
+    async def listen() -> None:
         async for update in source.updates():
             follower.updates.append(update)
 
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(follow())
+        task = group.create_task(listen())
         await follower.until(lambda _: True)
         try:
             yield follower

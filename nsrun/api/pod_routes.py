@@ -1,0 +1,94 @@
+"""Pods that are asked for one by one, on nsrun's own socket: made, looked at, taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from nsrun.api.access import Access
+from nsrun.api.requests import Request
+from nsrun.api.responses import Response, json_response
+from nsrun.api.routes import Route
+from nsrun.errors import ManifestError, NsrunError
+from nsrun.model.encode import encode_pod
+from nsrun.model.pod import Pod
+from nsrun.model.uid import CONFIG_SOURCE
+from nsrun.model.update import MANIFEST_ANNOTATION
+from nsrun.supervisor.board import StatusBoard
+from nsrun.support.layout import PodName
+
+__all__ = ["Requested", "pod_routes"]
+
+
+class Requested(Protocol):
+    """Where such pods are kept."""
+
+    def holds(self, name: PodName) -> bool:
+        """Whether that pod was asked for."""
+        ...
+
+    async def add(self, document: bytes, is_taken: Callable[[PodName], bool]) -> tuple[Pod, tuple[str, ...]]:
+        """The pod, and what is doubtful about it. ``is_taken``: whether another pod has that name. Raises ManifestError
+        with every problem, and NsrunError when it cannot be kept."""
+        ...
+
+    async def remove(self, name: PodName) -> bool:
+        """False when it was not asked for. Raises NsrunError."""
+        ...
+
+
+def pod_routes(board: StatusBoard, requested: Requested, *, node_name: str) -> tuple[Route, ...]:
+    """``POST /nsrun/pods`` with one v1.Pod answers ``{"pod": …, "warnings": […]}``, or 422 with ``{"problems": […]}``:
+    all that is wrong with it. Everything else that is refused is ``{"message": …, "hint": …}``."""
+
+    def is_taken(name: PodName) -> bool:
+        return board.pod(name.namespace, name.name) is not None
+
+    async def create(request: Request) -> Response:
+        try:
+            pod, warnings = await requested.add(request.body, is_taken)
+        except ManifestError as error:
+            return json_response({"problems": list(error.problems)}, status=422)
+        except NsrunError as error:
+            return _refusal(409, error.message, error.hint)
+        return json_response({"pod": encode_pod(pod, node_name=node_name), "warnings": list(warnings)}, status=201)
+
+    async def show(request: Request) -> Response:
+        name = _name(request)
+        entry = board.pod(name.namespace, name.name)
+        if entry is not None:
+            return json_response(encode_pod(*entry, node_name=node_name))
+        if requested.holds(name):
+            return _refusal(404, f'cannot show pod "{name}": it was asked for, and nothing of it is there yet')
+        return _refusal(404, f'cannot find pod "{name}"', "nsrun pods lists them")
+
+    async def delete(request: Request) -> Response:
+        name = _name(request)
+        try:
+            if await requested.remove(name):
+                return json_response({"status": "stopping"}, status=202)
+        except NsrunError as error:
+            return _refusal(500, error.message, error.hint)
+        entry = board.pod(name.namespace, name.name)
+        if entry is None:
+            return _refusal(404, f'cannot find pod "{name}"', "nsrun pods lists them")
+        annotations = entry[0].metadata.annotations
+        if annotations.get(CONFIG_SOURCE) == "api":
+            return json_response({"status": "stopping"}, status=202)
+        manifest = annotations.get(MANIFEST_ANNOTATION, "?")
+        return _refusal(409, f'cannot remove pod "{name}": a manifest asks for it', f'delete it from "{manifest}"')
+
+    one = "/nsrun/pods/{namespace}/{name}"
+    return (
+        Route(method="POST", path="/nsrun/pods", access=Access.CONTROL, handler=create),
+        Route(method="GET", path=one, access=Access.CONTROL, handler=show),
+        Route(method="DELETE", path=one, access=Access.CONTROL, handler=delete),
+    )
+
+
+def _name(request: Request) -> PodName:
+    return PodName(namespace=request.parameters["namespace"], name=request.parameters["name"])
+
+
+def _refusal(status: int, message: str, hint: str | None = None) -> Response:
+    return json_response({"message": message, "hint": hint}, status=status)
