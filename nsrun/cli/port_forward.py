@@ -62,7 +62,7 @@ def command(context: Context, pod: str, ports: tuple[str, ...], namespace: str |
 def _shim(context: Context, pod: Document) -> Fd:
     """The pidfd of the process that lives as long as the pod does. Raises NsrunError when the pod does not run."""
     from nsrun.runtime.process import peer_process
-    from nsrun.runtime.shim import connect
+    from nsrun.runtime.shimsocket import connect
 
     refusal = f'cannot forward to pod "{name_of(pod)}"'
     try:

@@ -18,7 +18,8 @@ from nsrun.runtime.failure import explain_failure
 from nsrun.runtime.preparation import Launch
 from nsrun.runtime.process import peer_process, send_signal
 from nsrun.runtime.rundir import SANDBOX_ID, container_key, parse_key
-from nsrun.runtime.shim import LogLimits, Shim, connect
+from nsrun.runtime.shim import LogLimits, Shim
+from nsrun.runtime.shimsocket import connect
 from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi

@@ -15,6 +15,7 @@ from nsrun.runtime.rundir import container_key
 from nsrun.runtime.sandbox import Sandbox
 from nsrun.runtime.session import ShimSession, Streams, command_streams, wanted_streams
 from nsrun.runtime.shim import Conversation, Shim
+from nsrun.runtime.shimsocket import Said
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
 from nsrun.support.threads import finish_in_thread
@@ -115,7 +116,7 @@ def _handed_out(request: SessionRequest, flags: int, fds: list[Fd]) -> Streams:
     return streams
 
 
-async def _begun(shim: Shim, conversation: Conversation) -> tuple[Message, tuple[Fd, ...]]:
+async def _begun(shim: Shim, conversation: Conversation) -> Said:
     """Its start; given up, it is ended."""
     try:
         return await asyncio.shield(conversation.started)

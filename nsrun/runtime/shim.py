@@ -5,27 +5,16 @@ come. A shim that dies closes the socket, and that is how it is known.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nsrun.errors import RuntimeFailure, describe_errno
+from nsrun.runtime.shimsocket import Said, receive
 from nsrun.support import native
-from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
 
-__all__ = ["Conversation", "LogLimits", "Shim", "connect"]
-
-_SOCKET = "shim.sock"
-
-# The longest message: a command's result with all its output. A longer one is none of ours.
-_RECEIVE = native.MESSAGE_SIZE + abi.NS_OUTPUT_MAX + 1
-
-# The most descriptors that come with one: input, output, errors.
-_MOST_FDS = 3
+__all__ = ["Conversation", "LogLimits", "Shim"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +34,7 @@ class Conversation:
     Whoever has it takes the descriptors, if need be by ``abandon``."""
 
     serial: int
-    started: asyncio.Future[tuple[Message, tuple[Fd, ...]]]
+    started: asyncio.Future[Said]
     ended: asyncio.Future[Message]
 
     def abandon(self) -> None:
@@ -53,28 +42,10 @@ class Conversation:
         self.started.add_done_callback(_close_all)
 
 
-def _close_all(started: asyncio.Future[tuple[Message, tuple[Fd, ...]]]) -> None:
+def _close_all(started: asyncio.Future[Said]) -> None:
     if not started.cancelled() and started.exception() is None:
-        for fd in started.result()[1]:
+        for fd in started.result().fds:
             fd.close()
-
-
-def connect(run_dir: Path) -> socket.socket | None:
-    """A connection to the shim of this run directory; None when none listens. Blocks for microseconds.
-
-    Through the directory's descriptor, because a socket's address holds 107 bytes and a run directory may be deeper.
-    Raises OSError.
-    """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        with Fd.open(run_dir, os.O_PATH | os.O_DIRECTORY) as directory:
-            connection.connect(f"/proc/self/fd/{directory.fileno()}/{_SOCKET}")
-    except OSError as error:
-        connection.close()
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET):
-            return None
-        raise
-    return connection
 
 
 class Shim:
@@ -100,7 +71,7 @@ class Shim:
         self._on_death = on_death
         self._serial = 0
         self._waiting: dict[int, asyncio.Future[Message]] = {}
-        self._starting: dict[int, asyncio.Future[tuple[Message, tuple[Fd, ...]]]] = {}
+        self._starting: dict[int, asyncio.Future[Said]] = {}
         self._listing: dict[int, list[Message]] = {}
         self._outgoing: list[tuple[bytes, Sequence[int], asyncio.Future[None]]] = []
         self._loop = asyncio.get_running_loop()
@@ -161,7 +132,7 @@ class Shim:
         """Asks for what lasts, and has a start and an end: a command with streams, or an attachment. Cancelled, it has
         that ended. Raises RuntimeFailure when the shim is gone."""
         serial, answer = self._expect()
-        started: asyncio.Future[tuple[Message, tuple[Fd, ...]]] = self._loop.create_future()
+        started: asyncio.Future[Said] = self._loop.create_future()
         conversation = Conversation(serial=serial, started=started, ended=answer)
         self._starting[serial] = started
         started.add_done_callback(lambda _: self._starting.pop(serial, None))
@@ -281,25 +252,21 @@ class Shim:
     def _read(self) -> None:
         while not self.closed:
             try:
-                data, numbers, _, _ = socket.recv_fds(self._connection, _RECEIVE, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+                said = receive(self._connection)
             except BlockingIOError:
                 return
-            except OSError:
-                data, numbers = b"", []
-            fds = tuple(Fd(number) for number in numbers)
-            try:
-                message = native.unpack_message(data)
-            except ValueError:
+            except (OSError, ValueError):
                 self._die()
                 return
-            self._dispatch(message, fds)
+            self._dispatch(said)
 
-    def _dispatch(self, message: Message, fds: tuple[Fd, ...]) -> None:
+    def _dispatch(self, said: Said) -> None:
         """Descriptors that nobody takes are closed with the last word about them."""
+        message = said.message
         if message.kind == abi.NS_MSG_STARTED:
             started = self._starting.get(message.serial)
             if started is not None and not started.done():
-                started.set_result((message, fds))
+                started.set_result(said)
         elif message.kind == abi.NS_MSG_EXIT:
             self._on_exit(message)
         elif message.kind == abi.NS_MSG_ENTRY:
@@ -315,7 +282,7 @@ class Shim:
         self._on_death()
 
 
-def _never_started(started: asyncio.Future[tuple[Message, tuple[Fd, ...]]], ended: asyncio.Future[Message]) -> None:
+def _never_started(started: asyncio.Future[Said], ended: asyncio.Future[Message]) -> None:
     """It is over, so it will not begin any more."""
     if started.done():
         return
@@ -324,7 +291,7 @@ def _never_started(started: asyncio.Future[tuple[Message, tuple[Fd, ...]]], ende
     elif (error := ended.exception()) is not None:
         started.set_exception(error)
     else:
-        started.set_result((ended.result(), ()))
+        started.set_result(Said(ended.result(), ()))
 
 
 def _gone() -> RuntimeFailure:

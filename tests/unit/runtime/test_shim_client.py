@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from nsrun.errors import RuntimeFailure
-from nsrun.runtime.shim import Shim, connect
+from nsrun.runtime.shim import Shim
+from nsrun.runtime.shimsocket import connect
 from nsrun.support import native
 from nsrun.support.native import Message, abi
 from tests.waiting import eventually_async
