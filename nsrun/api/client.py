@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from nsrun.api.exchange import connect, exchange
-from nsrun.errors import ApiError
+from nsrun.errors import ApiError, ManifestError
 
 __all__ = ["ApiClient"]
 
@@ -45,15 +45,53 @@ class ApiClient:
         """
         self._request("POST", "/nsrun/down" if grace is None else f"/nsrun/down?grace={grace:g}")
 
+    def pod(self, namespace: str, name: str) -> dict[str, object] | None:
+        """One v1.Pod, None when it is not there (yet). Raises ApiError."""
+        status, body = self._exchange("GET", f"/nsrun/pods/{namespace}/{name}")
+        return _accepted(status, body) if status != 404 else None
+
+    def add_pod(self, document: bytes) -> dict[str, object]:
+        """Asks for the one pod that a document describes: ``{"pod": v1.Pod, "warnings": […]}``. Raises ApiError;
+        ManifestError with all that is wrong."""
+        return _accepted(*self._exchange("POST", "/nsrun/pods", document))
+
+    def remove_pod(self, namespace: str, name: str) -> None:
+        """Takes a pod back that was asked for so; returns when its end has begun. Raises ApiError."""
+        _accepted(*self._exchange("DELETE", f"/nsrun/pods/{namespace}/{name}"))
+
     def _request(self, method: str, target: str) -> object:
-        try:
-            with exchange(self._path, method, target, timeout=self._timeout) as answer:
-                body = answer.whole()
-        except (OSError, EOFError) as error:
-            raise _unreachable(self._path, error, self._timeout) from error
-        if answer.status >= 300:
+        status, body = self._exchange(method, target)
+        if status >= 300:
             raise ApiError(f"cannot {method.lower()} {target}: {body.decode(errors='replace').strip()}")
         return json.loads(body)
+
+    def _exchange(self, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
+        try:
+            with exchange(self._path, method, target, body=body, timeout=self._timeout) as answer:
+                return answer.status, answer.whole()
+        except (OSError, EOFError) as error:
+            raise _unreachable(self._path, error, self._timeout) from error
+
+
+def _accepted(status: int, body: bytes) -> dict[str, object]:
+    """What ``pod_routes`` answers. Raises ApiError; ManifestError."""
+    document = _document(body)
+    if status < 300:
+        return document
+    problems = document.get("problems")
+    if isinstance(problems, list):
+        raise ManifestError(tuple(str(problem) for problem in problems))
+    hint = document.get("hint")
+    raise ApiError(str(document.get("message") or f"nsrun answered {status}"), hint=str(hint) if hint else None)
+
+
+def _document(body: bytes) -> dict[str, object]:
+    """Empty when it is none."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _unreachable(path: Path, error: Exception, timeout: float) -> ApiError:
