@@ -73,7 +73,7 @@ class _Greeter:
         click.echo(f"nsrun {__version__}: running the pods of {self._shown}", err=True)
         if not self._tips:
             return
-        async for _ in board.subscribe():
+        async for _ in board.watch_pods():
             ready = [(pod.name, status.pod_ip) for pod, status in board.pods() if _is_ready(status)]
             if ready:
                 click.echo(self._text(*ready[0]), err=True)

@@ -12,6 +12,7 @@ __all__ = [
     "ContainerState",
     "ContainerStatus",
     "Event",
+    "EventSeries",
     "EventType",
     "Phase",
     "PodStatus",
@@ -117,7 +118,8 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a pod, or, with an empty ``uid``, to the node. ``time``: seconds since the epoch."""
+    """Something that happened to a pod, or, with an empty ``uid``, to the node. ``time``: seconds since the epoch.
+    ``init``: the container is one of the init containers."""
 
     time: float
     type: EventType
@@ -127,3 +129,15 @@ class Event:
     pod: str = ""
     uid: str = ""
     container: str = ""
+    init: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSeries:
+    """The same that happened ``count`` times. ``event``: the first time; ``last``: the time of the last. ``number``:
+    which series it is, counted from nsrun's start."""
+
+    event: Event
+    number: int
+    last: float
+    count: int = 1

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 from nsrun.model.pod import Pod
-from nsrun.model.status import Event, EventType, PodStatus
+from nsrun.model.status import Event, EventSeries, EventType, PodStatus
+from nsrun.supervisor.eventlog import EventLog
+from nsrun.supervisor.feed import Feed
 from nsrun.supervisor.repetition import Repetitions
 from nsrun.support.layout import PodName
 
-__all__ = ["StatusBoard"]
+__all__ = ["PodChange", "StatusBoard"]
 
 logger = logging.getLogger(__name__)
 
-EVENTS_KEPT = 1000
+BEHIND = 10_000
+"""So many changes a reader may be behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodChange:
+    """A pod is like this now; or is ``gone``, and this was its last status."""
+
+    pod: Pod
+    status: PodStatus
+    gone: bool = False
 
 
 class StatusBoard:
@@ -26,11 +37,12 @@ class StatusBoard:
     Belongs to one event loop. The supervisor writes, everybody else reads; what is read are values that never change.
     """
 
-    def __init__(self, *, events_kept: int = EVENTS_KEPT) -> None:
+    def __init__(self) -> None:
         self._pods: dict[str, tuple[Pod, PodStatus]] = {}  # by UID, oldest first
-        self._events: deque[Event] = deque(maxlen=events_kept)
+        self._events = EventLog()
         self._repetitions = Repetitions()
-        self._listeners: set[asyncio.Queue[Event]] = set()  # one per running ``subscribe``
+        self._event_feeds: set[Feed[int, EventSeries]] = set()
+        self._pod_feeds: set[Feed[str, PodChange]] = set()
         self._problems: tuple[str, ...] = ()
         self._warnings: tuple[str, ...] = ()
 
@@ -50,23 +62,36 @@ class StatusBoard:
         entry = self._pods.get(uid)
         return entry[1] if entry is not None else None
 
-    def events(self, *, namespace: str | None = None, pod: str | None = None) -> tuple[Event, ...]:
-        """The last events, oldest first: all, or those of one namespace or pod."""
+    def events(self, *, namespace: str | None = None, pod: str | None = None) -> tuple[EventSeries, ...]:
+        """What happened since nsrun started, repeats merged, the last at the end: all, or of one namespace or pod."""
         return tuple(
-            event
-            for event in self._events
-            if (namespace is None or event.namespace == namespace) and (pod is None or event.pod == pod)
+            series
+            for series in self._events.all()
+            if (namespace is None or series.event.namespace == namespace) and (pod is None or series.event.pod == pod)
         )
 
-    async def subscribe(self) -> AsyncIterator[Event]:
-        """Every event from the first ``anext`` on. A listener that lags by a thousand events misses the oldest."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=EVENTS_KEPT)
-        self._listeners.add(queue)
+    async def watch_events(self) -> AsyncIterator[tuple[EventSeries, ...]]:
+        """All there are now, first; then what happened since, with how often it has. Of what changed several times
+        meanwhile only the newest is told; for a listener who is thousands behind it ends."""
+        feed: Feed[int, EventSeries] = Feed(most=BEHIND)
+        self._event_feeds.add(feed)
         try:
-            while True:
-                yield await queue.get()
+            yield self._events.all()
+            while news := await feed.take():
+                yield news
         finally:
-            self._listeners.discard(queue)
+            self._event_feeds.discard(feed)
+
+    async def watch_pods(self) -> AsyncIterator[tuple[PodChange, ...]]:
+        """The same of pods."""
+        feed: Feed[str, PodChange] = Feed(most=BEHIND)
+        self._pod_feeds.add(feed)
+        try:
+            yield tuple(PodChange(pod=pod, status=status) for pod, status in self.pods())
+            while news := await feed.take():
+                yield news
+        finally:
+            self._pod_feeds.discard(feed)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -82,22 +107,28 @@ class StatusBoard:
 
     def put(self, pod: Pod, status: PodStatus) -> None:
         """This is true of the pod now."""
+        if self._pods.get(pod.uid) == (pod, status):
+            return
         self._pods[pod.uid] = (pod, status)
+        self._tell(PodChange(pod=pod, status=status))
 
     def remove(self, uid: str) -> None:
         """The pod is gone; its events stay."""
-        self._pods.pop(uid, None)
+        last = self._pods.pop(uid, None)
         self._repetitions.forget(uid)
+        if last is not None:
+            self._tell(PodChange(pod=last[0], status=last[1], gone=True))
 
     def record(self, event: Event) -> None:
-        """Something happened: one line in the log (unless it was just told), one entry here, one message to each
-        listener."""
+        """Something happened: one line in the log (unless it was just told), and told to each listener."""
         self._log(event)
-        self._events.append(event)
-        for queue in self._listeners:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(event)
+        series = self._events.add(event)
+        for feed in self._event_feeds:
+            feed.put(series.number, series)
+
+    def _tell(self, change: PodChange) -> None:
+        for feed in self._pod_feeds:
+            feed.put(change.pod.uid, change)
 
     def report(self, *, problems: Sequence[str], warnings: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Takes all that is wrong with the manifests now; returns the problems and warnings that are new."""

@@ -18,7 +18,7 @@ from nsrun.model.status import Event, PodStatus
 from nsrun.supervisor import agenda, control, events, fold, runs, steps
 from nsrun.supervisor.control import Verb
 from nsrun.supervisor.events import Notice
-from nsrun.supervisor.facts import Failure, PodFacts
+from nsrun.supervisor.facts import Failure, PodFacts, Role
 from nsrun.supervisor.lifecycle import ContainerState, PodState
 from nsrun.supervisor.performing import Mechanisms, Performer
 from nsrun.supervisor.status import is_ready, pod_status
@@ -115,8 +115,13 @@ class Worker:
                 pod=name.name if name is not None else "",
                 uid=self.facts.uid,
                 container=notice.container,
+                init=self._is_init(notice.container),
             )
         )
+
+    def _is_init(self, container: str) -> bool:
+        known = self.facts.container(container)
+        return known is not None and known.role is not Role.APP
 
     @property
     def changed(self) -> asyncio.Event:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from nsrun.model.status import Event, EventType
-from nsrun.supervisor.board import EVENTS_KEPT, StatusBoard
+from nsrun.supervisor.board import BEHIND, PodChange, StatusBoard
 from nsrun.supervisor.status import rejected_status
 from tests.unit.supervisor.world import pod
 
@@ -47,40 +47,60 @@ def test_while_one_takes_anothers_place_the_first_is_shown() -> None:
     assert found[0] == old
 
 
-def test_the_last_events_are_kept() -> None:
-    board = StatusBoard(events_kept=3)
-    for number in range(5):
-        board.record(event(number))
-    assert [e.message for e in board.events()] == ["2", "3", "4"]
-
-
 def test_events_of_one_pod() -> None:
     board = StatusBoard()
     board.record(event(1))
     board.record(event(2, name="other"))
     board.record(event(3, namespace="elsewhere"))
-    assert [e.message for e in board.events(namespace="default")] == ["1", "2"]
-    assert [e.message for e in board.events(namespace="default", pod="web")] == ["1"]
-    assert [e.message for e in board.events(pod="web")] == ["1", "3"]
+
+    def said(**of: str) -> list[str]:
+        return [series.event.message for series in board.events(**of)]
+
+    assert said(namespace="default") == ["1", "2"]
+    assert said(namespace="default", pod="web") == ["1"]
+    assert said(pod="web") == ["1", "3"]
 
 
-async def test_a_listener_that_lags_misses_the_oldest_and_holds_nobody_up() -> None:
+async def test_a_watch_tells_all_there_is_and_then_the_newest_of_each() -> None:
     board = StatusBoard()
-    events = board.subscribe()
-
-    async def follow() -> Event:
-        return await anext(events)
-
-    async with asyncio.TaskGroup() as group:
-        first = group.create_task(follow())
-        await asyncio.sleep(0)
-        for number in range(EVENTS_KEPT + 5):
-            board.record(event(number))
-    assert isinstance(first.result(), Event)
-    rest = [(await anext(events)).message for _ in range(EVENTS_KEPT - 1)]
-    assert rest[-1] == str(EVENTS_KEPT + 4)
-    await events.aclose()  # type: ignore[attr-defined]
+    board.record(event(1))
+    watch = board.watch_events()
+    assert [series.event.message for series in await anext(watch)] == ["1"]
+    for number in (2, 3, 2, 2):
+        board.record(replace(event(number), time=float(number)))
+    assert [(s.event.message, s.count) for s in await anext(watch)] == [("2", 3), ("3", 1)]
+    waiting = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0)
+    board.record(event(1))
+    assert [(s.number, s.count) for s in await waiting] == [(1, 2)]
+    await watch.aclose()  # type: ignore[attr-defined]
     board.record(event(0))
+
+
+async def test_changes_of_pods_are_watched() -> None:
+    board = StatusBoard()
+    web, other = pod("web"), pod("other")
+    status = rejected_status(web, reason="R", message="m", now=1.0)
+    board.put(web, status)
+    watch = board.watch_pods()
+    assert await anext(watch) == (PodChange(pod=web, status=status),)
+    board.put(web, status)
+    board.put(other, status)
+    board.remove("uid-web")
+    board.remove("uid-web")
+    assert await anext(watch) == (
+        PodChange(pod=other, status=status),
+        PodChange(pod=web, status=status, gone=True),
+    ), "what did not change is no news"
+
+
+async def test_a_listener_that_is_far_behind_is_cut_off_and_holds_nobody_up() -> None:
+    board = StatusBoard()
+    watch = board.watch_events()
+    await anext(watch)
+    for number in range(BEHIND + 1):
+        board.record(event(number))
+    assert [news async for news in watch] == []
 
 
 def test_each_event_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -116,7 +136,8 @@ def test_the_log_tells_a_warning_that_comes_again_and_again_seldom(caplog: pytes
         'Pod "default/web": R: 0',
         'Pod "default/web": R: 0 (x11 over 10s)',
     ]
-    assert len(board.events()) == 12
+    (series,) = board.events()
+    assert (series.count, series.event.time, series.last) == (12, 0.0, 11.0)
 
 
 def test_what_is_wrong_is_new_once() -> None:

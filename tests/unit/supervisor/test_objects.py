@@ -68,7 +68,7 @@ async def test_a_missing_object_is_waited_for() -> None:
         assert waiting(daemon, web).reason == "ContainerCreating"
         assert 'ConfigMap "config" is missing' in waiting(daemon, web).message
         assert "FailedMount" in daemon.reasons(web)
-        said = [event.message for event in daemon.board.events() if event.reason == "FailedMount"]
+        said = [event.message for event in daemon.board.happened if event.reason == "FailedMount"]
         assert said[0].startswith("cannot prepare volume "), "said once what cannot be done"
         say(world, objects(key=b"1"), web)
         await world.clock.settle()

@@ -86,7 +86,7 @@ async def test_an_image_that_is_there_is_said_to_be() -> None:
     web = pod()
     world.manifests.say(web)
     async with world.daemon() as daemon:
-        said = [e.message for e in daemon.board.events() if e.reason == "Pulled"]
+        said = [e.message for e in daemon.board.happened if e.reason == "Pulled"]
         assert said == ['Container image "busybox" already present on machine']
 
 
@@ -302,7 +302,7 @@ async def test_steps_that_fail_are_tried_again(point: str, error: NsrunError, re
 
 
 def _said(daemon: Daemon) -> list[tuple[str, str]]:
-    return [(event.reason, event.message) for event in daemon.board.events()]
+    return [(event.reason, event.message) for event in daemon.board.happened]
 
 
 # --- removal
@@ -781,7 +781,7 @@ async def test_an_adopted_pod_is_told_ready_with_its_address() -> None:
     async with world.daemon():
         pass
     async with world.daemon() as daemon:
-        told = [event.message for event in daemon.board.events() if event.reason == "Ready"]
+        told = [event.message for event in daemon.board.happened if event.reason == "Ready"]
         assert told == [f"Pod is ready at {daemon.status(web).pod_ip}"]
         assert daemon.status(web).pod_ip
 
@@ -999,16 +999,18 @@ async def test_events_can_be_followed() -> None:
     seen: list[Event] = []
 
     async def follow(daemon: Daemon) -> None:
-        async for event in daemon.board.subscribe():
-            seen.append(event)
+        async for news in daemon.board.watch_events():
+            seen.extend(series.event for series in news)
 
     async with world.daemon() as daemon, asyncio.TaskGroup() as group:
         follower = group.create_task(follow(daemon))
         await world.clock.settle()
-        world.manifests.say(pod())
+        web = pod("web", init=[container("one", "exit 0")])
+        world.manifests.say(web)
         await world.clock.settle()
         assert seen[-1].reason == "Ready"
-        assert seen == list(daemon.board.events())
+        assert seen == daemon.board.happened
+        assert {event.container: event.init for event in seen} == {"one": True, "main": False, "": False}
         follower.cancel()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from nsrun.model.container import Container, PullPolicy
 from nsrun.model.pod import ObjectMeta, Pod, PodSpec, RestartPolicy
 from nsrun.model.probe import Exec
-from nsrun.model.status import Condition, ContainerStatus, PodStatus
+from nsrun.model.status import Condition, ContainerStatus, Event, PodStatus
 from nsrun.model.volume import EmptyDir, Volume, VolumeMount
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
@@ -77,12 +77,24 @@ def pod(
     )
 
 
+class Diary(StatusBoard):
+    """Remembers every event as it happened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.happened: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        self.happened.append(event)
+        super().record(event)
+
+
 class Daemon:
     """One life of a supervisor."""
 
     def __init__(self, world: World, *, ends_at: int = 0, settings: SupervisorSettings | None = None) -> None:
         self.life = Life(world.machine, ends_at=ends_at)
-        self.board = StatusBoard()
+        self.board = Diary()
         self.ended = False
         self.supervisor = Supervisor(
             manifests=world.manifests,
@@ -114,10 +126,10 @@ class Daemon:
 
     def said(self, reason: str) -> list[str]:
         """The messages of all events for this reason."""
-        return [event.message for event in self.board.events() if event.reason == reason]
+        return [event.message for event in self.board.happened if event.reason == reason]
 
     def reasons(self, pod: Pod | None = None) -> list[str]:
-        return [event.reason for event in self.board.events() if pod is None or event.uid == pod.uid]
+        return [event.reason for event in self.board.happened if pod is None or event.uid == pod.uid]
 
 
 class World:
