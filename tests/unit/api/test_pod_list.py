@@ -13,7 +13,8 @@ from nsrun.api import pod_list
 from nsrun.api.pod_list import PodList
 from nsrun.model.decode import parse_manifest
 from nsrun.model.encode import encode_pod
-from nsrun.model.pod import Pod, QosClass
+from nsrun.model.pod import Pod
+from nsrun.model.resources import QosClass
 from nsrun.model.status import Phase, PodStatus
 from nsrun.supervisor.board import StatusBoard
 
