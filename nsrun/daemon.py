@@ -18,9 +18,14 @@ from pathlib import Path
 
 import prctl
 
+from nsrun.api.configz import configz_routes
+from nsrun.api.container_logs import container_log_routes
+from nsrun.api.health import health_routes
 from nsrun.api.kubelet_routes import kubelet_routes
+from nsrun.api.log_files import log_file_routes
 from nsrun.api.own_routes import own_routes
 from nsrun.api.pod_routes import pod_routes
+from nsrun.api.run_routes import run_routes
 from nsrun.api.secure_port import secure_side
 from nsrun.api.server import ServerSettings, serve
 from nsrun.api.startup import once_known
@@ -328,9 +333,14 @@ async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, wa
     for warning in await parts.network.start():
         logger.warning("%s", warning)
     routes = (
+        *health_routes(lambda: parts.supervisor.loop_entered_at, SystemClock()),
         *kubelet_routes(parts.board, node_name=settings.node_name),
+        *container_log_routes(parts.board, settings.layout, SystemClock()),
+        *log_file_routes(settings.layout.log_dir),
+        *run_routes(parts.board, parts.engine),
+        *configz_routes(settings),
         *own_routes(parts.board, settings, down=asked_down.put_nowait),
-        *pod_routes(parts.board, requested, node_name=settings.node_name),
+        *pod_routes(parts.board, requested, send=parts.engine.signal, node_name=settings.node_name),
         *stream_routes(parts.board, runtime=parts.engine, network=parts.network),
     )
     secure = await secure_side(settings, (parts.network.host_address,), SystemClock())

@@ -59,6 +59,10 @@ class ApiClient:
         """Takes a pod back that was asked for so; returns when its end has begun. Raises ApiError."""
         _accepted(*self._exchange("DELETE", f"/nsrun/pods/{namespace}/{name}"))
 
+    def signal_pod(self, namespace: str, name: str, number: int) -> None:
+        """Signals the first process of each of its containers that run. Raises ApiError."""
+        _accepted(*self._exchange("POST", f"/nsrun/pods/{namespace}/{name}/signal?number={number}"))
+
     def _request(self, method: str, target: str) -> object:
         status, body = self._exchange(method, target)
         if status >= 300:

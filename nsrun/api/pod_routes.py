@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from nsrun.api.access import Access
@@ -12,12 +12,17 @@ from nsrun.api.routes import Route
 from nsrun.errors import ManifestError, NsrunError
 from nsrun.model.encode import encode_pod
 from nsrun.model.pod import Pod
+from nsrun.model.status import Running
 from nsrun.model.uid import CONFIG_SOURCE
 from nsrun.model.update import MANIFEST_ANNOTATION
 from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.ports import ContainerId
 from nsrun.support.layout import PodName
 
 __all__ = ["Requested", "pod_routes"]
+
+MOST = 64
+"""The last real-time signal."""
 
 
 class Requested(Protocol):
@@ -37,7 +42,11 @@ class Requested(Protocol):
         ...
 
 
-def pod_routes(board: StatusBoard, requested: Requested, *, node_name: str) -> tuple[Route, ...]:
+Send = Callable[[ContainerId, int], Awaitable[None]]
+"""Signals a container's first process. Raises NsrunError."""
+
+
+def pod_routes(board: StatusBoard, requested: Requested, *, send: Send, node_name: str) -> tuple[Route, ...]:
     """``POST /nsrun/pods`` with one v1.Pod answers ``{"pod": …, "warnings": […]}``, or 422 with ``{"problems": […]}``:
     all that is wrong with it. Everything else that is refused is ``{"message": …, "hint": …}``."""
 
@@ -78,11 +87,29 @@ def pod_routes(board: StatusBoard, requested: Requested, *, node_name: str) -> t
         manifest = annotations.get(MANIFEST_ANNOTATION, "?")
         return _refusal(409, f'cannot remove pod "{name}": a manifest asks for it', f'delete it from "{manifest}"')
 
+    async def signal(request: Request) -> Response:
+        name, number = _name(request), request.first("number") or ""
+        entry = board.pod(name.namespace, name.name)
+        if entry is None:
+            return _refusal(404, f'cannot find pod "{name}"', "nsrun pods lists them")
+        if not number.isdecimal() or not 0 < int(number) <= MOST:
+            return _refusal(400, f'cannot send signal "{number}": there is none such')
+        pod, status = entry
+        try:
+            for container in status.container_statuses:
+                if isinstance(container.state, Running):
+                    id = ContainerId(uid=pod.uid, name=container.name, attempt=container.restart_count)
+                    await send(id, int(number))
+        except NsrunError as error:
+            return _refusal(500, error.message, error.hint)
+        return json_response({"status": "sent"})
+
     one = "/nsrun/pods/{namespace}/{name}"
     return (
         Route(method="POST", path="/nsrun/pods", access=Access.CONTROL, handler=create),
         Route(method="GET", path=one, access=Access.CONTROL, handler=show),
         Route(method="DELETE", path=one, access=Access.CONTROL, handler=delete),
+        Route(method="POST", path=f"{one}/signal", access=Access.CONTROL, handler=signal),
     )
 
 

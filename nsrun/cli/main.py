@@ -34,7 +34,9 @@ COMMANDS = {
     "port-forward": "nsrun.cli.port_forward",
     "ps": "nsrun.cli.ps",
     "pull": "nsrun.cli.pull",
+    "rm": "nsrun.cli.rm",
     "rmi": "nsrun.cli.rmi",
+    "run": "nsrun.cli.run",
     "version": "nsrun.cli.version",
 }
 
