@@ -15,7 +15,7 @@ __all__ = ["once_known"]
 PATIENCE = 20.0
 """Seconds; the command line waits for 30."""
 
-_EARLY = frozenset({"/healthz", "/nsrun/down"})
+_EARLY = ("/healthz", "/nsrun/down")
 
 
 def once_known(
@@ -25,7 +25,7 @@ def once_known(
     read what is wanted. Whoever asks earlier waits ``patience`` seconds, and is then told 503. Health and the wish that
     all be taken down need not wait."""
     return tuple(
-        route if route.path in _EARLY else replace(route, handler=_waiting(route.handler, known, patience))
+        route if route.path.startswith(_EARLY) else replace(route, handler=_waiting(route.handler, known, patience))
         for route in routes
     )
 
