@@ -22,9 +22,11 @@ __all__ = ["main"]
 
 # Command → module: a command's code, and what it imports, is loaded when the command is used.
 COMMANDS = {
+    "attach": "nsrun.cli.attach",
     "cp": "nsrun.cli.cp",
     "doctor": "nsrun.cli.doctor",
     "down": "nsrun.cli.down",
+    "exec": "nsrun.cli.exec",
     "images": "nsrun.cli.images",
     "inspect": "nsrun.cli.inspect",
     "load": "nsrun.cli.load",

@@ -28,7 +28,7 @@ from nsrun.support.fds import Fd
 from nsrun.support.native import Failure, Message, abi
 from nsrun.support.threads import finish_in_thread
 
-__all__ = ["Execution"]
+__all__ = ["Execution", "explain"]
 
 # Commands that are kept compiled, of all containers together: each holds a descriptor and some pages.
 _KEPT = 1024
@@ -71,7 +71,7 @@ class Execution:
         )
         if message.kind == abi.NS_MSG_RESULT:
             return _result(message)
-        raise self.failed(id, command.arguments, compiled.plan, message.failure)
+        raise explain(id, command.arguments, compiled.plan, message.failure)
 
     def compile(
         self, id: ContainerId, arguments: tuple[str, ...], terminal: bool, size: TerminalSize | None
@@ -80,14 +80,6 @@ class Execution:
         ``size``. Blocks. Raises RuntimeFailure."""
         compiled = self._compile(id, arguments, terminal, size)
         return compiled.plan, compiled.memory
-
-    def failed(
-        self, id: ContainerId, arguments: tuple[str, ...], plan: LaunchPlan, failure: Failure | None
-    ) -> RuntimeFailure:
-        """Why a command was not started."""
-        if failure is None or (failure.step, failure.errno) in _GONE:
-            return _ended(id)
-        return explain_failure(_named(id, arguments), plan, failure)
 
     def forget(self, id: ContainerId) -> None:
         """The run is over."""
@@ -139,6 +131,13 @@ def _result(message: Message) -> CommandResult:
         output=message.output,
         timed_out=bool(message.flags & abi.NS_RESULT_TIMED_OUT),
     )
+
+
+def explain(id: ContainerId, arguments: tuple[str, ...], plan: LaunchPlan, failure: Failure | None) -> RuntimeFailure:
+    """Why a command was not started."""
+    if failure is None or (failure.step, failure.errno) in _GONE:
+        return _ended(id)
+    return explain_failure(_named(id, arguments), plan, failure)
 
 
 def _ended(id: ContainerId) -> RuntimeFailure:

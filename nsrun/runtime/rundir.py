@@ -96,6 +96,8 @@ class RunDirectory:
             make_directories(directory.parent)
             make_directories(directory, mode)
         _write_json(layout.pod_json(pod.uid), document)
+        make_directories(layout.run_names)
+        _link(layout.run_name(pod.name), Path("..", layout.run_pods.name, pod.uid))
         write_atomic(layout.etc_hostname(pod.uid), f"{hostname}\n".encode(), mode=0o644, durable=False)
 
     def pods(self) -> list[str]:
@@ -133,6 +135,7 @@ class RunDirectory:
             remove_tree(self._layout.pod_log(name, uid))
         remove_tree(self._layout.pod(uid) / "containers")
         remove_tree(self._layout.etc_hostname(uid))
+        self._unlink_name(uid)
         remove_tree(self._layout.run_pod(uid))
 
     # --- a container
@@ -214,6 +217,16 @@ class RunDirectory:
         runs = _numbers(self._layout.run_pod(pod.uid) / "containers" / container)
         logs = _numbers(self._layout.pod_log(pod.name, pod.uid) / container)
         return max((*runs, *logs), default=-1) + 1
+
+    def _unlink_name(self, uid: str) -> None:
+        """Another pod of the name has the link by now, or none."""
+        for name in _names(self._layout.run_names):
+            link = self._layout.run_names / name
+            try:
+                if os.path.basename(os.readlink(link)) == uid:
+                    os.unlink(link)
+            except OSError:
+                continue  # not a link, or gone already
 
     def _unlink_logs(self, name: PodName, uid: str) -> None:
         """Only links into this pod's logs: another pod may have the same name by now."""

@@ -10,7 +10,7 @@ import shlex
 from nsrun.errors import RuntimeFailure, describe_errno, remedy_for_errno
 from nsrun.model.running import ContainerId
 from nsrun.model.session import SessionRequest
-from nsrun.runtime.execution import Execution
+from nsrun.runtime.execution import Execution, explain
 from nsrun.runtime.rundir import container_key
 from nsrun.runtime.sandbox import Sandbox
 from nsrun.runtime.session import ShimSession, Streams, command_streams, wanted_streams
@@ -56,7 +56,7 @@ async def _command(
         conversation = await shim.converse(abi.NS_REQ_EXEC, container_key(id), fds, flags=flags)
         message, master = await _begun(shim, conversation)
         if message.kind != abi.NS_MSG_STARTED:
-            raise execution.failed(id, words, plan, message.failure)
+            raise explain(id, words, plan, message.failure)
     except BaseException:
         streams.close()
         raise

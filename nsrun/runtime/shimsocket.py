@@ -77,15 +77,19 @@ class PlainShim:
 
     def hear(self, serial: int) -> Said:
         """The next word about a request, in whatever time it takes. Raises RuntimeFailure when the shim is gone."""
-        while True:
-            try:
-                said = receive(self._connection)
-            except (OSError, ValueError) as error:
-                raise _gone() from error
-            if said.message.serial == serial:
-                return said
-            for fd in said.fds:
-                fd.close()
+        while (said := self._receive()).message.serial != serial:
+            pass
+        return said
+
+    def next(self) -> Message:
+        """The next word, whatever it is about. Raises RuntimeFailure when the shim is gone."""
+        return self._receive().message
+
+    def _receive(self) -> Said:
+        try:
+            return receive(self._connection)
+        except (OSError, ValueError) as error:
+            raise _gone() from error
 
     def close(self) -> None:
         self._connection.close()

@@ -95,7 +95,17 @@ class Layout:
     @property
     def run_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the run directory."""
-        return frozenset({"nsrun.sock", "nsrun.lock", "pods", "network", "stage", "empty", "cache", "api", "userns"})
+        return frozenset(
+            {"nsrun.sock", "nsrun.lock", "pods", "names", "network", "stage", "empty", "cache", "api", "userns"}
+        )
+
+    @property
+    def run_names(self) -> Path:
+        """One link per pod that has a run directory: ``<namespace>_<pod>`` leads there."""
+        return self.run_dir / "names"
+
+    def run_name(self, pod: PodName) -> Path:
+        return self.run_names / pod.netns
 
     def run_pod(self, uid: str) -> Path:
         return self.run_pods / uid

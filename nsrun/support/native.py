@@ -67,6 +67,7 @@ __all__ = [
     "Message",
     "abi",
     "attach_device_program",
+    "complete_plan",
     "malloc_frugally",
     "mount",
     "mount_idmap",
@@ -80,6 +81,7 @@ __all__ = [
     "pack_op",
     "pack_request",
     "plan_check",
+    "plan_environment",
     "rootfs_tree",
     "set_fs_ids",
     "setns",
@@ -334,6 +336,45 @@ def pack_head(
     for index, fd in enumerate(procs_fds):
         head.procs_fd[index] = fd
     return bytes(_ffi.buffer(head))
+
+
+def plan_environment(plan: bytes) -> list[str]:
+    """The environment of the program that an encoded plan executes. Raises ValueError when it is no plan."""
+    operations = _operations(bytearray(plan))
+    last = operations[len(operations) - 1]
+    start, length = last.text[2].offset, last.text[2].length
+    return [os.fsdecode(entry) for entry in plan[start : start + length].split(b"\0")[:-1]]
+
+
+def complete_plan(
+    plan: bytes, *, candidates: Sequence[str], arguments: Sequence[str], size: os.terminal_size | None
+) -> bytes:
+    """The same plan, which executes this, and whose terminals have this size. Raises ValueError when it is no plan."""
+    data = bytearray(plan)
+    places = []
+    for items in (candidates, arguments):
+        content = b"".join(os.fsencode(item) + b"\0" for item in items)
+        places.append((len(data), len(content)))
+        data += content + b"\0"
+    operations = _operations(data)
+    for index, (offset, length) in enumerate(places):
+        text = operations[len(operations) - 1].text[index]
+        text.offset, text.length = offset, length
+    for operation in operations:
+        if size is not None and operation.kind == abi.NS_OP_TERMINAL:
+            operation.b = (size.lines & 0xFFFF) << 16 | (size.columns & 0xFFFF)
+    _ffi.cast("struct ns_plan *", _ffi.from_buffer(data)).size = len(data)
+    return bytes(data)
+
+
+def _operations(plan: bytearray) -> Any:
+    """Those of a plan, to be read and changed in place."""
+    if len(plan) >= PLAN_HEAD_SIZE:
+        head = _ffi.cast("struct ns_plan *", _ffi.from_buffer(plan))
+        end = PLAN_HEAD_SIZE + head.op_count * OP_SIZE
+        if head.magic == abi.NS_PLAN_MAGIC and PLAN_HEAD_SIZE < end <= len(plan):
+            return _ffi.from_buffer("struct ns_op[]", memoryview(plan)[PLAN_HEAD_SIZE:end])
+    raise ValueError("this is no launch plan")
 
 
 def pack_request(

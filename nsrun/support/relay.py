@@ -1,4 +1,4 @@
-"""The doorway to ``native/relay.c``: bytes between a tool's own ends and a container's, none of which Python touches."""
+"""The doorway to ``native/relay.c``: bytes between a tool's own ends and a container's, which Python never touches."""
 
 from __future__ import annotations
 
