@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from nsrun.errors import NotFoundError, NsrunError
 
-__all__ = ["ContainerRow", "at", "containers", "find_pod", "pod_status", "ready", "render", "restarts", "text_at"]
+__all__ = [
+    "ContainerRow",
+    "at",
+    "containers",
+    "find_pod",
+    "named",
+    "nearest",
+    "pod_status",
+    "ready",
+    "render",
+    "restarts",
+    "text_at",
+]
 
 Document = Mapping[str, object]
 
+_KINDS = ("pod", "pods", "po")
+"""What kubectl calls a pod. A namespace of that name can be meant with -n."""
+
 
 def at(document: object, *path: str | int) -> object:
-    """The value at a path of keys and indices, None when there is none."""
+    """The value at a path of keys and indices, None when there is none. Of JSON, which has dicts and lists alone: asked
+    for ten thousand times, ``Mapping`` takes its time."""
     for step in path:
-        if isinstance(step, int):
-            document = document[step] if isinstance(document, Sequence) and step < len(document) else None
+        if isinstance(document, dict):
+            document = document.get(step)
+        elif isinstance(document, list) and isinstance(step, int) and step < len(document):
+            document = document[step]
         else:
-            document = document.get(step) if isinstance(document, Mapping) else None
+            return None
     return document
 
 
@@ -49,7 +67,7 @@ class ContainerRow:
     def state(self) -> str:
         """running, waiting or terminated."""
         state = at(self.status, "state")
-        return next(iter(state), "waiting") if isinstance(state, Mapping) else "waiting"
+        return next(iter(state), "waiting") if isinstance(state, dict) else "waiting"
 
     @property
     def id(self) -> str:
@@ -75,22 +93,48 @@ def _status_of(pod: Document, statuses: str, name: str) -> Document:
 
 
 def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Document:
-    """The pod called ``name`` or ``namespace/name``. Raises NotFoundError, and NsrunError when two fit."""
+    """The pod called ``name``, ``namespace/name`` or, as ``-o name`` writes it, ``pod/name``. Raises NotFoundError, and
+    NsrunError when two fit."""
     where, _, name = wanted.rpartition("/")
-    where = where or namespace or ""
+    where = (where if where not in _KINDS else "") or namespace or ""
     found = [
         pod
         for pod in pods
         if text_at(pod, "metadata", "name") == name and where in ("", text_at(pod, "metadata", "namespace"))
     ]
     if not found:
-        raise NotFoundError(f'cannot find pod "{wanted}"', hint="nsrun pods lists them")
+        near = nearest(
+            wanted, _full_names(pods) if "/" in wanted else [text_at(pod, "metadata", "name") for pod in pods]
+        )
+        raise NotFoundError(f'cannot find pod "{wanted}"{near}', hint="nsrun pods lists them")
     if len(found) > 1:
         places = ", ".join(sorted(text_at(pod, "metadata", "namespace") for pod in found))
         raise NsrunError(
             f'cannot choose pod "{wanted}": it is in several namespaces: {places}', hint="name one with -n"
         )
     return found[0]
+
+
+def _full_names(pods: Sequence[Document]) -> list[str]:
+    return [f"{text_at(pod, 'metadata', 'namespace')}/{text_at(pod, 'metadata', 'name')}" for pod in pods]
+
+
+def named(rows: Sequence[ContainerRow], name: str) -> ContainerRow:
+    """The container of that name among those of one pod. Raises NotFoundError."""
+    names = [text_at(row.spec, "name") for row in rows]
+    if name not in names:
+        pod = text_at(rows[0].pod, "metadata", "name")
+        raise NotFoundError(
+            f'cannot find container "{name}" in pod "{pod}"{nearest(name, names)}', hint=f"it has: {', '.join(names)}"
+        )
+    return rows[names.index(name)]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``: did you mean "web"?`` when a known word is near, else nothing."""
+    from nsrun.model.wording import suggestion
+
+    return suggestion(word, known)
 
 
 def ready(pod: Document) -> str:

@@ -10,7 +10,7 @@ from nsrun.cli.documents import Document, find_pod, text_at
 from nsrun.cli.options import Context
 from nsrun.support.layout import PodName
 
-__all__ = ["name_of", "pod_called", "uid_of"]
+__all__ = ["kept_pods", "name_of", "pod_called", "uid_of"]
 
 _MAX_DOCUMENT = 1 << 22
 
@@ -19,11 +19,12 @@ def pod_called(context: Context, wanted: str, namespace: str | None) -> Document
     """The pod called ``name`` or ``namespace/name``. Its pods live on while nsrun is down, and so does what reaches
     them without it: then each pod's document is the one that lies beside its sandbox. Raises NotFoundError, NsrunError.
     """
-    documents = context.api.pods() if context.api.running() else list(_kept(context.layout.run_pods))
+    documents = context.api.pods() if context.api.running() else list(kept_pods(context.layout.run_pods))
     return find_pod(documents, wanted, namespace)
 
 
-def _kept(run_pods: Path) -> Iterator[Document]:
+def kept_pods(run_pods: Path) -> Iterator[Document]:
+    """Each pod as it was last written down beside its sandbox, by UID."""
     for path in sorted(run_pods.glob("*/pod.json")):
         try:
             with path.open("rb") as file:

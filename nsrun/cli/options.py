@@ -28,7 +28,7 @@ class Flag(click.Option):
 
 def flag(name: str, *others: str, group: str = "", **attributes: Any) -> Callable[[F], F]:
     """A click option ``--some-name`` that NSRUN_SOME_NAME sets too. ``group``: where the help shows it."""
-    variable = "NSRUN_" + name.removeprefix("--").replace("-", "_").upper()
+    variable = "NSRUN_" + name.partition("/")[0].removeprefix("--").replace("-", "_").upper()
     attributes.setdefault("show_envvar", True)
     return click.option(name, *others, cls=Flag, group=group, envvar=variable, **attributes)
 
