@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from nsrun.cli.jsonpath import Field, Filter, Literal, Node, Path, Range, Recursive, Slice, Step, Text, Union, Wildcard
 from nsrun.errors import NsrunError
 
-__all__ = ["find", "results", "write"]
+__all__ = ["find", "results", "text_of", "write"]
 
 
 def write(template: Sequence[Node], document: object) -> str:
@@ -37,7 +37,7 @@ def _written(nodes: Sequence[Node], value: object, root: object) -> Iterator[str
             case Text(text=text):
                 yield text
             case Path():
-                yield " ".join(_text(found) for found in _follow(node, value, root))
+                yield " ".join(text_of(found) for found in _follow(node, value, root))
             case Range(path=path, body=body):
                 for element in _follow(path, value, root):
                     yield from _written(body, element, root)
@@ -55,7 +55,8 @@ def _found(node: Node, value: object, root: object) -> Iterator[object]:
                     yield from _found(inner, element, root)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value in its own words: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -106,7 +107,7 @@ def _slice(step: Slice, value: object) -> Sequence[object]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise NsrunError(f"cannot use jsonpath: an index is for an array, not for {_text(value)[:40]}")
+        raise NsrunError(f"cannot use jsonpath: an index is for an array, not for {text_of(value)[:40]}")
     if not step.single:
         return value[step.start : step.end : step.step]
     index = step.start or 0
@@ -145,9 +146,9 @@ def _compare(sign: str, left: object, right: object) -> bool:
     if sign in ("==", "!="):
         same = left == right and isinstance(left, bool) is isinstance(right, bool)
         return same is (sign == "==")
-    if isinstance(left, str) and isinstance(right, str):
+    if isinstance(left, str) and isinstance(right, str):  # noqa: SIM114 (of one type each)
         order = (left > right) - (left < right)
-    elif isinstance(left, int | float) and isinstance(right, int | float):  # noqa: SIM114 (of one type each)
+    elif isinstance(left, int | float) and isinstance(right, int | float):
         order = (left > right) - (left < right)
     else:
         return False

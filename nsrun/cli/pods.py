@@ -1,4 +1,4 @@
-"""``nsrun pods``."""
+"""``nsrun pods``: ``kubectl get pods``."""
 
 from __future__ import annotations
 
@@ -7,64 +7,52 @@ import time
 import click
 
 from nsrun.cli.age import age
-from nsrun.cli.documents import Document, at, find_pod, pod_status, ready, render, restarts, text_at
-from nsrun.cli.options import Context, output_option, pass_context
-from nsrun.cli.table import table
+from nsrun.cli.documents import Document, at, find_pod, pod_status, ready, restarts, text_at
+from nsrun.cli.options import Context, pass_context
+from nsrun.cli.output import Column, Kind, Output, output_options, write_listing
+from nsrun.cli.selectors import Selection, selection_options
 from nsrun.support.clock import from_rfc3339
 
 __all__ = ["command"]
 
-HEADER = ("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP")
-WIDE = ("NODE", "QOS", "UID")
-
 
 @click.command("pods")
-@click.argument("pod", required=False)
-@output_option("json", "yaml", "wide", "name")
+@click.argument("pods", nargs=-1, metavar="[POD]...")
+@selection_options
+@output_options
 @pass_context
-def command(context: Context, pod: str | None, output: str | None) -> None:
-    """List the pods, or one POD."""
+def command(context: Context, pods: tuple[str, ...], selection: Selection, output: Output) -> None:
+    """List the pods, or those PODs."""
     documents: list[Document] = list(context.api.pods())
-    if pod is not None:
-        documents = [find_pod(documents, pod, None)]
-    if output in ("json", "yaml"):
-        one: object = (
-            documents[0]
-            if pod is not None
-            else {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": documents}
-        )
-        click.echo(render(one, output))
-    elif output == "name":
-        for document in documents:
-            click.echo(f"pod/{text_at(document, 'metadata', 'name')}")
-    else:
-        _table(documents, wide=output == "wide")
+    if pods:
+        documents = [find_pod(documents, pod, selection.namespace) for pod in pods]
+    write_listing(selection.of(documents), output, _kind(time.time()), single=len(pods) == 1)
     for problem in _problems(context):
         click.echo(problem, err=True)
 
 
-def _table(pods: list[Document], *, wide: bool) -> None:
-    if not pods:
-        click.echo("No pods found.", err=True)
-        return
-    header = (*HEADER, *WIDE) if wide else HEADER
-    click.echo(table(header, [_row(pod, wide=wide) for pod in pods]))
+def _kind(now: float) -> Kind[Document]:
+    def age_of(pod: Document) -> str:
+        started = text_at(pod, "status", "startTime")
+        return age(now - from_rfc3339(started)) if started else "<none>"
 
-
-def _row(pod: Document, *, wide: bool) -> tuple[str, ...]:
-    started = text_at(pod, "status", "startTime")
-    row = (
-        text_at(pod, "metadata", "namespace"),
-        text_at(pod, "metadata", "name"),
-        ready(pod),
-        pod_status(pod),
-        str(restarts(pod)),
-        age(time.time() - from_rfc3339(started)) if started else "<none>",
-        text_at(pod, "status", "podIP") or "<none>",
+    return Kind(
+        columns=(
+            Column(title="NAMESPACE", cell=lambda pod: text_at(pod, "metadata", "namespace")),
+            Column(title="NAME", cell=lambda pod: text_at(pod, "metadata", "name")),
+            Column(title="READY", cell=ready),
+            Column(title="STATUS", cell=pod_status),
+            Column(title="RESTARTS", cell=lambda pod: str(restarts(pod))),
+            Column(title="AGE", cell=age_of),
+            Column(title="IP", cell=lambda pod: text_at(pod, "status", "podIP") or "<none>"),
+            Column(title="NODE", cell=lambda pod: text_at(pod, "spec", "nodeName"), wide=True),
+            Column(title="QOS", cell=lambda pod: text_at(pod, "status", "qosClass"), wide=True),
+            Column(title="UID", cell=lambda pod: text_at(pod, "metadata", "uid"), wide=True),
+        ),
+        document=lambda pod: pod,
+        name=lambda pod: f"pod/{text_at(pod, 'metadata', 'name')}",
+        nothing="No pods found.",
     )
-    if not wide:
-        return row
-    return (*row, text_at(pod, "spec", "nodeName"), text_at(pod, "status", "qosClass"), text_at(pod, "metadata", "uid"))
 
 
 def _problems(context: Context) -> list[str]:
