@@ -1,0 +1,135 @@
+"""What is used, for whoever measures: /stats/summary, the four /metrics, /spec/; and for nsrun's own command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from nsrun.api.access import Access
+from nsrun.api.exposition import CONTENT_TYPE, Family, exposition
+from nsrun.api.httpcounts import HttpCounts
+from nsrun.api.metrics_cadvisor import cadvisor_metrics
+from nsrun.api.metrics_kubelet import kubelet_metrics
+from nsrun.api.metrics_probes import probe_metrics
+from nsrun.api.metrics_resource import resource_metrics
+from nsrun.api.process import process_metrics, read_process
+from nsrun.api.requests import Request
+from nsrun.api.responses import Response, json_response
+from nsrun.api.routes import Handler, Route
+from nsrun.api.subjects import subjects
+from nsrun.api.summary import summary
+from nsrun.api.usage_document import usage_document
+from nsrun.model.probe import ProbeKind
+from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.counts import Counts
+from nsrun.supervisor.measuring import DiskFigures, Measuring
+from nsrun.supervisor.probecounts import ProbeCounts
+
+__all__ = ["MachineFacts", "Measured", "stats_routes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFacts:
+    """What does not change. ``document``: cAdvisor's MachineInfo. ``kernel``: its version. ``cgroup_version``: 1 where
+    v1's controllers are used."""
+
+    node_name: str
+    document: Mapping[str, object]
+    kernel: str
+    cores: int
+    cgroup_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Whom the routes ask."""
+
+    measuring: Measuring
+    board: StatusBoard
+    counts: Counts
+    http: HttpCounts
+    probe_counts: Callable[[], Mapping[tuple[str, str, ProbeKind], ProbeCounts]]
+
+
+def stats_routes(measured: Measured, machine: MachineFacts) -> tuple[Route, ...]:
+    """As ``pkg/kubelet/server/server.go`` has them. Documents are made in a thread: with hundreds of pods they take
+    some time, and others wait."""
+    stats = _Stats(measured, machine)
+    rows: tuple[tuple[str, str, Access, Handler], ...] = (
+        ("GET", "/stats/summary", Access.READ, stats.summary),
+        ("POST", "/stats/summary", Access.READ, stats.summary),
+        ("GET", "/metrics", Access.READ, stats.kubelet),
+        ("GET", "/metrics/cadvisor", Access.READ, stats.cadvisor),
+        ("GET", "/metrics/resource", Access.READ, stats.resource),
+        ("GET", "/metrics/probes", Access.READ, stats.probes),
+        ("GET", "/spec/", Access.READ, stats.spec),
+        ("GET", "/nsrun/usage", Access.CONTROL, stats.usage),
+    )
+    return tuple(Route(method=method, path=path, access=access, handler=made) for method, path, access, made in rows)
+
+
+class _Stats:
+    """The handlers."""
+
+    def __init__(self, measured: Measured, machine: MachineFacts) -> None:
+        self._of = measured
+        self._machine = machine
+
+    async def summary(self, request: Request) -> Response:
+        brief = request.first("only_cpu_and_memory") == "true"
+        since = await self._of.measuring.since(brief=brief)
+        disk = DiskFigures() if brief else await self._of.measuring.disk()
+        pods = subjects(self._of.board.pods(), since.now.figures)
+
+        def document() -> Response:
+            own = read_process()
+            return json_response(
+                summary(since, pods, disk, node_name=self._machine.node_name, started=own.started, brief=brief)
+            )
+
+        return await asyncio.to_thread(document)
+
+    async def usage(self, _request: Request) -> Response:
+        since = await self._of.measuring.since()
+        pods = subjects(self._of.board.pods(), since.now.figures)
+        return await asyncio.to_thread(lambda: json_response(usage_document(since, pods, cores=self._machine.cores)))
+
+    async def resource(self, _request: Request) -> Response:
+        look = await self._of.measuring.look(brief=True)
+        pods = subjects(self._of.board.pods(), look.figures)
+        return await _written(lambda: resource_metrics(look, pods))
+
+    async def cadvisor(self, _request: Request) -> Response:
+        look, disk = await self._of.measuring.look(), await self._of.measuring.disk()
+        pods = subjects(self._of.board.pods(), look.figures)
+        machine = self._machine
+        return await _written(
+            lambda: cadvisor_metrics(look, pods, disk, machine=machine.document, kernel=machine.kernel)
+        )
+
+    async def probes(self, _request: Request) -> Response:
+        counts, pods = self._of.probe_counts(), [pod for pod, _ in self._of.board.pods()]
+        return await _written(lambda: probe_metrics(counts, pods, started=read_process().started))
+
+    async def kubelet(self, _request: Request) -> Response:
+        own = await asyncio.to_thread(read_process)
+        families = kubelet_metrics(
+            self._of.counts,
+            self._of.http,
+            self._of.board.pods(),
+            node_name=self._machine.node_name,
+            cgroup_version=self._machine.cgroup_version,
+        )
+        return _exposed((*families, *process_metrics(own)))
+
+    async def spec(self, _request: Request) -> Response:
+        return json_response(self._machine.document)
+
+
+async def _written(families: Callable[[], Iterable[Family]]) -> Response:
+    return await asyncio.to_thread(lambda: _exposed(families()))
+
+
+def _exposed(families: Iterable[Family]) -> Response:
+    return Response(status=200, content_type=CONTENT_TYPE, body=exposition(families))
