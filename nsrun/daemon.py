@@ -20,6 +20,7 @@ import prctl
 
 from nsrun.api.configz import configz_routes
 from nsrun.api.container_logs import container_log_routes
+from nsrun.api.control_routes import control_routes
 from nsrun.api.health import health_routes
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.log_files import log_file_routes
@@ -30,6 +31,7 @@ from nsrun.api.secure_port import secure_side
 from nsrun.api.server import ServerSettings, serve
 from nsrun.api.startup import once_known
 from nsrun.api.stream_routes import stream_routes
+from nsrun.api.watch_routes import watch_routes
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
 from nsrun.host.doctor import Level, examine
@@ -341,6 +343,8 @@ async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, wa
         *configz_routes(settings),
         *own_routes(parts.board, settings, down=asked_down.put_nowait),
         *pod_routes(parts.board, requested, send=parts.engine.signal, node_name=settings.node_name),
+        *control_routes(parts.supervisor),
+        *watch_routes(parts.board, node_name=settings.node_name),
         *stream_routes(parts.board, runtime=parts.engine, network=parts.network),
     )
     secure = await secure_side(settings, (parts.network.host_address,), SystemClock())

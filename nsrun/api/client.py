@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nsrun.api.exchange import connect, exchange
@@ -62,6 +63,38 @@ class ApiClient:
     def signal_pod(self, namespace: str, name: str, number: int) -> None:
         """Signals the first process of each of its containers that run. Raises ApiError."""
         _accepted(*self._exchange("POST", f"/nsrun/pods/{namespace}/{name}/signal?number={number}"))
+
+    def control(
+        self, namespace: str, pod: str, verb: str, *, containers: Sequence[str] = (), grace: float | None = None
+    ) -> Iterator[dict[str, object]]:
+        """Has containers stopped, started or restarted, none named: all of the pod's. Gives, for each, what it waits
+        for until it is done or failed, at least once a second (``control_routes``). Raises ApiError."""
+        query = "&".join(
+            [*(f"container={name}" for name in containers), *(() if grace is None else (f"grace={grace:g}",))]
+        )
+        yield from self._lines("POST", f"/nsrun/pods/{namespace}/{pod}/{verb}?{query}", self._timeout)
+
+    def events(self) -> list[dict[str, object]]:
+        """v1.Event objects, the last one seen at the end. Raises ApiError."""
+        document = self._request("GET", "/nsrun/events")
+        return document["items"] if isinstance(document, dict) else []
+
+    def watch(self, what: str, *, seconds: float | None = None) -> Iterator[dict[str, object]]:
+        """``pods`` or ``events``: all there are, a ``BOOKMARK``, and what changes from then on, each with its ``type``
+        and ``object`` (``watch_routes``). For so many seconds, or until nsrun ends. Raises ApiError."""
+        limit = "" if seconds is None else f"&timeoutSeconds={seconds:g}"
+        yield from self._lines("GET", f"/nsrun/{what}?watch=1{limit}", None)
+
+    def _lines(self, method: str, target: str, timeout: float | None) -> Iterator[dict[str, object]]:
+        """``timeout``: seconds for each line to come, None for ever."""
+        try:
+            with exchange(self._path, method, target, timeout=timeout) as answer:
+                if answer.status >= 300:
+                    _accepted(answer.status, answer.whole())
+                for line in answer.body:
+                    yield json.loads(line)
+        except (OSError, EOFError, ValueError) as error:
+            raise _unreachable(self._path, error, timeout or 0.0) from error
 
     def _request(self, method: str, target: str) -> object:
         status, body = self._exchange(method, target)

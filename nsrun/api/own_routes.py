@@ -24,7 +24,7 @@ def own_routes(board: StatusBoard, settings: Settings, *, down: Callable[[float 
 
     async def take_down(request: Request) -> Response:
         try:
-            grace = _seconds(request.first("grace"))
+            grace = request.seconds("grace")
         except ValueError as error:
             return text(f"{error}\n", status=400)
         down(grace)
@@ -34,16 +34,6 @@ def own_routes(board: StatusBoard, settings: Settings, *, down: Callable[[float 
         Route(method="GET", path="/nsrun/info", access=Access.CONTROL, handler=info),
         Route(method="POST", path="/nsrun/down", access=Access.CONTROL, handler=take_down),
     )
-
-
-def _seconds(given: str | None) -> float | None:
-    """Raises ValueError."""
-    if given is None:
-        return None
-    seconds = float(given)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"grace must not be {given}")
-    return seconds
 
 
 def _info(board: StatusBoard, settings: Settings) -> dict[str, object]:

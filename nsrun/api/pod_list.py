@@ -28,10 +28,13 @@ class PodList:
 
     def document(self) -> bytes:
         """The list as JSON. ``items`` is null without pods, as the kubelet has it."""
+        items = self.items()
+        return _HEAD + (b"[" + b",".join(items) + b"]}" if items else b"null}")
+
+    def items(self) -> list[bytes]:
+        """Each pod as JSON."""
         self._encoded = {pod.uid: self._entry(pod, status) for pod, status in self._board.pods()}
-        if not self._encoded:
-            return _HEAD + b"null}"
-        return _HEAD + b"[" + b",".join(text for _, _, text in self._encoded.values()) + b"]}"
+        return [text for _, _, text in self._encoded.values()]
 
     def _entry(self, pod: Pod, status: PodStatus) -> tuple[Pod, PodStatus, bytes]:
         known = self._encoded.get(pod.uid)

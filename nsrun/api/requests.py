@@ -25,3 +25,16 @@ class Request:
         """The first value of a name in the query, None without one."""
         values = self.query.get(name, ())
         return values[0] if values else None
+
+    def seconds(self, name: str) -> float | None:
+        """The same as a span of time, in seconds. Raises ValueError with a sentence."""
+        given = self.first(name)
+        if given is None:
+            return None
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"{name} must be a number of seconds")
+        return seconds

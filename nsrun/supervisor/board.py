@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from nsrun.model.pod import Pod
@@ -70,7 +70,7 @@ class StatusBoard:
             if (namespace is None or series.event.namespace == namespace) and (pod is None or series.event.pod == pod)
         )
 
-    async def watch_events(self) -> AsyncIterator[tuple[EventSeries, ...]]:
+    async def watch_events(self) -> AsyncGenerator[tuple[EventSeries, ...], None]:
         """All there are now, first; then what happened since, with how often it has. Of what changed several times
         meanwhile only the newest is told; for a listener who is thousands behind it ends."""
         feed: Feed[int, EventSeries] = Feed(most=BEHIND)
@@ -82,7 +82,7 @@ class StatusBoard:
         finally:
             self._event_feeds.discard(feed)
 
-    async def watch_pods(self) -> AsyncIterator[tuple[PodChange, ...]]:
+    async def watch_pods(self) -> AsyncGenerator[tuple[PodChange, ...], None]:
         """The same of pods."""
         feed: Feed[str, PodChange] = Feed(most=BEHIND)
         self._pod_feeds.add(feed)

@@ -20,16 +20,18 @@ class Command:
     def __init__(self, worker: Worker, orders: Sequence[Order]) -> None:
         self._worker = worker
         self._orders = orders
+        self._change = worker.changed
 
     def look(self) -> tuple[Progress, ...]:
         """How far each of them is now."""
+        self._change = self._worker.changed
         return tuple(control.progress(self._worker.facts, order) for order in self._orders)
 
     async def moved(self, seconds: float) -> None:
-        """Returns when something of the pod has changed since this was called, but after so many seconds at most."""
+        """Returns when something of the pod has changed since the last look, but after so many seconds at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._worker.changed.wait()
+                await self._change.wait()
 
 
 def commanded(worker: Worker, verb: Verb, names: Sequence[str], grace: float | None) -> Command:

@@ -48,5 +48,5 @@ async def test_whoever_asks_for_too_long_is_told_to_come_again() -> None:
 
 
 async def test_health_and_down_do_not_wait() -> None:
-    for path in ("/healthz", "/nsrun/down"):
+    for path in ("/healthz", "/healthz/syncloop", "/nsrun/down"):
         assert (await _answer(_route(path, asyncio.Event()))).status == 200

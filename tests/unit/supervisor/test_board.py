@@ -73,7 +73,7 @@ async def test_a_watch_tells_all_there_is_and_then_the_newest_of_each() -> None:
     await asyncio.sleep(0)
     board.record(event(1))
     assert [(s.number, s.count) for s in await waiting] == [(1, 2)]
-    await watch.aclose()  # type: ignore[attr-defined]
+    await watch.aclose()
     board.record(event(0))
 
 
