@@ -22,20 +22,25 @@ from nsrun.api.configz import configz_routes
 from nsrun.api.container_logs import container_log_routes
 from nsrun.api.control_routes import control_routes
 from nsrun.api.health import health_routes
+from nsrun.api.httpcounts import HttpCounts
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.log_files import log_file_routes
 from nsrun.api.own_routes import own_routes
 from nsrun.api.pod_routes import pod_routes
+from nsrun.api.routes import Route
 from nsrun.api.run_routes import run_routes
 from nsrun.api.secure_port import secure_side
 from nsrun.api.server import ServerSettings, serve
 from nsrun.api.startup import once_known
+from nsrun.api.stats_routes import MachineFacts, Measured, stats_routes
 from nsrun.api.stream_routes import stream_routes
 from nsrun.api.watch_routes import watch_routes
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
 from nsrun.host.doctor import Level, examine
+from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import HostFacts, probe
+from nsrun.host.machine import machine_info
 from nsrun.host.node import allocatable, capacity, disk_size
 from nsrun.images.service import ImageService
 from nsrun.model.node import Node
@@ -59,7 +64,9 @@ from nsrun.supervisor.admission import Admission
 from nsrun.supervisor.autoremove import AutoRemoval
 from nsrun.supervisor.backoff import BackoffSettings, Schedule
 from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.counts import Counts
 from nsrun.supervisor.housekeeping import HousekeepingSettings
+from nsrun.supervisor.measuring import Measuring
 from nsrun.supervisor.ports import Manifests
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
 from nsrun.support import native
@@ -68,7 +75,7 @@ from nsrun.support.layout import Layout
 from nsrun.support.removal import remove_tree
 from nsrun.volumes.service import VolumeService
 
-__all__ = ["Ending", "run", "take_down", "wait_for_end"]
+__all__ = ["Ending", "Parts", "api_routes", "build", "run", "take_down", "wait_for_end"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +93,7 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
+class Parts:
     """What was built."""
 
     supervisor: Supervisor
@@ -95,6 +102,8 @@ class _Parts:
     engine: Engine
     images: ImageService
     cgroups: Cgroups
+    measured: Measured
+    machine: MachineFacts
 
 
 class _NoManifests:
@@ -115,7 +124,7 @@ async def run(settings: Settings, *, watcher: Watcher | None = None) -> Ending:
         _be_nsrun()
         _allow_open_files(settings.open_files)
         requested = RequestedPods(layout.requested, node_name=settings.node_name, boot_id=boot_id())
-        parts = _build(settings, _sources(settings, requested))
+        parts = build(settings, _sources(settings, requested))
         async with parts.images:
             down = await _serve(settings, parts, requested, watcher)
         pods_left = sum(_runs(status) for _, status in parts.board.pods())
@@ -129,7 +138,7 @@ async def take_down(layout: Layout, *, bridge: str, cgroup_root: str, grace: flo
     its own. Raises NsrunError."""
     settings = Settings(manifests=None, node_name="localhost", layout=layout, bridge=bridge, cgroup_root=cgroup_root)
     with _sole_owner(layout):
-        parts = _build(settings, _NoManifests())
+        parts = build(settings, _NoManifests())
         async with parts.images, asyncio.TaskGroup() as group:
             group.create_task(parts.supervisor.run())
             await parts.supervisor.down(grace=grace)
@@ -244,7 +253,8 @@ def _sources(settings: Settings, requested: RequestedPods) -> Manifests:
     return MergedSources((*sources, requested), clock=clock)
 
 
-def _build(settings: Settings, source: Manifests) -> _Parts:
+def build(settings: Settings, source: Manifests) -> Parts:
+    """Every part, connected to the others; nothing runs yet. Raises NsrunError."""
     layout, clock, board = settings.layout, SystemClock(), StatusBoard()
     facts = probe()
     cgroups = open_cgroups(facts, settings.cgroup_root, pids_limit=settings.pids_limit)
@@ -259,10 +269,11 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
     engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock, logs=logs)
     images = image_service(layout, settings.registries_conf)
     node = _node(settings, facts, address=network.host_address)
+    volumes, counts = VolumeService(layout, node=node, clock=clock), Counts()
     supervisor = Supervisor(
         manifests=source,
         images=images,
-        volumes=VolumeService(layout, node=node, clock=clock),
+        volumes=volumes,
         network=network,
         runtime=engine,
         probes=NetworkProbes(),
@@ -276,9 +287,32 @@ def _build(settings: Settings, source: Manifests) -> _Parts:
             ),
             housekeeping=HousekeepingSettings(images=_image_retention(settings)),
         ),
+        counts=counts,
     )
+    measuring = Measuring(runtime=engine, network=network, images=images, volumes=volumes, board=board, clock=clock)
     _say_withheld(facts, cgroups)
-    return _Parts(supervisor=supervisor, board=board, network=network, engine=engine, images=images, cgroups=cgroups)
+    return Parts(
+        supervisor=supervisor,
+        board=board,
+        network=network,
+        engine=engine,
+        images=images,
+        cgroups=cgroups,
+        measured=Measured(
+            measuring=measuring, board=board, counts=counts, http=HttpCounts(), probe_counts=supervisor.probe_counts
+        ),
+        machine=_machine(settings, facts, now=clock.now()),
+    )
+
+
+def _machine(settings: Settings, facts: HostFacts, *, now: float) -> MachineFacts:
+    return MachineFacts(
+        node_name=settings.node_name,
+        document=machine_info(facts, now=now),
+        kernel=facts.kernel.release,
+        cores=facts.cpus,
+        cgroup_version=2 if facts.cgroups.mode is CgroupMode.V2 else 1,
+    )
 
 
 def _node(settings: Settings, facts: HostFacts, *, address: str) -> Node:
@@ -326,7 +360,27 @@ def _say_withheld(facts: HostFacts, cgroups: Cgroups) -> None:
         logger.warning("%s", warning)
 
 
-async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, watcher: Watcher | None) -> bool:
+def api_routes(
+    settings: Settings, parts: Parts, requested: RequestedPods, *, down: Callable[[float | None], None]
+) -> tuple[Route, ...]:
+    """Everything that is served. ``down``: asks for all to be taken down, with so many seconds for each pod."""
+    return (
+        *health_routes(lambda: parts.supervisor.loop_entered_at, SystemClock()),
+        *kubelet_routes(parts.board, node_name=settings.node_name),
+        *container_log_routes(parts.board, settings.layout, SystemClock()),
+        *log_file_routes(settings.layout.log_dir),
+        *run_routes(parts.board, parts.engine),
+        *configz_routes(settings),
+        *own_routes(parts.board, settings, down=down),
+        *pod_routes(parts.board, requested, send=parts.engine.signal, node_name=settings.node_name),
+        *control_routes(parts.supervisor),
+        *watch_routes(parts.board, node_name=settings.node_name),
+        *stream_routes(parts.board, runtime=parts.engine, network=parts.network),
+        *stats_routes(parts.measured, parts.machine),
+    )
+
+
+async def _serve(settings: Settings, parts: Parts, requested: RequestedPods, watcher: Watcher | None) -> bool:
     """Everything that runs at once. Returns whether all was taken down."""
     loop = asyncio.get_running_loop()
     asked_down: asyncio.Queue[float | None] = asyncio.Queue()
@@ -334,19 +388,7 @@ async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, wa
         loop.add_signal_handler(number, parts.supervisor.stop)
     for warning in await parts.network.start():
         logger.warning("%s", warning)
-    routes = (
-        *health_routes(lambda: parts.supervisor.loop_entered_at, SystemClock()),
-        *kubelet_routes(parts.board, node_name=settings.node_name),
-        *container_log_routes(parts.board, settings.layout, SystemClock()),
-        *log_file_routes(settings.layout.log_dir),
-        *run_routes(parts.board, parts.engine),
-        *configz_routes(settings),
-        *own_routes(parts.board, settings, down=asked_down.put_nowait),
-        *pod_routes(parts.board, requested, send=parts.engine.signal, node_name=settings.node_name),
-        *control_routes(parts.supervisor),
-        *watch_routes(parts.board, node_name=settings.node_name),
-        *stream_routes(parts.board, runtime=parts.engine, network=parts.network),
-    )
+    routes = api_routes(settings, parts, requested, down=asked_down.put_nowait)
     secure = await secure_side(settings, (parts.network.host_address,), SystemClock())
     server = serve(
         once_known(routes, parts.supervisor.until_known),
@@ -356,13 +398,14 @@ async def _serve(settings: Settings, parts: _Parts, requested: RequestedPods, wa
             read_only_port=settings.read_only_port,
             secure=secure.secure if secure is not None else None,
             host_names=(settings.node_name,),
+            counts=parts.measured.http,
         ),
     )
     gc.collect()
     gc.freeze()  # what start-up left will never be garbage: no later collection need look at it
     async with server, asyncio.TaskGroup() as group:
         removal = AutoRemoval(parts.board, SystemClock(), requested.remove)
-        companions = [parts.network.guard(), _go_down(asked_down, parts.supervisor), removal.run()]
+        companions = [parts.network.guard(), parts.measured.measuring.run(), _go_down(asked_down, parts.supervisor), removal.run()]
         if secure is not None:
             companions.append(secure.keep())
         if watcher is not None:

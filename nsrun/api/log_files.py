@@ -1,4 +1,4 @@
-"""/logs/: the files of the log directory, as Go's file server shows them; nothing outside of it, wherever links lead."""
+"""/logs/: the files of the log directory, as the file server of Go shows them, and nothing outside of it."""
 
 from __future__ import annotations
 
