@@ -17,6 +17,7 @@ from aiohttp import web
 
 from nsrun.api.access import Access, Caller, Listener, refusal, suspicion
 from nsrun.api.authentication import Authentication
+from nsrun.api.httpcounts import HttpCounts
 from nsrun.api.limits import Limits
 from nsrun.api.requests import Request
 from nsrun.api.responses import Answer, Response, text
@@ -46,7 +47,8 @@ class Secure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Where to listen: always on the socket; on ``address`` at ``read_only_port`` unless that is 0, and at the secure
-    port unless there is none. ``host_names``: names of this machine that clients may call it by."""
+    port unless there is none. ``host_names``: names of this machine that clients may call it by. ``counts``: where what
+    is asked for is counted."""
 
     socket_path: Path
     address: str
@@ -54,6 +56,7 @@ class ServerSettings:
     secure: Secure | None = None
     host_names: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
+    counts: HttpCounts = field(default_factory=HttpCounts)
 
 
 @contextlib.asynccontextmanager
@@ -109,6 +112,11 @@ class _Door:
             await server.shutdown(_SHUTDOWN)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        read_only = self._listener is Listener.READ_ONLY_PORT
+        with self._settings.counts.serving(request.method, request.rel_url.raw_path, read_only=read_only):
+            return await self._serve(request)
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         protocol, task = request.protocol, asyncio.current_task()
         assert isinstance(protocol, HttpProtocol)
         assert task is not None
