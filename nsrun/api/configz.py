@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nsrun.api.access import Access
+from nsrun.api.certificates import own_key_pair
 from nsrun.api.requests import Request
 from nsrun.api.responses import Response, json_response
 from nsrun.api.routes import Route
@@ -23,6 +24,7 @@ def configz_routes(settings: Settings) -> tuple[Route, ...]:
 def kubelet_configuration(settings: Settings) -> dict[str, object]:
     """What of it a kubelet has too. A URL of manifests, and what is sent there, may hold secrets: they are left out."""
     secure = settings.secure
+    own = own_key_pair(secure.directory or settings.layout.pki, ())
     return {
         "enableServer": True,
         "staticPodPath": str(settings.manifests or ""),
@@ -32,8 +34,8 @@ def kubelet_configuration(settings: Settings) -> dict[str, object]:
         "address": settings.address,
         "port": secure.port,
         "readOnlyPort": settings.read_only_port,
-        "tlsCertFile": str(secure.certificate or (secure.directory or settings.layout.pki) / "nsrun.crt"),
-        "tlsPrivateKeyFile": str(secure.key or (secure.directory or settings.layout.pki) / "nsrun.key"),
+        "tlsCertFile": str(secure.certificate or own.certificate),
+        "tlsPrivateKeyFile": str(secure.key or own.key),
         "tlsMinVersion": "VersionTLS12",
         "authentication": {
             "x509": {"clientCAFile": str(secure.client_ca or "")},
