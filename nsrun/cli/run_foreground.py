@@ -215,5 +215,10 @@ class _Foreground:
     def take_back(self) -> None:
         """The pod goes, and is waited for: its name is free again."""
         with contextlib.suppress(ApiError):
-            self._context.api.remove_pod(self._name.namespace, self._name.name)
+            # Whoever is impatient may not wait with us, but this is said.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+            try:
+                self._context.api.remove_pod(self._name.namespace, self._name.name)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             wait_until_gone(self._context, self._name, self._grace + _REMOVAL, uid=self._uid)

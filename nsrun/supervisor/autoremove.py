@@ -16,7 +16,7 @@ __all__ = ["AUTO_REMOVE", "AutoRemoval"]
 AUTO_REMOVE = "nsrun/auto-remove"
 """The annotation that asks for it, with the value ``true``."""
 
-LINGER = 10.0
+LINGER = 3.0
 """Seconds between looks; a pod is taken back at the second look that finds it ended: there is time to read its exit
 code and its last lines."""
 
