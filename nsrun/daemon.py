@@ -309,7 +309,6 @@ def _machine(settings: Settings, facts: HostFacts, *, now: float) -> MachineFact
     return MachineFacts(
         node_name=settings.node_name,
         document=machine_info(facts, now=now),
-        kernel=facts.kernel.release,
         cores=facts.cpus,
         cgroup_version=2 if facts.cgroups.mode is CgroupMode.V2 else 1,
     )

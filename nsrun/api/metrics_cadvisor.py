@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nsrun import __version__
 from nsrun.api.exposition import Family, Sample, counter, gauge, labels
 from nsrun.api.subjects import PodSubject
 from nsrun.model.container import Container
@@ -33,12 +32,12 @@ class _Row:
 
 
 def cadvisor_metrics(
-    look: Look, pods: Sequence[PodSubject], disk: DiskFigures, *, machine: Mapping[str, object], kernel: str
+    look: Look, pods: Sequence[PodSubject], disk: DiskFigures, *, machine: Mapping[str, object]
 ) -> tuple[Family, ...]:
-    """``machine``: cAdvisor's MachineInfo. ``kernel``: its version."""
+    """``machine``: cAdvisor's MachineInfo."""
     rows = tuple(_rows(look, pods, disk))
     return (
-        *_of_machine(machine, kernel),
+        *_of_machine(machine),
         *_of_cpu(rows),
         *_of_memory(rows),
         *_of_devices(rows, _disk_names(machine)),
@@ -241,19 +240,12 @@ def _of_disk(rows: Sequence[_Row], disk: DiskFigures) -> Iterator[Family]:
         "Number of bytes that are consumed by the container on this filesystem.",
         (Sample(use.root.bytes, row.labels, disk.time) for row, use in known),
     )
-    if disk.root is None:
-        return
-    whole = (
-        (
-            "limit_bytes",
+    if disk.root is not None:
+        yield gauge(
+            "container_fs_limit_bytes",
             "Number of bytes that can be consumed by the container on this filesystem.",
-            disk.root.capacity,
-        ),
-        ("inodes_total", "Number of Inodes", disk.root.inodes),
-        ("inodes_free", "Number of available Inodes", disk.root.inodes_free),
-    )
-    for name, help, value in whole:
-        yield gauge(f"container_fs_{name}", help, [Sample(value, row.labels, disk.time) for row, _ in known])
+            [Sample(disk.root.capacity, row.labels, disk.time) for row, _ in known],
+        )
 
 
 # --- network
@@ -352,18 +344,12 @@ _MACHINE = (
 )
 
 
-def _of_machine(machine: Mapping[str, object], kernel: str) -> Iterator[Family]:
+def _of_machine(machine: Mapping[str, object]) -> Iterator[Family]:
     own = labels(**{name: str(machine.get(name, "")) for name in ("machine_id", "system_uuid", "boot_id")})
     for name, help, key in _MACHINE:
         value = machine.get(key)
         if isinstance(value, int):
             yield gauge(f"machine_{name}", help, [Sample(value, own)])
-    yield gauge(
-        "cadvisor_version_info",
-        "A metric with a constant '1' value labeled by kernel version, OS version, docker version, cadvisor version "
-        "& cadvisor revision.",
-        [Sample(1, labels(kernelVersion=kernel, cadvisorVersion=f"nsrun-{__version__}"))],
-    )
 
 
 # --- what was asked for

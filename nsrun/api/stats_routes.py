@@ -31,12 +31,11 @@ __all__ = ["MachineFacts", "Measured", "stats_routes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
-    """What does not change. ``document``: cAdvisor's MachineInfo. ``kernel``: its version. ``cgroup_version``: 1 where
-    v1's controllers are used."""
+    """What does not change. ``document``: cAdvisor's MachineInfo. ``cgroup_version``: 1 where v1's controllers are
+    used."""
 
     node_name: str
     document: Mapping[str, object]
-    kernel: str
     cores: int
     cgroup_version: int
 
@@ -104,9 +103,7 @@ class _Stats:
         look, disk = await self._of.measuring.look(), await self._of.measuring.disk()
         pods = subjects(self._of.board.pods(), look.figures)
         machine = self._machine
-        return await _written(
-            lambda: cadvisor_metrics(look, pods, disk, machine=machine.document, kernel=machine.kernel)
-        )
+        return await _written(lambda: cadvisor_metrics(look, pods, disk, machine=machine.document))
 
     async def probes(self, _request: Request) -> Response:
         counts, pods = self._of.probe_counts(), [pod for pod, _ in self._of.board.pods()]

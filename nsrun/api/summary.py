@@ -53,11 +53,8 @@ def _node(since: Since, disk: DiskFigures, *, node_name: str, started: float, br
     document["network"] = _network(network.time, network.host)
     if disk.root is not None:
         document["fs"] = _filesystem(disk.root, since.now.network.time)
-        images = disk.images if disk.images is not None else disk.root
-        document["runtime"] = {
-            "imageFs": _filesystem(images, disk.time or network.time),
-            "containerFs": _filesystem(disk.root, network.time),
-        }
+        images = {"imageFs": _filesystem(disk.images, disk.time)} if disk.images is not None else {}
+        document["runtime"] = {**images, "containerFs": _filesystem(disk.root, network.time)}
     document["rlimit"] = {
         "time": rfc3339(usage.time),
         "maxpid": machine.processes_limit,
