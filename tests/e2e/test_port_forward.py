@@ -158,7 +158,8 @@ def test_addresses_and_what_is_refused(loaded: Nsrun, tmp_path: Path) -> None:
                     assert client.recv(10) == b"hello"
             running.process.send_signal(signal.SIGINT)
             assert running.process.wait(20) == 130
-            assert running.said()[-1].startswith("Handling connection for ")
+            assert running.said()[-2].startswith("Handling connection for ")
+            assert running.said()[-1] == ""  # after the ^C of a terminal
     absent = loaded.cli("port-forward", "nobody", "80", check=False)
     assert (absent.returncode, absent.stderr.splitlines()[0]) == (1, 'nsrun: cannot find pod "nobody"')
 
