@@ -32,7 +32,7 @@ class Sink(Protocol):
         ...
 
     def end(self) -> None:
-        """There is no more of it."""
+        """There is no more of it; may be said again."""
         ...
 
 

@@ -73,17 +73,22 @@ async def converse(open_session: OpenSession, request: SessionRequest, streams: 
 
     Cancelled, or when a stream of the client's breaks off (a group with ConnectionError), a command is killed."""
     attaching = request.command is None
+    outcome: Outcome
     try:
         session = await open_session(request)
     except NsrunError as error:
-        return Failed(message=str(error), attaching=attaching)
-    try:
-        return Ended(code=await _carry(session, streams), command=request.command)
-    except* NsrunError as group:
-        failure = Failed(message=str(group.exceptions[0]), attaching=attaching)
-    finally:
-        await session.close()
-    return failure
+        outcome = Failed(message=str(error), attaching=attaching)
+    else:
+        try:
+            outcome = Ended(code=await _carry(session, streams), command=request.command)
+        except* NsrunError as group:
+            outcome = Failed(message=str(group.exceptions[0]), attaching=attaching)
+        finally:
+            await session.close()
+    for sink in (streams.stdout, streams.stderr):
+        if sink is not None:
+            sink.end()
+    return outcome
 
 
 async def _carry(session: Session, streams: Streams) -> int:
@@ -94,8 +99,6 @@ async def _carry(session: Session, streams: Streams) -> int:
             if fd is not None and sink is not None:
                 readers.append(DescriptorReader(fd.fileno()))
                 outputs.append(group.create_task(_copy_out(readers[-1], sink)))
-            elif sink is not None:
-                sink.end()
         inputs = [
             group.create_task(_copy_in(session, streams.stdin)),
             group.create_task(_resize(session, streams.resize)),

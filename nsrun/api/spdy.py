@@ -97,13 +97,13 @@ class SpdyServer:
     Invariant: ``_streams`` has exactly the streams that are not closed; ``_last`` is the highest ever opened."""
 
     max_streams: int = MAX_STREAMS
-    _streams: dict[int, _Half] = field(default_factory=dict)
-    _last: int = 0
-    _windows: _Windows = field(default_factory=_Windows)
-    _frames: FrameReader = field(default_factory=FrameReader)
-    _blocks_in: HeaderReader = field(default_factory=HeaderReader)
-    _blocks_out: HeaderWriter = field(default_factory=HeaderWriter)
-    _out: bytearray = field(default_factory=bytearray)
+    _streams: dict[int, _Half] = field(init=False, default_factory=dict)
+    _last: int = field(init=False, default=0)
+    _windows: _Windows = field(init=False, default_factory=_Windows)
+    _frames: FrameReader = field(init=False, default_factory=FrameReader)
+    _blocks_in: HeaderReader = field(init=False, default_factory=HeaderReader)
+    _blocks_out: HeaderWriter = field(init=False, default_factory=HeaderWriter)
+    _out: bytearray = field(init=False, default_factory=bytearray)
 
     # --- what comes
 
