@@ -58,9 +58,13 @@ static int open_streams(struct ns_attachment *attachment, uint32_t asked, int fd
         }
         *kept = *count;
         for (unsigned int stream = 0; stream < 2; stream++) {
-                if ((asked & output_bits[stream]) == 0 || entry->log.streams[stream].fd < 0)
+                const struct ns_stream *source = &entry->log.streams[stream];
+                if ((asked & output_bits[stream]) == 0 || source->fd < 0)
                         continue;
                 if (open_copy(&attachment->fds[stream], &fds[*count]) < 0)
+                        return -1;
+                /* The line that was begun is read from its start: most of all, a prompt. It is in no log yet. */
+                if (source->held_length > 0 && write(attachment->fds[stream], source->held, source->held_length) < 0)
                         return -1;
                 flags |= (int)output_bits[stream];
                 (*count)++;

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 import click
 
@@ -18,7 +19,7 @@ from nsrun.support.fds import Fd
 from nsrun.support.native import Failure, abi
 from nsrun.support.relay import Flow, copy_size
 
-__all__ = ["command", "parse_keys"]
+__all__ = ["attach", "command", "parse_keys"]
 
 _MOST_KEYS = 16
 
@@ -81,24 +82,36 @@ def command(
     """
     run = find_run(context.layout, pod, namespace, container)
     with shim_of(context.layout, run) as shim:
-        code = _attach(shim, run, stdin=stdin and not no_stdin, keys=detach_keys)
-    raise click.exceptions.Exit(code)
+        reads = stdin and not no_stdin
+        code = attach(shim, run, stdin=reads, keys=detach_keys, begun=_hint if reads else lambda terminal: None)
+    raise click.exceptions.Exit(code or 0)
 
 
-def _attach(shim: PlainShim, run: Run, *, stdin: bool, keys: bytes) -> int:
+def _hint(terminal: bool) -> None:
+    if terminal and is_terminal(0):
+        click.echo("If you don't see a command prompt, try pressing enter.", err=True)
+
+
+def attach(shim: PlainShim, run: Run, *, stdin: bool, keys: bytes, begun: Callable[[bool], object]) -> int | None:
+    """The exit code, None when the keys ended the attachment. ``begun`` is told whether it is a terminal once nothing
+    more can be missed, and before anything is shown: that begins with the line the container is writing.
+
+    Raises NsrunError."""
     flags = abi.NS_STREAM_OUT | abi.NS_STREAM_ERR | (abi.NS_STREAM_IN if stdin else 0)
     serial = shim.ask(abi.NS_REQ_ATTACH, run.key, flags=flags)
     said = shim.hear(serial)
     if said.message.kind != abi.NS_MSG_STARTED:
         raise _refused(run, said.message.failure)
-    if said.message.flags & abi.NS_STREAM_TERMINAL:
+    terminal = bool(said.message.flags & abi.NS_STREAM_TERMINAL)
+    begun(terminal)
+    if terminal:
         return _to_terminal(shim, serial, said, stdin=stdin, keys=keys)
     if stdin and not said.message.flags & abi.NS_STREAM_IN:
         click.echo(f'nsrun: container "{run.container}" reads no input: its manifest does not say stdin', err=True)
-    return stream(shim, serial, _flows(said), pass_on=False) or 0
+    return stream(shim, serial, _flows(said), pass_on=False)
 
 
-def _to_terminal(shim: PlainShim, serial: int, said: Said, *, stdin: bool, keys: bytes) -> int:
+def _to_terminal(shim: PlainShim, serial: int, said: Said, *, stdin: bool, keys: bytes) -> int | None:
     master, output = said.fds
     flows = [Flow(1, output)]
     raw = 0 if stdin and is_terminal(0) else None
@@ -109,10 +122,8 @@ def _to_terminal(shim: PlainShim, serial: int, said: Said, *, stdin: bool, keys:
             if is_terminal(fd):
                 copy_size(fd, master.fileno())
                 break
-        if raw is not None:
-            click.echo("If you don't see a command prompt, try pressing enter.", err=True)
-        code = stream(shim, serial, flows, pass_on=False, raw=raw, master=master, keys=keys if raw is not None else b"")
-    return code or 0
+        keys = keys if raw is not None else b""
+        return stream(shim, serial, flows, pass_on=False, raw=raw, master=master, keys=keys)
 
 
 def _flows(said: Said) -> list[Flow]:
