@@ -13,6 +13,7 @@ from nsrun.model.probe import Exec
 from nsrun.model.status import Condition, ContainerStatus, Event, PodStatus
 from nsrun.model.volume import EmptyDir, Volume, VolumeMount
 from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.counts import Counts
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
 from tests.contracts.fakes import (
     FakeImages,
@@ -95,6 +96,7 @@ class Daemon:
     def __init__(self, world: World, *, ends_at: int = 0, settings: SupervisorSettings | None = None) -> None:
         self.life = Life(world.machine, ends_at=ends_at)
         self.board = Diary()
+        self.counts = Counts()
         self.ended = False
         self.supervisor = Supervisor(
             manifests=world.manifests,
@@ -106,6 +108,7 @@ class Daemon:
             board=self.board,
             clock=world.clock,
             settings=settings,
+            counts=self.counts,
         )
 
     async def run(self) -> None:
