@@ -32,11 +32,12 @@ class _Exec(click.Command):
     """Flags come before the pod, as docker has them, or between the pod and ``--``, as kubectl does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        _, rest, _ = self.make_parser(ctx).parse_args(list(args))
-        behind = rest[1:]
+        found, _, _ = self.make_parser(ctx).parse_args(list(args))
+        words = found.get("words")
+        behind = list(words) if isinstance(words, tuple) else []
         if behind and behind[0].startswith("-") and behind[0] != "--" and "--" in behind:
-            end = behind.index("--")
-            args = [*args[: len(args) - len(rest)], *behind[:end], rest[0], *behind[end:]]
+            end, before = behind.index("--"), len(args) - len(behind) - 1
+            args = [*args[:before], *behind[:end], found["pod"], *behind[end:]]
         return super().parse_args(ctx, args)
 
 
