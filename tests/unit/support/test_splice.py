@@ -59,29 +59,26 @@ async def test_either_direction_may_end_first(ends: Ends) -> None:
 
 async def test_what_nobody_reads_stops_the_sender(ends: Ends) -> None:
     left, one, other, right = ends
-    loop = asyncio.get_running_loop()
     carrying = asyncio.create_task(relay(one, other))
-    sent = 0
+    sent = looks = 0
 
     def stuck() -> bool:
-        nonlocal sent
+        """Full for ten looks in a row, although the relay has its turn between them."""
+        nonlocal sent, looks
         try:
             sent += left.send(bytes(1 << 20))
         except BlockingIOError:
-            return True
-        return False
+            looks += 1
+        else:
+            looks = 0
+        return looks == 10
 
-    # Full for ten looks in a row, although the relay has its turn between them.
-    full = 0
-    while full < 10:
-        full = full + 1 if stuck() else 0
-        await asyncio.sleep(0.005)
+    await eventually_async(stuck)
     assert sent < 64 << 20
     left.shutdown(socket.SHUT_WR)
     assert len(await read_all(right)) == sent
     right.close()
     await asyncio.wait_for(carrying, 10)
-    assert loop is asyncio.get_running_loop()
 
 
 async def test_an_abort_is_carried_over(ends: Ends) -> None:
