@@ -82,8 +82,11 @@ class ApiClient:
     def watch(self, what: str, *, seconds: float | None = None) -> Iterator[dict[str, object]]:
         """``pods`` or ``events``: all there are, a ``BOOKMARK``, and what changes from then on, each with its ``type``
         and ``object`` (``watch_routes``). For so many seconds, or until nsrun ends. Raises ApiError."""
-        limit = "" if seconds is None else f"&timeoutSeconds={seconds:g}"
-        yield from self._lines("GET", f"/nsrun/{what}?watch=1{limit}", None)
+        if seconds is None:
+            yield from self._lines("GET", f"/nsrun/{what}?watch=1", None)
+        else:
+            target = f"/nsrun/{what}?watch=1&timeoutSeconds={seconds:.3f}"
+            yield from self._lines("GET", target, seconds + self._timeout)
 
     def _lines(self, method: str, target: str, timeout: float | None) -> Iterator[dict[str, object]]:
         """``timeout``: seconds for each line to come, None for ever."""

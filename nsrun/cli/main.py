@@ -26,6 +26,7 @@ COMMANDS = {
     "cp": "nsrun.cli.cp",
     "doctor": "nsrun.cli.doctor",
     "down": "nsrun.cli.down",
+    "events": "nsrun.cli.events",
     "exec": "nsrun.cli.exec",
     "images": "nsrun.cli.images",
     "inspect": "nsrun.cli.inspect",
@@ -36,10 +37,14 @@ COMMANDS = {
     "port-forward": "nsrun.cli.port_forward",
     "ps": "nsrun.cli.ps",
     "pull": "nsrun.cli.pull",
+    "restart": "nsrun.cli.restart",
     "rm": "nsrun.cli.rm",
     "rmi": "nsrun.cli.rmi",
     "run": "nsrun.cli.run",
+    "start": "nsrun.cli.start",
+    "stop": "nsrun.cli.stop",
     "version": "nsrun.cli.version",
+    "wait": "nsrun.cli.wait",
 }
 
 EXIT_ERROR = 1
