@@ -8,34 +8,35 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsrun.cli.documents import render
-from nsrun.cli.options import Context, output_option, pass_context
+from nsrun.cli.options import Context, pass_context
+from nsrun.cli.output import Column, Kind, Output, output_options, write_listing
 from nsrun.cli.size import size
-from nsrun.cli.table import table
 
 if TYPE_CHECKING:
     from nsrun.images.service import ImageSummary
 
 __all__ = ["command"]
 
-HEADER = ("REPOSITORY", "TAG", "IMAGE ID", "SIZE")
-WIDE = ("DIGEST", "PLATFORM")
-
 
 @click.command("images")
-@output_option("json", "yaml", "wide", "name")
+@output_options
 @pass_context
-def command(context: Context, output: str | None) -> None:
+def command(context: Context, output: Output) -> None:
     """List the images of the store."""
-    found = asyncio.run(_list(context))
-    if output in ("json", "yaml"):
-        click.echo(render([dataclasses.asdict(image) for image in found], output))
-    elif output == "name":
-        for image in found:
-            click.echo(image.reference)
-    else:
-        header = (*HEADER, *WIDE) if output == "wide" else HEADER
-        click.echo(table(header, [_row(image, wide=output == "wide") for image in found]))
+    kind: Kind[ImageSummary] = Kind(
+        columns=(
+            Column(title="REPOSITORY", cell=lambda image: split_reference(image.reference)[0]),
+            Column(title="TAG", cell=lambda image: split_reference(image.reference)[1]),
+            Column(title="IMAGE ID", cell=lambda image: image.config_digest.partition(":")[2][:12]),
+            Column(title="SIZE", cell=lambda image: size(image.size)),
+            Column(title="DIGEST", cell=lambda image: image.digest, wide=True),
+            Column(title="PLATFORM", cell=lambda image: image.platform, wide=True),
+        ),
+        document=dataclasses.asdict,
+        name=lambda image: image.reference,
+        nothing="No images found.",
+    )
+    write_listing(asyncio.run(_list(context)), output, kind)
 
 
 async def _list(context: Context) -> tuple[ImageSummary, ...]:
@@ -43,12 +44,6 @@ async def _list(context: Context) -> tuple[ImageSummary, ...]:
 
     async with image_service(context.layout) as images:
         return await images.list()
-
-
-def _row(image: ImageSummary, *, wide: bool) -> tuple[str, ...]:
-    repository, tag = split_reference(image.reference)
-    row = (repository, tag, image.config_digest.partition(":")[2][:12], size(image.size))
-    return (*row, image.digest, image.platform) if wide else row
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ __all__ = ["main"]
 # Command → module: a command's code, and what it imports, is loaded when the command is used.
 COMMANDS = {
     "attach": "nsrun.cli.attach",
+    "check": "nsrun.cli.check",
     "cp": "nsrun.cli.cp",
     "doctor": "nsrun.cli.doctor",
     "down": "nsrun.cli.down",
@@ -64,6 +65,15 @@ class LazyGroup(click.Group):
         command = importlib.import_module(module).command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from nsrun.model.wording import suggestion
+
+            ctx.fail(f"No such command '{args[0]}'{suggestion(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_grouped(self, ctx, formatter)

@@ -13,7 +13,7 @@ import click
 from nsrun.api.client import ApiClient
 from nsrun.support.layout import Layout
 
-__all__ = ["Context", "Flag", "default_layout", "flag", "output_option", "pass_context", "write_grouped"]
+__all__ = ["Context", "Flag", "default_layout", "flag", "pass_context", "write_grouped"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,11 +43,6 @@ def write_grouped(command: click.Command, context: click.Context, formatter: cli
     for group, records in groups.items():
         with formatter.section(group):
             formatter.write_dl(records)
-
-
-def output_option(*formats: str) -> Callable[[F], F]:
-    """``-o``: how a listing is written."""
-    return flag("--output", "-o", type=click.Choice(formats), default=None, help="Output format.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
