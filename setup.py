@@ -61,6 +61,7 @@ setup(
             "coverage[toml]>=7",
             "hypothesis>=6",
             "mypy>=1.8",
+            "prometheus-client>=0.16",
             "pytest>=8",
             "pytest-asyncio>=0.23",
             "pytest-timeout>=2",
