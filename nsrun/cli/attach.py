@@ -12,7 +12,7 @@ import click
 from nsrun.cli.options import Context, flag, pass_context
 from nsrun.cli.runs import Run, find_run
 from nsrun.cli.shims import shim_of
-from nsrun.cli.streaming import is_terminal, stream
+from nsrun.cli.streaming import first_word, is_terminal, stream, told_signals
 from nsrun.errors import NsrunError, describe_errno
 from nsrun.runtime.shimsocket import PlainShim, Said
 from nsrun.support.fds import Fd
@@ -98,20 +98,21 @@ def attach(shim: PlainShim, run: Run, *, stdin: bool, keys: bytes, begun: Callab
 
     Raises NsrunError."""
     flags = abi.NS_STREAM_OUT | abi.NS_STREAM_ERR | (abi.NS_STREAM_IN if stdin else 0)
-    serial = shim.ask(abi.NS_REQ_ATTACH, run.key, flags=flags)
-    said = shim.hear(serial)
-    if said.message.kind != abi.NS_MSG_STARTED:
-        raise _refused(run, said.message.failure)
-    terminal = bool(said.message.flags & abi.NS_STREAM_TERMINAL)
-    begun(terminal)
-    if terminal:
-        return _to_terminal(shim, serial, said, stdin=stdin, keys=keys)
-    if stdin and not said.message.flags & abi.NS_STREAM_IN:
-        click.echo(f'nsrun: container "{run.container}" reads no input: its manifest does not say stdin', err=True)
-    return stream(shim, serial, _flows(said), pass_on=False)
+    with told_signals(resize=True) as told:
+        serial = shim.ask(abi.NS_REQ_ATTACH, run.key, flags=flags)
+        said = first_word(shim, serial, told)
+        if said.message.kind != abi.NS_MSG_STARTED:
+            raise _refused(run, said.message.failure)
+        terminal = bool(said.message.flags & abi.NS_STREAM_TERMINAL)
+        begun(terminal)
+        if terminal:
+            return _to_terminal(shim, serial, said, told=told, stdin=stdin, keys=keys)
+        if stdin and not said.message.flags & abi.NS_STREAM_IN:
+            click.echo(f'nsrun: container "{run.container}" reads no input: its manifest does not say stdin', err=True)
+        return stream(shim, serial, _flows(said), told=told, pass_on=False)
 
 
-def _to_terminal(shim: PlainShim, serial: int, said: Said, *, stdin: bool, keys: bytes) -> int | None:
+def _to_terminal(shim: PlainShim, serial: int, said: Said, *, told: Fd, stdin: bool, keys: bytes) -> int | None:
     master, output = said.fds
     flows = [Flow(1, output)]
     raw = 0 if stdin and is_terminal(0) else None
@@ -123,7 +124,7 @@ def _to_terminal(shim: PlainShim, serial: int, said: Said, *, stdin: bool, keys:
                 copy_size(fd, master.fileno())
                 break
         keys = keys if raw is not None else b""
-        return stream(shim, serial, flows, pass_on=False, raw=raw, master=master, keys=keys)
+        return stream(shim, serial, flows, told=told, pass_on=False, raw=raw, master=master, keys=keys)
 
 
 def _flows(said: Said) -> list[Flow]:

@@ -12,7 +12,7 @@ import click
 from nsrun.cli.options import Context, flag, pass_context
 from nsrun.cli.runs import Run, find_run
 from nsrun.cli.shims import shim_of
-from nsrun.cli.streaming import command_ends, is_terminal, stream, terminal_size
+from nsrun.cli.streaming import command_ends, first_word, is_terminal, stream, terminal_size, told_signals
 from nsrun.errors import NsrunError, describe_errno
 from nsrun.runtime.exectemplate import complete, read_template
 from nsrun.runtime.shimsocket import PlainShim, Said
@@ -115,22 +115,24 @@ def _compile(layout: Layout, run: Run, *, terminal: bool) -> bytes:
 def _with_pipes(layout: Layout, shim: PlainShim, run: Run, words: tuple[str, ...], plan: Fd, *, stdin: bool) -> int:
     ends = command_ends(stdin=stdin)
     numbers = [plan.fileno(), *(fd.fileno() for fd in ends.theirs)]
-    serial = shim.ask(abi.NS_REQ_EXEC, run.key, flags=abi.NS_EXEC_STDIO, fds=numbers)
-    ends.close_theirs()
-    _check_started(layout, run, words, shim.hear(serial), terminal=False)
-    return stream(shim, serial, ends.flows, pass_on=True) or 0
+    with told_signals() as told:
+        serial = shim.ask(abi.NS_REQ_EXEC, run.key, flags=abi.NS_EXEC_STDIO, fds=numbers)
+        ends.close_theirs()
+        _check_started(layout, run, words, first_word(shim, serial, told), terminal=False)
+        return stream(shim, serial, ends.flows, told=told, pass_on=True) or 0
 
 
 def _with_terminal(layout: Layout, shim: PlainShim, run: Run, words: tuple[str, ...], plan: Fd, *, stdin: bool) -> int:
-    serial = shim.ask(abi.NS_REQ_EXEC, run.key, flags=abi.NS_EXEC_TERMINAL, fds=[plan.fileno()])
-    said = shim.hear(serial)
-    _check_started(layout, run, words, said, terminal=True)
-    (master,) = said.fds
-    flows = [Flow(1, Fd(os.dup(master.fileno())))]
-    if stdin:
-        flows.append(Flow(0, Fd(os.dup(master.fileno())), input=True, typed=True))
-    with master:
-        return stream(shim, serial, flows, pass_on=False, raw=0 if stdin else None, master=master) or 0
+    with told_signals(resize=True) as told:
+        serial = shim.ask(abi.NS_REQ_EXEC, run.key, flags=abi.NS_EXEC_TERMINAL, fds=[plan.fileno()])
+        said = first_word(shim, serial, told)
+        _check_started(layout, run, words, said, terminal=True)
+        (master,) = said.fds
+        flows = [Flow(1, Fd(os.dup(master.fileno())))]
+        if stdin:
+            flows.append(Flow(0, Fd(os.dup(master.fileno())), input=True, typed=True))
+        raw = 0 if stdin else None
+        return stream(shim, serial, flows, told=told, pass_on=False, raw=raw, master=master) or 0
 
 
 def _check_started(layout: Layout, run: Run, words: tuple[str, ...], said: Said, *, terminal: bool) -> None:

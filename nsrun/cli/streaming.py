@@ -8,18 +8,29 @@ import errno
 import os
 import signal
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+import click
+
 from nsrun.errors import NsrunError, RuntimeFailure, describe_errno
-from nsrun.runtime.shimsocket import PlainShim
+from nsrun.runtime.shimsocket import PlainShim, Said
 from nsrun.support import relay as relays
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
 from nsrun.support.relay import Flow, Relay
 
-__all__ = ["Ends", "command_ends", "is_terminal", "raw_terminal", "stream", "terminal_size"]
+__all__ = [
+    "Ends",
+    "command_ends",
+    "first_word",
+    "is_terminal",
+    "raw_terminal",
+    "stream",
+    "terminal_size",
+    "told_signals",
+]
 
 # What a user, or an init, says to a tool. With a terminal in raw mode none of them comes from its keys.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -151,9 +162,11 @@ def raw_terminal(fd: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _signals(more: Collection[int]) -> Iterator[Fd]:
-    """A descriptor that tells signals, which do nothing else meanwhile. What is ignored stays ignored."""
-    heard = {number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN} | set(more)
+def told_signals(*, resize: bool = False) -> Iterator[Fd]:
+    """A descriptor that tells signals, which do nothing else meanwhile. What is ignored stays ignored. ``resize``:
+    SIGWINCH, too."""
+    heard = {number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+    heard |= {signal.SIGWINCH} if resize else set()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
     try:
         with relays.signal_fd(heard) as fd:
@@ -164,21 +177,33 @@ def _signals(more: Collection[int]) -> Iterator[Fd]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def first_word(shim: PlainShim, serial: int, told: Fd) -> Said:
+    """The first word about a request: it has started, or cannot. A signal that comes before it ends the tool, and so
+    what it asked for. Raises RuntimeFailure."""
+    relay = Relay((), shim=shim.fileno(), signals=told.fileno())
+    while relay.run() == relays.SHIM:
+        said = shim.receive()
+        if said.message.serial == serial:
+            return said
+    raise click.exceptions.Exit(128 + relay.signal)
+
+
 def stream(
     shim: PlainShim,
     serial: int,
     flows: Sequence[Flow],
     *,
+    told: Fd,
     pass_on: bool,
     raw: int | None = None,
     master: Fd | None = None,
     keys: bytes = b"",
 ) -> int | None:
-    """Until the end of a session that has begun: the exit code, or None when it was detached from. ``pass_on``: signals
-    go to the command, else they end the session. ``raw``: the terminal here whose keys go there; ``master``: of the one
-    there. Raises RuntimeFailure, NsrunError."""
+    """Until the end of a session that has begun: the exit code, or None when it was detached from. ``told``: signals,
+    which with ``pass_on`` go to the command, else they end the session. ``raw``: the terminal here whose keys go there;
+    ``master``: of the one there. Raises RuntimeFailure, NsrunError."""
     size_from = next((fd for fd in (0, 1, 2) if is_terminal(fd)), -1) if master is not None else -1
-    with _signals({signal.SIGWINCH} if master is not None else ()) as told, raw_terminal(raw):
+    with raw_terminal(raw):
         relay = Relay(
             flows,
             shim=shim.fileno(),
@@ -198,7 +223,7 @@ def _events(shim: PlainShim, serial: int, relay: Relay, *, pass_on: bool) -> int
     while True:
         event = relay.run()
         if event == relays.SHIM:
-            message = shim.next()
+            message = shim.receive().message
             if message.serial == serial:
                 break
         elif event == relays.DETACHED:

@@ -77,15 +77,12 @@ class PlainShim:
 
     def hear(self, serial: int) -> Said:
         """The next word about a request, in whatever time it takes. Raises RuntimeFailure when the shim is gone."""
-        while (said := self._receive()).message.serial != serial:
+        while (said := self.receive()).message.serial != serial:
             pass
         return said
 
-    def next(self) -> Message:
+    def receive(self) -> Said:
         """The next word, whatever it is about. Raises RuntimeFailure when the shim is gone."""
-        return self._receive().message
-
-    def _receive(self) -> Said:
         try:
             return receive(self._connection)
         except (OSError, ValueError) as error:
