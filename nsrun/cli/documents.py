@@ -14,6 +14,7 @@ __all__ = [
     "at",
     "containers",
     "find_pod",
+    "is_called",
     "named",
     "nearest",
     "pod_status",
@@ -95,13 +96,7 @@ def _status_of(pod: Document, statuses: str, name: str) -> Document:
 def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Document:
     """The pod called ``name``, ``namespace/name`` or, as ``-o name`` writes it, ``pod/name``. Raises NotFoundError, and
     NsrunError when two fit."""
-    where, _, name = wanted.rpartition("/")
-    where = (where if where not in _KINDS else "") or namespace or ""
-    found = [
-        pod
-        for pod in pods
-        if text_at(pod, "metadata", "name") == name and where in ("", text_at(pod, "metadata", "namespace"))
-    ]
+    found = [pod for pod in pods if is_called(pod, wanted, namespace)]
     if not found:
         near = nearest(
             wanted, _full_names(pods) if "/" in wanted else [text_at(pod, "metadata", "name") for pod in pods]
@@ -113,6 +108,13 @@ def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Do
             f'cannot choose pod "{wanted}": it is in several namespaces: {places}', hint="name one with -n"
         )
     return found[0]
+
+
+def is_called(pod: Document, wanted: str, namespace: str | None = None) -> bool:
+    """Whether this is the pod called ``name``, ``namespace/name`` or ``pod/name``."""
+    where, _, name = wanted.rpartition("/")
+    where = (where if where not in _KINDS else "") or namespace or ""
+    return text_at(pod, "metadata", "name") == name and where in ("", text_at(pod, "metadata", "namespace"))
 
 
 def _full_names(pods: Sequence[Document]) -> list[str]:

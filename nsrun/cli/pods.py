@@ -7,8 +7,8 @@ import time
 import click
 
 from nsrun.cli.age import age
-from nsrun.cli.documents import Document, at, find_pod, pod_status, ready, restarts, text_at
-from nsrun.cli.options import Context, pass_context
+from nsrun.cli.documents import Document, at, find_pod, is_called, pod_status, ready, restarts, text_at
+from nsrun.cli.options import Context, flag, pass_context
 from nsrun.cli.output import Column, Kind, Output, output_options, write_listing
 from nsrun.cli.selectors import Selection, selection_options
 from nsrun.support.clock import from_rfc3339
@@ -18,11 +18,19 @@ __all__ = ["command"]
 
 @click.command("pods")
 @click.argument("pods", nargs=-1, metavar="[POD]...")
+@flag("--watch", "-w", is_flag=True, help="Go on with what changes.")
 @selection_options
 @output_options
 @pass_context
-def command(context: Context, pods: tuple[str, ...], selection: Selection, output: Output) -> None:
+def command(context: Context, pods: tuple[str, ...], watch: bool, selection: Selection, output: Output) -> None:
     """List the pods, or those PODs."""
+    if watch:
+        from nsrun.cli.pods_watch import watch_pods
+
+        def meant(pod: Document) -> bool:
+            return bool(selection.of([pod])) and (not pods or any(is_called(pod, name) for name in pods))
+
+        watch_pods(context.api.watch("pods"), meant, output, lambda: _kind(time.time()))
     documents: list[Document] = list(context.api.pods())
     if pods:
         documents = [find_pod(documents, pod, selection.namespace) for pod in pods]

@@ -313,3 +313,36 @@ def test_verbs_that_are_none_have_neighbours() -> None:
     done = run("pss")
     assert done.exit_code == 2
     assert "No such command 'pss': did you mean \"ps\"?" in done.output
+
+
+# --- watching
+
+
+def test_what_changes_is_one_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = {**PODS[1], "metadata": {"name": "web-9", "namespace": "default", "deletionTimestamp": "x"}}
+    said = [
+        *({"type": "ADDED", "object": pod} for pod in PODS),
+        {"type": "BOOKMARK", "object": {}},
+        {"type": "MODIFIED", "object": changed},
+        {"type": "MODIFIED", "object": PODS[2]},
+    ]
+    monkeypatch.setattr(ApiClient, "watch", lambda _self, what: iter(said if what == "pods" else ()))
+    done = run("pods", "-w", "-n", "default")
+    assert "nsrun has ended" in str(done.exception)
+    rows = done.stdout.splitlines()
+    assert [row.split()[1:4] for row in rows] == [
+        ["NAME", "READY", "STATUS"],
+        ["web-10", "0/2", "Error"],
+        ["web-9", "0/1", "Running"],
+        ["web-9", "0/1", "Terminating"],
+    ]
+    assert {row.index("0/") for row in rows[1:]} == {rows[0].index("READY")}
+    assert run("pods", "-w", "db", "-o", "name").stdout == "pod/db\npod/db\n"
+    lines = run("pods", "-w", "--no-headers", "data/db").stdout.splitlines()
+    assert len(lines) == 2
+
+
+def test_the_first_that_comes_brings_the_titles(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [{"type": "BOOKMARK", "object": {}}, *({"type": "ADDED", "object": pod} for pod in PODS[:2])]
+    monkeypatch.setattr(ApiClient, "watch", lambda _self, _what: iter(said))
+    assert [row.split()[1] for row in run("pods", "-w").stdout.splitlines()] == ["NAME", "web-10", "web-9"]
