@@ -32,7 +32,11 @@ def control(
     told = context.api.control(full.namespace, full.name, verb, containers=names, grace=grace)
     failures = _follow(told, names)
     if failures:
-        errors = [NsrunError(f'cannot {verb} container "{name}" of pod "{full}": {why}') for name, why in failures]
+        from nsrun.model.wording import printable
+
+        errors = [
+            NsrunError(f'cannot {verb} container "{name}" of pod "{full}": {printable(why)}') for name, why in failures
+        ]
         raise errors[0] if len(errors) == 1 else ExceptionGroup(f"cannot {verb} all", errors)
     if not names:
         click.echo(pod)
