@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 
 __all__ = ["DescriptorReader", "write_all"]
 
@@ -56,11 +57,20 @@ async def write_all(fd: int, data: bytes) -> None:
         try:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
+            if _hung_up(fd):
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
             await _writable(fd)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
             raise
+
+
+def _hung_up(fd: int) -> bool:
+    """Whether a terminal has nobody at its other end: it takes no more then, and says all the same that it would."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
 
 
 async def _writable(fd: int) -> None:
