@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from nsrun.api import portforward_streams, remotecommand_streams
 from nsrun.api.access import Access
 from nsrun.api.connections import Upgrade, WebSocketUpgrade
+from nsrun.api.places import Refused, running_container, told
 from nsrun.api.portforward import Forwarder, parse_port
 from nsrun.api.remotecommand import OpenSession
 from nsrun.api.requests import Request
 from nsrun.api.responses import Answer, Response, json_response, text
-from nsrun.api.routes import Handler, Route
+from nsrun.api.routes import Route
 from nsrun.errors import NsrunError
-from nsrun.model.status import Running
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.ports import Command, ContainerId, Network, Runtime, SessionRequest
 
@@ -26,27 +26,19 @@ _MAX_OUTPUT = 1 << 20
 _ONE_STREAM = "you must specify at least 1 of stdin, stdout, stderr"
 
 
-class _Refused(NsrunError):
-    """The request cannot be served; ``answer`` says why."""
-
-    def __init__(self, answer: Response) -> None:
-        super().__init__(answer.body.decode())
-        self.answer = answer
-
-
 def stream_routes(board: StatusBoard, *, runtime: Runtime, network: Network) -> tuple[Route, ...]:
     """As ``pkg/kubelet/server`` and ``cri/streaming`` have them; and POST of exec without an upgrade, which answers
     with the output, is nsrun's own."""
 
     async def run(request: Request) -> Answer:
-        id, wanted = _container(board, request), _session_request(request, attach=False)
+        id, wanted = running_container(board, request), _session_request(request, attach=False)
         open_session = functools.partial(runtime.open_session, id)
         if not _upgrades(request) and request.method == "POST":
             return await _plain(runtime, id, wanted.command or ())
         return _remote_command(request, open_session, wanted)
 
     async def attach(request: Request) -> Answer:
-        id, wanted = _container(board, request), _session_request(request, attach=True)
+        id, wanted = running_container(board, request), _session_request(request, attach=True)
         return _remote_command(request, functools.partial(runtime.open_session, id), wanted)
 
     async def forward(request: Request) -> Answer:
@@ -61,63 +53,39 @@ def stream_routes(board: StatusBoard, *, runtime: Runtime, network: Network) -> 
         ("/portForward/{namespace}/{pod}/{uid}", forward),
     )
     return tuple(
-        Route(method=method, path=path, access=Access.EXEC, handler=_told(handler))
+        Route(method=method, path=path, access=Access.EXEC, handler=told(handler))
         for path, handler in table
         for method in ("GET", "POST")
     )
 
 
-def _told(handler: Handler) -> Handler:
-    async def handle(request: Request) -> Answer:
-        try:
-            return await handler(request)
-        except _Refused as refused:
-            return refused.answer
-
-    return handle
-
-
 # --- what the request is about
 
 
-def _container(board: StatusBoard, request: Request) -> ContainerId:
-    """The run of the container that runs now. Raises _Refused."""
-    place = request.parameters
-    found = board.pod(place["namespace"], place["pod"])
-    if found is None:
-        raise _Refused(text("pod does not exist", status=404))
-    pod, status = found
-    if place.get("uid", pod.uid) == pod.uid:
-        for container in (*status.init_container_statuses, *status.container_statuses):
-            if container.name == place["container"] and isinstance(container.state, Running):
-                return ContainerId(uid=pod.uid, name=container.name, attempt=container.restart_count)
-    raise _Refused(text(f'container not found ("{place["container"]}")', status=500))
-
-
 def _forwarder(board: StatusBoard, network: Network, request: Request) -> Forwarder:
-    """Raises _Refused."""
+    """Raises Refused."""
     place = request.parameters
     found = board.pod(place["namespace"], place["pod"])
     if found is None:
-        raise _Refused(text("pod does not exist", status=404))
+        raise Refused(text("pod does not exist", status=404))
     pod, _ = found
     if place.get("uid", pod.uid) != pod.uid:
-        raise _Refused(text("pod not found", status=404))
+        raise Refused(text("pod not found", status=404))
     return Forwarder(
         connect=functools.partial(network.connect, pod.name), pod=f"{pod.name.name}_{pod.name.namespace}", uid=pod.uid
     )
 
 
 def _session_request(request: Request, *, attach: bool) -> SessionRequest:
-    """Only "1" means yes. Raises _Refused."""
+    """Only "1" means yes. Raises Refused."""
     stdin, stdout, stderr, terminal = (request.first(name) == "1" for name in ("input", "output", "error", "tty"))
     if not _upgrades(request):
         stdout = True
     if not (stdin or stdout or stderr):
-        raise _Refused(text(_ONE_STREAM, status=400))
+        raise Refused(text(_ONE_STREAM, status=400))
     command = request.query.get("command", ())
     if not attach and not any(command):
-        raise _Refused(text("you must specify a command", status=400))
+        raise Refused(text("you must specify a command", status=400))
     return SessionRequest(
         command=None if attach else command,
         stdin=stdin,
@@ -170,19 +138,19 @@ def _port_forward_websocket(request: Request, forwarder: Forwarder) -> Answer:
 
 
 def _ports(request: Request) -> Sequence[int]:
-    """``port=80&port=81`` or ``port=80,81``. Raises _Refused."""
+    """``port=80&port=81`` or ``port=80,81``. Raises Refused."""
     given = request.query.get("port", ())
     if not given:
-        raise _Refused(text('query parameter "port" is required', status=400))
+        raise Refused(text('query parameter "port" is required', status=400))
     if not all(given):
-        raise _Refused(text('query parameter "port" cannot be empty', status=400))
+        raise Refused(text('query parameter "port" cannot be empty', status=400))
     numbers = [number for value in given for number in value.split(",")]
     if len(numbers) > portforward_streams.MAX_PORTS:
-        raise _Refused(text(f"more than {portforward_streams.MAX_PORTS} ports", status=400))
+        raise Refused(text(f"more than {portforward_streams.MAX_PORTS} ports", status=400))
     try:
         return [parse_port(number) for number in numbers]
     except ValueError as error:
-        raise _Refused(text(str(error), status=400)) from None
+        raise Refused(text(str(error), status=400)) from None
 
 
 def _upgrades(request: Request) -> bool:
@@ -194,14 +162,14 @@ def _is_websocket(request: Request) -> bool:
 
 
 def _spdy_protocol(request: Request, known: Sequence[str]) -> str:
-    """The first of the client's protocols that is known. Raises _Refused."""
+    """The first of the client's protocols that is known. Raises Refused."""
     if not _upgrades(request):
-        raise _Refused(text("Upgrade request required", status=500))
+        raise Refused(text("Upgrade request required", status=500))
     if "spdy/3.1" not in request.headers["upgrade"].lower():
-        raise _Refused(text("unable to upgrade: missing upgrade headers in request", status=400))
+        raise Refused(text("unable to upgrade: missing upgrade headers in request", status=400))
     offered = [name.strip() for name in request.headers.get(_VERSION_HEADER.lower(), "").split(",") if name.strip()]
     if not offered:
-        raise _Refused(text(f"unable to upgrade: header {_VERSION_HEADER} does not exist in request", status=400))
+        raise Refused(text(f"unable to upgrade: header {_VERSION_HEADER} does not exist in request", status=400))
     chosen = next((name for name in offered if name in known), None)
     if chosen is not None:
         return chosen
@@ -210,7 +178,7 @@ def _spdy_protocol(request: Request, known: Sequence[str]) -> str:
         f"server accepts [{' '.join(known)}]",
         status=403,
     )
-    raise _Refused(
+    raise Refused(
         Response(
             status=answer.status,
             content_type=answer.content_type,
