@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,12 +18,16 @@ from nsrun.cli.daemon_flags import daemon_flags
 from nsrun.cli.options import Context, Flag, default_layout, flag, write_grouped
 from nsrun.errors import NsrunError, describe_errno
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["COMPLETION", "main"]
 
 # Command → module: a command's code, and what it imports, is loaded when the command is used.
 COMMANDS = {
     "attach": "nsrun.cli.attach",
     "check": "nsrun.cli.check",
+    "completion": "nsrun.cli.completion",
     "cp": "nsrun.cli.cp",
     "doctor": "nsrun.cli.doctor",
     "down": "nsrun.cli.down",
@@ -43,10 +47,23 @@ COMMANDS = {
     "rmi": "nsrun.cli.rmi",
     "run": "nsrun.cli.run",
     "start": "nsrun.cli.start",
+    "stats": "nsrun.cli.stats",
     "stop": "nsrun.cli.stop",
+    "top": "nsrun.cli.top",
     "version": "nsrun.cli.version",
     "wait": "nsrun.cli.wait",
 }
+
+GROUPS = {
+    "Look": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
+    "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
+    "Change": ("run", "start", "stop", "restart", "rm", "down"),
+    "Images": ("images", "pull", "load", "rmi"),
+}
+"""How the help shows the commands; those that are in none come last."""
+
+COMPLETION = "_NSRUN_COMPLETE"
+"""The variable by which a shell asks for words (``completion``)."""
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -64,7 +81,19 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(module).command
         assert isinstance(command, click.Command)
+        if ctx.resilient_parsing:
+            from nsrun.cli.completion import with_names
+
+            return with_names(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """No command is imported for that, so none says what it does."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -78,6 +107,15 @@ class LazyGroup(click.Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_grouped(self, ctx, formatter)
         self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        grouped = {name for names in GROUPS.values() for name in names}
+        rest = tuple(name for name in self.list_commands(ctx) if name not in grouped)
+        for title, names in {**GROUPS, "More": rest}.items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            width = formatter.width - 6 - max(map(len, names))
+            with formatter.section(f"Commands: {title}"):
+                formatter.write_dl([(name, one.get_short_help_str(width)) for name, one in found if one is not None])
 
 
 place = partial(flag, group="Places", type=click.Path(path_type=Path))
@@ -129,6 +167,10 @@ def cli(
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 cannot, 2 wrong usage, 130 interrupted."""
     try:
+        if COMPLETION in os.environ:
+            from nsrun.cli.completion import answer
+
+            sys.exit(answer(cli, os.environ[COMPLETION]))
         code = cli.main(standalone_mode=False, prog_name="nsrun")
     except NsrunError as error:
         complain(error)

@@ -7,14 +7,16 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 import click
 
 from nsrun.cli.documents import ContainerRow, Document, at, containers, text_at
+from nsrun.cli.logs_find import Run as LogRun
 from nsrun.cli.logs_find import run_of
 from nsrun.cli.logs_follow import Bell, Followed
 from nsrun.cli.logs_text import LogSource, drain
@@ -22,8 +24,8 @@ from nsrun.cli.lookup import name_of, uid_of
 from nsrun.cli.options import Context
 from nsrun.cli.rm import wait_until_gone
 from nsrun.cli.run_pod import RunRequest
+from nsrun.cli.runs import Run
 from nsrun.errors import ApiError, NsrunError
-from nsrun.support.layout import Layout
 from nsrun.support.logreader import LogReader
 from nsrun.support.logtext import STDERR, STDOUT, LogText
 
@@ -68,10 +70,11 @@ def run_foreground(context: Context, pod: object, asked: RunRequest) -> int:
     try:
         with foreground.signals():
             foreground.wait_for_start()
-            foreground.show()
-            code = foreground.exit_code()
-        keep = not asked.remove
-        return code
+        code = foreground.attend(asked)
+        keep = not asked.remove or code is None
+        if code is None:
+            click.echo(f'nsrun: pod "{asked.name}" runs on; nsrun attach -it {asked.name} returns to it', err=True)
+        return code or 0
     except _Hopeless as error:
         click.echo(f"nsrun: {error.message}", err=True)
         return foreground.failed_code(error.message)
@@ -164,9 +167,37 @@ class _Foreground:
 
     # --- showing
 
-    def show(self) -> None:
+    def attend(self, asked: RunRequest) -> int | None:
+        """Until the container's end: its exit code, None when it was left running. Raises _Hopeless."""
+        if asked.terminal:
+            from nsrun.cli.run_interactive import Missed, terminal
+
+            with contextlib.suppress(Missed):
+                return terminal(self._context.layout, self._run(), self._log_run().log, stdin=asked.stdin)
+        with self.signals(), contextlib.ExitStack() as held:
+            if asked.stdin and not asked.terminal:
+                from nsrun.cli.run_interactive import fed
+
+                with contextlib.suppress(NsrunError):  # it has ended already, and reads nothing
+                    held.enter_context(fed(self._context.layout, self._run()))
+            self._show(asked)
+            return self.exit_code()
+
+    def _run(self) -> Run:
+        """The first, as its shim knows it."""
+        return Run(self._uid, text_at(self._row.spec, "name"), 0)
+
+    def _log_run(self) -> LogRun:
+        layout = replace(self._context.layout, log_dir=Path(str(self._context.api.info()["logDir"])))
+        return run_of(replace(self._row, status={**self._row.status, "restartCount": 0}), layout, previous=False)
+
+    def _show(self, asked: RunRequest) -> None:
         """Writes what the container writes, each stream to its own, until its run has ended."""
-        run = run_of(self._first_run(), self._layout(), previous=False)
+        run, write = self._log_run(), _as_it_is
+        if asked.terminal:
+            from nsrun.cli.run_interactive import shown_writer
+
+            write = shown_writer
         with contextlib.ExitStack() as opened:
             logs = []
             for stream, output in ((STDOUT, sys.stdout.buffer), (STDERR, sys.stderr.buffer)):
@@ -180,17 +211,11 @@ class _Foreground:
             while True:
                 over = followed.over()  # asked before the last look, so that nothing comes after it
                 for log, output in logs:
-                    drain([log.source], output.write)
+                    drain([log.source], write(output))
                     output.flush()
                 if over:
                     return
                 bell.wait(_SOON if followed.ending() else _SELDOM)
-
-    def _first_run(self) -> ContainerRow:
-        return replace(self._row, status={**self._row.status, "restartCount": 0})
-
-    def _layout(self) -> Layout:
-        return replace(self._context.layout, log_dir=Path(str(self._context.api.info()["logDir"])))
 
     # --- ending
 
@@ -222,3 +247,7 @@ class _Foreground:
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
             wait_until_gone(self._context, self._name, self._grace + _REMOVAL, uid=self._uid)
+
+
+def _as_it_is(output: BinaryIO) -> Callable[[memoryview], object]:
+    return output.write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.e2e.lives import pod, shell
 from tests.e2e.nsrunner import Nsrun
+from tests.e2e.test_exec import typist
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
@@ -136,3 +138,36 @@ def test_down_forgets_them(loaded: Nsrun) -> None:
     assert list((loaded.root / "requested").iterdir())
     loaded.cli("down", "--time", "1")
     assert not (loaded.root / "requested").exists()
+
+
+def test_input_and_terminals(loaded: Nsrun, tmp_path: Path) -> None:
+    loaded.start()
+    data = os.urandom(3 << 20) + b"\n"
+    done = subprocess.run(
+        loaded.command(*RUN, "--rm", "-i", "busybox", "sh", "-c", "cat; echo end >&2; exit 4"),
+        env=loaded.environ(),
+        input=data,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout == data, done.stderr, done.returncode) == (True, b"end\n", 4)
+    # From the first byte on, and the prompt that no newline ends.
+    greeting = "echo first; printf 'name? '; read name; echo \"hello $name\"; stty size; exit 5"
+    with typist(loaded, *RUN, "--rm", "-it", "busybox", "sh", "-c", greeting) as one:
+        one.sees(r"^first\r\n")
+        one.sees(r"name\? $")
+        one.type(b"you\r")
+        one.sees(r"hello you\r\n33 99\r\n")
+        assert one.ends() == 5
+    with typist(loaded, *RUN, "--rm", "-it", "--name", "left", "busybox", "sh") as one:
+        one.sees("# ")
+        one.type(b"\x10\x11")
+        one.sees('pod "left" runs on')
+        assert one.ends() == 0
+    assert names(loaded) == ["left"]
+    loaded.cli("rm", "left")
+    # What has ended before anybody could look is seen all the same.
+    with typist(loaded, *RUN, "--rm", "-t", "busybox", "echo", "quick") as one:
+        one.sees("quick\r\n")
+        assert one.ends() == 0
