@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn
 
 import click
 
@@ -58,7 +59,6 @@ def command(
     shape = Output(format=format, headers=not no_headers)
     if follow:
         _follow(context, meant, shape, spaces=all_namespaces)
-        return
     found = [event for event in context.api.events() if meant(event)]
     write_listing(found, shape, _kind(time.time(), spaces=all_namespaces))
 
@@ -137,7 +137,7 @@ def _ago(event: Document, field: str, now: float) -> str:
 # --- following
 
 
-def _follow(context: Context, meant: Filter, output: Output, *, spaces: bool) -> None:
+def _follow(context: Context, meant: Filter, output: Output, *, spaces: bool) -> NoReturn:
     """Never returns by itself. Raises ApiError when nsrun ends."""
     told = context.api.watch("events")
     first = _initial(told, meant)

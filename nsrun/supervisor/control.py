@@ -170,13 +170,14 @@ def progress(facts: PodFacts, order: Order) -> Progress:
 
 def _stop_progress(facts: PodFacts, container: ContainerFacts) -> Progress:
     name = container.name
-    if container.state is ContainerState.STOPPED and not (name in facts.recorded.held or facts.retries):
+    if facts.state in (*_LEAVING, *_ENDED):
+        if container.live is None or facts.state is PodState.REMOVED:
+            return Progress(container=name, done=True)
+    elif container.state is ContainerState.STOPPED and not (name in facts.recorded.held or facts.retries):
         return Progress(container=name, waits_for="its pod's sandbox, where that is written down")
-    if container.state in (ContainerState.STOPPED, ContainerState.FINISHED):
+    elif container.state in (ContainerState.STOPPED, ContainerState.FINISHED):
         return Progress(container=name, done=True)
-    if facts.state in (*_LEAVING, *_ENDED) and container.live is None:
-        return Progress(container=name, done=True)
-    if container.hold is None and facts.state not in (*_LEAVING, *_ENDED):
+    elif container.hold is None:
         return Progress(container=name, failure="somebody started it meanwhile")
     return Progress(container=name, waits_for=_end_waits_for(container))
 
@@ -218,7 +219,7 @@ def _start_progress(facts: PodFacts, container: ContainerFacts, after: int) -> P
 
 def _told(facts: PodFacts, name: str) -> Progress:
     """Started; and done when a supervisor that comes now would not take it for stopped."""
-    if facts.sandbox is not None and name in facts.recorded.held:
+    if facts.sandbox is not None and name in facts.recorded.held and facts.state not in _LEAVING:
         return Progress(container=name, waits_for="its state to be written down")
     return Progress(container=name, done=True)
 

@@ -105,8 +105,8 @@ def test_what_happened_is_listed_and_followed(loaded: Nsrun) -> None:
     follower = subprocess.Popen(
         loaded.command("events", "-f", "-o", "json"), env=loaded.environ(), stdout=subprocess.PIPE, text=True
     )
+    assert follower.stdout is not None
     try:
-        assert follower.stdout is not None
         loaded.apply("web.yaml", pod("web", shell("main", POLITE), init=[shell("one", "exit 0")]))
         loaded.ready("web")
         followed = [json.loads(follower.stdout.readline()) for _ in range(6)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +14,12 @@ from nsrun.model.encode_event import encode_event
 from nsrun.model.status import Event, EventSeries, EventType
 from tests.unit.cli.imagined import Api, invoke
 
-NOW = time.time()
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def _stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nsrun.cli.events.time", SimpleNamespace(time=lambda: NOW))
 
 
 def happened(message: str, number: int, *, pod: str = "web", count: int = 1, **more: Any) -> dict[str, Any]:
@@ -42,15 +47,14 @@ def test_the_columns_are_kubectls() -> None:
     table = lines()
     assert table[0] == "LAST SEEN TYPE REASON OBJECT MESSAGE"
     assert table[1].endswith("Normal Started pod/web Started container main")
-    assert "(x4 over 5m3" in table[2]
+    assert table[2].startswith("60s (x4 over 5m30s) Warning BackOff")
     assert table[4].endswith("Warning DiskPressure node/node The disk is full")
 
 
 def test_more_columns_and_none() -> None:
     assert lines("-A")[0].startswith("NAMESPACE LAST SEEN")
     wide = lines("-o", "wide", "--no-headers")
-    assert "pod/web spec.containers{main} nsrun, node Back-off 5m3" in wide[1]
-    assert wide[1].split()[-2] == "4"
+    assert "pod/web spec.containers{main} nsrun, node Back-off 5m30s 4" in wide[1]
 
 
 @pytest.mark.parametrize(

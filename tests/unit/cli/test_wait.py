@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,7 +115,7 @@ def test_names_or_a_choice(words: tuple[str, ...]) -> None:
 
 def test_it_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 5.0, 0.0, 5.0])
-    monkeypatch.setattr(wait.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(wait, "time", SimpleNamespace(monotonic=lambda: next(times)))
     there = [pod("a", "False"), pod("b", "False")]
     one = waited("a", "--for", READY, "--timeout", "5s", there=there)
     assert str(one.exception) == "timed out waiting for the condition on pods/a"
@@ -138,10 +138,8 @@ def test_nsrun_ends_before() -> None:
 )
 def test_for_how_long(text: str, seconds: float) -> None:
     api = Api(lines=[{"type": "ADDED", "object": pod("a")}, BOOKMARK])
-    before = time.monotonic()
     assert invoke(command, api, "a", "--for", READY, f"--timeout={text}").exit_code == 0
     assert api.asked == [("pods", seconds)]
-    assert time.monotonic() - before < 60
 
 
 def test_what_is_no_time() -> None:

@@ -571,6 +571,68 @@ async def test_a_stop_that_was_cut_off_is_gone_on_with(policy: RestartPolicy) ->
         assert world.machine.processes["uid-web", "main"] == 1
 
 
+async def test_one_that_was_to_stop_and_still_runs_is_stopped_by_the_next() -> None:
+    world = World()
+    web = pod("web", container("main", "trap '' TERM; sleep 9999"))
+    world.manifests.say(web)
+    async with world.daemon() as daemon:
+        command(daemon, web, STOP, "main", grace=1000)
+        await world.clock.advance(1)
+    async with world.daemon() as daemon:
+        again = command(daemon, web, STOP, "main", grace=5)
+        await world.clock.advance(4)
+        assert told(again) == ["its end, after the stop signal"]
+        await world.clock.advance(1)
+        assert told(again) == ["done"]
+
+
+async def test_what_was_stopped_is_only_said_to_be_when_the_next_would_know_it() -> None:
+    world = World()
+    world.machine.slow["sandbox document"] = 10
+    web = pod("web")
+    world.manifests.say(web)
+    async with world.daemon() as daemon:
+        given = command(daemon, web, STOP, "main")
+        await world.clock.advance(5)
+        assert told(given) == ["its pod's sandbox, where that is written down"]
+        start = command(daemon, web, START, "main")
+        assert told(start) == ["its image"]
+        await world.clock.settle()
+        assert told(start) == ["its pod's sandbox"]
+        given = command(daemon, web, STOP, "main")
+        await world.clock.advance(10)
+        assert told(given) == ["done"]
+
+
+async def test_what_was_started_is_only_said_to_be_when_the_next_would_know_it() -> None:
+    world = World()
+    world.manifests.say(WEB)
+    async with world.daemon() as daemon:
+        await obeyed(world, daemon, WEB, STOP, "main")
+        world.machine.slow["record"] = 10
+        given = command(daemon, WEB, START, "main")
+        await world.clock.advance(5)
+        assert isinstance(daemon.container(WEB).state, Running)
+        assert told(given) == ["its state to be written down"]
+        await world.clock.advance(10)
+        assert told(given) == ["done"]
+
+
+async def test_the_pod_may_go_while_its_container_is_killed() -> None:
+    world = World()
+    web = pod("web", container("main", "trap '' TERM; sleep 9999"))
+    world.machine.slow["kill"] = 5
+    world.manifests.say(web)
+    async with world.daemon() as daemon:
+        given = command(daemon, web, STOP, "main", grace=0)
+        await world.clock.advance(1)
+        assert told(given) == ["its turn"]
+        world.manifests.say()
+        await world.clock.advance(60)
+        assert told(given) == ["done"]
+        assert daemon.board.pods() == ()
+
+
 async def test_labels_do_not_change_it_and_another_spec_does() -> None:
     world = World()
     world.manifests.say(WEB)
