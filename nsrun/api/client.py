@@ -39,6 +39,11 @@ class ApiClient:
         document = self._request("GET", "/nsrun/info")
         return document if isinstance(document, dict) else {}
 
+    def usage(self) -> dict[str, object]:
+        """What everything that runs uses, and how fast (``usage_document``). Raises ApiError."""
+        document = self._request("GET", "/nsrun/usage")
+        return document if isinstance(document, dict) else {}
+
     def down(self, grace: float | None = None) -> None:
         """Asks for every pod to be removed, and for the daemon's end. Returns when that has begun. Raises ApiError.
 

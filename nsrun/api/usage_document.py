@@ -20,7 +20,7 @@ Document = dict[str, object]
 
 def usage_document(since: Since, pods: Sequence[PodSubject], *, cores: int) -> Document:
     """``cores``: of the machine. Amounts in bytes and, of the processor, billionths of a core; ``…PerSecond`` in bytes;
-    null for what is not known."""
+    null for what is not known. Metadata, spec and status of a pod are what pods are selected by."""
     machine = since.now.figures.machine
     rates = rates_of(since, lambda figures: figures.machine.usage)
     return {
@@ -42,10 +42,18 @@ def _pod(since: Since, seen: PodSubject) -> Document:
         "sentPerSecond": _whole(flow.sent_rate) if flow is not None else None,
     }
     return {
-        "namespace": metadata.namespace,
-        "name": metadata.name,
-        "uid": metadata.uid,
-        "labels": dict(metadata.labels),
+        "metadata": {
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+            "labels": dict(metadata.labels),
+        },
+        "spec": {
+            "nodeName": seen.pod.spec.node_name,
+            "restartPolicy": seen.pod.spec.restart_policy,
+            "serviceAccountName": seen.pod.spec.service_account_name,
+        },
+        "status": {"phase": seen.status.phase, "podIP": seen.status.pod_ip},
         "restarts": _restarts(seen.status),
         **_limits(limits["cpu"], limits["memory"]),
         **_used(seen.figures.usage, pod_rates(since, metadata.uid)),

@@ -55,9 +55,9 @@ COMMANDS = {
 }
 
 GROUPS = {
-    "Look": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
+    "See what runs": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
     "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
-    "Change": ("run", "start", "stop", "restart", "rm", "down"),
+    "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
     "Images": ("images", "pull", "load", "rmi"),
 }
 """How the help shows the commands; those that are in none come last."""
@@ -114,7 +114,7 @@ class LazyGroup(click.Group):
         for title, names in {**GROUPS, "More": rest}.items():
             found = [(name, self.get_command(ctx, name)) for name in names]
             width = formatter.width - 6 - max(map(len, names))
-            with formatter.section(f"Commands: {title}"):
+            with formatter.section(title):
                 formatter.write_dl([(name, one.get_short_help_str(width)) for name, one in found if one is not None])
 
 

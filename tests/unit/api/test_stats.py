@@ -347,7 +347,8 @@ async def test_usage_for_the_command_line(api: Api) -> None:
     document = await api.document("/nsrun/usage")
     assert document["node"]["cores"] == 4
     (seen,) = document["pods"]
-    assert (seen["name"], seen["labels"], seen["restarts"]) == ("web", {"app": "web"}, 0)
+    about = {"name": "web", "namespace": "default", "uid": "uid-web", "labels": {"app": "web"}}
+    assert (seen["metadata"], seen["status"]["phase"], seen["restarts"]) == (about, "Running", 0)
     assert seen["cpuNanoCores"] == pytest.approx(1e9, rel=0.01)
     assert seen["memoryLimitBytes"] is None, "one of its containers has no limit"
     assert seen["receivedPerSecond"] == pytest.approx(1000, rel=0.01)
