@@ -104,6 +104,15 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command '{args[0]}'{suggestion(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """That the reader of our output has gone (``nsrun logs | head``) is no failure, though click thinks so."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would complain again while it closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_grouped(self, ctx, formatter)
         self.format_commands(ctx, formatter)
@@ -184,10 +193,6 @@ def main() -> None:
         code = EXIT_INTERRUPTED
     except ExceptionGroup as group:
         code = several(group)
-    except BrokenPipeError:
-        # The reader of our output has gone (`nsrun logs | head`); Python would complain again while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except OSError as error:
         # Output that cannot be written: a full disk, a terminal that is gone.
         what = f'use "{error.filename}"' if error.filename else "write the output"

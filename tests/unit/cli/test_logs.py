@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,6 +121,19 @@ def test_prefix_and_time(two: World) -> None:
     assert two.text("web", "db", "--prefix", "--timestamps", "--tail", "1") == (
         "[pod/web/a] 2026-01-01T00:00:20.000000000Z web-a-2\n[pod/db/a] 2026-01-01T00:00:22.000000000Z db-a-2\n"
     )
+
+
+@pytest.mark.parametrize(("colour", "begin"), [("", "\x1b[36m[pod/web/a]\x1b[0m "), ("1", "[pod/web/a] ")])
+def test_a_terminal_is_told_whose_lines_they_are(two: World, colour: str, begin: str) -> None:
+    terminal, side = pty.openpty()
+    command = [sys.executable, "-m", "nsrun", *two.flags, "logs", "web", "--all-containers"]
+    environment = {**os.environ, "NO_COLOR": colour}
+    done = subprocess.run(command, stdout=side, stderr=subprocess.PIPE, text=True, env=environment, check=True)
+    os.close(side)
+    shown = os.read(terminal, 1 << 16).decode().splitlines()
+    os.close(terminal)
+    assert done.stderr == ""
+    assert (len(shown), shown[0]) == (6, f"{begin}web-a-0")
 
 
 def test_only_some(two: World) -> None:
@@ -270,7 +284,8 @@ def test_nobody_reads_any_more(followed: tuple[World, subprocess.Popen[str]]) ->
     assert process.stdout is not None
     process.stdout.close()
     world.write("web", "a", (3, "for nobody"))
-    eventually(lambda: process.poll() == 0, what="it has ended")
+    eventually(lambda: process.poll() is not None, what="it has ended")
+    assert process.returncode == 0
 
 
 # --- which run
