@@ -60,6 +60,7 @@ setup(
         "test": [
             "coverage[toml]>=7",
             "hypothesis>=6",
+            "kubernetes>=29",
             "mypy>=1.8",
             "prometheus-client>=0.16",
             "pytest>=8",
