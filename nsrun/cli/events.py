@@ -27,7 +27,7 @@ Filter = Callable[[Document], bool]
 
 @click.command("events")
 @click.argument("pod", required=False)
-@flag("--for", "about", group="Which", metavar="POD", help="Only what happened to this pod: pod/NAME.")
+@flag("--for", "wanted", group="Which", metavar="POD", help="Only what happened to this pod: pod/NAME.")
 @flag("--namespace", "-n", group="Which", metavar="NAME", help="Only of this namespace.  [default: of all]")
 @flag("--all-namespaces", "-A", group="Which", is_flag=True, help="Of all namespaces, with a column for them.")
 @flag("--types", group="Which", metavar="TYPES", help="Only of these types: Normal, Warning.")
@@ -38,7 +38,7 @@ Filter = Callable[[Document], bool]
 def command(
     context: Context,
     pod: str | None,
-    about: str | None,
+    wanted: str | None,
     namespace: str | None,
     all_namespaces: bool,
     types: str | None,
@@ -52,10 +52,10 @@ def command(
     """
     if namespace is not None and all_namespaces:
         raise SettingsError("cannot use --namespace and --all-namespaces together")
-    if pod is not None and about is not None:
+    if pod is not None and wanted is not None:
         raise SettingsError("cannot use --for beside a pod's name")
     format = parse_output(output, allowed=("wide", "json", "yaml", "name"))[0] if output else ""
-    meant = is_meant(pod or about, namespace, parse_types(types))
+    meant = is_meant(pod or wanted, namespace, parse_types(types))
     shape = Output(format=format, headers=not no_headers)
     if follow:
         _follow(context, meant, shape, spaces=all_namespaces)

@@ -17,6 +17,9 @@ KEPT = 1000
 KEPT_OF_ONE = 100
 """Of a pod, or of the node."""
 
+LONGEST = 1024
+"""Characters of a message, as the API has it (validation of ``note``): it may quote what a container wrote."""
+
 
 class EventLog:
     """The last series, each ``Event`` that differs in more than its time being one of its own."""
@@ -30,6 +33,8 @@ class EventLog:
 
     def add(self, event: Event) -> EventSeries:
         """The series that the event belongs to, with it."""
+        if len(event.message) > LONGEST:
+            event = replace(event, message=f"{event.message[: LONGEST - 1]}…")
         key = replace(event, time=0.0)
         known = self._series.get(key)
         if known is None:

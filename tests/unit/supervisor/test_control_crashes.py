@@ -82,6 +82,25 @@ async def test_what_was_done_is_done_and_what_began_is_gone_on_with(name: str, w
     assert point > 15
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_nor_is_it_forgotten_when_the_next_ones_are_killed_too(name: str) -> None:
+    scenario = SCENARIOS[name]
+    for first in range(12, 40, 3):
+        for second in (1, 2, 3, 5, 8):
+            world = World()
+            world.machine.scripts["web", "main"] = [Program(takes=2), Program()]
+            world.manifests.say(BATCH)
+            async with world.daemon(ends_at=first) as daemon:
+                await world.clock.advance(30)
+                told = await scenario.play(world, daemon)
+            for again in (second, second + first % 4):
+                async with world.daemon(ends_at=again):
+                    await world.clock.advance(30)
+            async with world.daemon() as last:
+                await world.clock.advance(2000)
+                check(scenario, world, last, told)
+
+
 def check(scenario: Scenario, world: World, daemon: Daemon, told: list[bool]) -> None:
     machine = world.machine
     state = daemon.container(WEB).state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nsrun.model.status import Event, EventType
-from nsrun.supervisor.eventlog import EventLog
+from nsrun.supervisor.eventlog import LONGEST, EventLog
 
 
 def event(message: str, time: float = 0.0, *, uid: str = "web", reason: str = "R") -> Event:
@@ -42,6 +42,15 @@ def test_what_was_not_seen_for_longest_goes_first() -> None:
     log.add(event("said", uid="d"))
     assert [series.event.uid for series in log.all()] == ["c", "a", "d"]
     assert log.add(event("said", uid="b")).count == 1, "what was forgotten begins anew"
+
+
+def test_what_a_container_wrote_takes_no_more_room_than_a_message_may() -> None:
+    log = EventLog()
+    log.add(event("x" * 10_000_000))
+    log.add(event("x" * 5000))
+    (series,) = log.all()
+    assert (len(series.event.message), series.count) == (LONGEST, 2)
+    assert series.event.message.endswith("x…")
 
 
 def test_nothing_is_kept_of_pods_of_which_nothing_is_told() -> None:
