@@ -149,10 +149,11 @@ def _pods(ctx: click.Context) -> Iterable[str]:
 def _containers(ctx: click.Context) -> Iterable[str]:
     """Of the pods that were named before; of all when none was."""
     given = ctx.params.get("pod") or ctx.params.get("pods") or ()
-    wanted = {name.rpartition("/")[2] for name in ([given] if isinstance(given, str) else given)}
-    for row in containers(_documents(ctx)):
-        if not wanted or text_at(row.pod, "metadata", "name") in wanted:
-            yield text_at(row.spec, "name")
+    # click gives up at a flag without its value, which is the one that is asked for: what it had read is left over.
+    said = {word.rpartition("/")[2] for word in (*([given] if isinstance(given, str) else given), *ctx.args)}
+    rows = containers(_documents(ctx))
+    named = [row for row in rows if text_at(row.pod, "metadata", "name") in said]
+    return (text_at(row.spec, "name") for row in named or rows)
 
 
 def _namespaces(ctx: click.Context) -> Iterable[str]:

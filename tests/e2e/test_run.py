@@ -20,7 +20,7 @@ RUN = ("run", "--pull", "never")
 
 
 def names(nsrun: Nsrun) -> list[str]:
-    return sorted(document["metadata"]["name"] for document in nsrun.pods())  # type: ignore[index, call-overload]
+    return sorted(document["metadata"]["name"] for document in nsrun.pods())  # type: ignore[index]
 
 
 def run(nsrun: Nsrun, *arguments: str) -> subprocess.CompletedProcess[str]:
