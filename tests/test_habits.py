@@ -171,6 +171,7 @@ def test_only_the_command_line_prints_or_exits() -> None:
 
 # Statuses and events that dashboards and people look for.
 KUBELETS_WORDS = (
+    "1 if there was an error while getting container metrics",
     'failed to connect service at "',
     'timeout: failed to connect service "',
     "failed to parse Location header ",
