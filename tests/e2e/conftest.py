@@ -21,7 +21,7 @@ def nsrun(tmp_path: Path, cgroup_root: str) -> Iterator[Nsrun]:
     yield program
     if program.process is not None and program.process.poll() is None:
         program.kill()
-    program.cli("down", "--time", "5")
+    program.cli("down", "--time", "0")
     assert program.remains_of_all() == []
 
 

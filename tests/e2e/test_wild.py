@@ -46,7 +46,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[N
     program.cli("load", str(images))
     program.start()
     yield program
-    program.cli("down", "--time", "5")
+    program.cli("down", "--time", "0")
     remains = program.remains_of_all()
     owned_cgroups.remove(cgroup_root)
     assert remains == []
