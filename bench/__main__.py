@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import containers, images, pods, probes, world
+from bench import containers, images, look, pods, probes, world
 from bench.figures import Figure, save, table
 from bench.podman import Podman
 from bench.program import CGROUP, running
@@ -21,7 +21,9 @@ REPO = Path(__file__).resolve().parent.parent
 def main() -> None:
     """Parses the arguments, enters the bench's world, measures, prints."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "probes"], default="all", help="what is measured (all)")
+    parser.add_argument(
+        "part", nargs="?", choices=["all", "look", "probes"], default="all", help="what is measured (all)"
+    )
     parser.add_argument("--runs", type=int, default=11, help="how often each single thing is measured (11)")
     parser.add_argument("--pods", type=int, default=100, help="how many pods are dropped at once (100)")
     parser.add_argument("--no-peers", action="store_true", help="measure nsrun alone")
@@ -31,15 +33,39 @@ def main() -> None:
     world.enter()
     with tempfile.TemporaryDirectory(prefix="nsrun-bench-") as directory:
         try:
-            found = _probes(Path(directory), options.probed, options.seconds)
-            if options.part == "all":
-                # The peers come last: for them the machine must look different afterwards.
-                found = [*_measure(Path(directory), options.runs, options.pods, peers=not options.no_peers), *found]
+            found = _parts(Path(directory), options)
         finally:
             world.remove_cgroups(CGROUP, containers.CGROUP, *Podman.CGROUPS)
     print(table(found))
     if options.part == "all":
         save(found, REPO / "build" / "bench.json")
+
+
+def _parts(base: Path, options: argparse.Namespace) -> list[Figure]:
+    """The peers come last: for them the machine must look different afterwards."""
+    peers = not options.no_peers
+    found: list[Figure] = []
+    looked: dict[str, float] = {}
+    if options.part in ("all", "probes"):
+        found = _probes(base, options.probed, options.seconds)
+    if options.part in ("all", "look"):
+        _say("looking inside, with nsrun")
+        looked = look.measure_nsrun(base / "look", REPO / "build" / "images", runs=options.runs)
+    if options.part == "all":
+        found = [*_measure(base, options.runs, options.pods, peers=peers), *found]
+    if looked:
+        found += look.figures(looked, _podman_look(base, options.runs) if peers else {}, runs=options.runs)
+    return found
+
+
+def _podman_look(base: Path, runs: int) -> dict[str, float]:
+    if not Podman.installed():
+        return {}
+    _say("looking inside, with podman")
+    world.hide_unified()
+    podman = Podman(base / "podman-look")
+    podman.load(REPO / "build" / "images", "docker.io/library/busybox:latest")
+    return look.measure_podman(podman, base / "look-peer", runs=runs)
 
 
 def _measure(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:

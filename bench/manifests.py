@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["probed", "sleeper", "two_containers"]
+__all__ = ["probed", "scripted", "sleeper", "two_containers"]
 
 _TWO = """\
 apiVersion: v1
@@ -37,6 +37,23 @@ spec:
     image: docker.io/library/busybox:latest
     imagePullPolicy: IfNotPresent
     command: [/bin/sleep, '100000']
+"""
+
+_SCRIPTED = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: docker.io/library/busybox:latest
+    imagePullPolicy: IfNotPresent
+    command: [/bin/sh, -c, '{script}']
+    volumeMounts: [{{name: shared, mountPath: /shared}}]
+  volumes: [{{name: shared, hostPath: {{path: {shared}}}}}]
 """
 
 _PROBED = """\
@@ -77,6 +94,11 @@ def two_containers(name: str) -> str:
 def sleeper(name: str) -> str:
     """One container that does nothing."""
     return _ONE.format(name=name)
+
+
+def scripted(name: str, script: str, shared: str) -> str:
+    """One container that runs a script once; the host's directory ``shared`` is at /shared."""
+    return _SCRIPTED.format(name=name, script=script, shared=shared)
 
 
 def probed(name: str, *, tools: str, marks: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ["Podman"]
@@ -35,6 +36,11 @@ class Podman:
             "CONTAINERS_CONF": str(base / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(base / "storage.conf"),
         }
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What makes the program speak of this store."""
+        return self._environment
 
     @staticmethod
     def installed() -> bool:

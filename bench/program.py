@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from nsrun.api.client import ApiClient
@@ -21,7 +21,8 @@ CGROUP = "nsrun-bench"
 class Program:
     """A started daemon."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, **variables: str) -> None:
+        """``variables``: of the environment, more flags that is."""
         self.manifests = base / "manifests"
         self.manifests.mkdir(parents=True)
         self.run_dir = base / "run"
@@ -32,11 +33,17 @@ class Program:
             "NSRUN_LOG_DIR": str(base / "log"),
             "NSRUN_CGROUP_ROOT": CGROUP,
             "NSRUN_MAX_PODS": "1000",
+            **variables,
         }
         self._api = ApiClient(self.run_dir / "nsrun.sock")
         self._output = base / "nsrun.out"
         self._process: subprocess.Popen[bytes] | None = None
         self._mark = 0  # how long the log was when a manifest was applied last
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What makes the command line speak of this daemon."""
+        return self._environment
 
     @property
     def pid(self) -> int:
@@ -101,9 +108,9 @@ def _summary(pod: dict[str, object]) -> tuple[str, str, bool]:
 
 
 @contextlib.contextmanager
-def running(base: Path, images: Path) -> Iterator[Program]:
-    """A daemon with the demo images, taken down at the end."""
-    program = Program(base)
+def running(base: Path, images: Path, **variables: str) -> Iterator[Program]:
+    """A daemon with the demo images, taken down at the end. ``variables``: more of its environment."""
+    program = Program(base, **variables)
     program.cli("load", str(images))
     program.start()
     try:
