@@ -74,12 +74,14 @@ _VERBS = {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """What is known of a request's sender. ``uid``: from SO_PEERCRED, None on TCP. ``user``: who was recognised on the
-    secure port, None for nobody."""
+    """What is known of a request's sender. ``origin``: the web page's that it says it is from, None when it says none.
+    ``deliberate``: it has a header that no web page makes a browser send unasked. ``uid``: from SO_PEERCRED, None on
+    TCP. ``user``: who was recognised on the secure port, None for nobody."""
 
     listener: Listener
     host: str = ""
     origin: str | None = None
+    deliberate: bool = False
     uid: int | None = None
     user: User | None = None
 
@@ -88,9 +90,12 @@ def suspicion(caller: Caller, *, host_names: Collection[str]) -> Response | None
     """Why the request is not listened to at all, or None.
 
     A browser is kept out: no Origin is allowed, and Host must be an address, ``localhost`` or this node's name, so that
-    a name which an attacker points at 127.0.0.1 does not read the machine's pods (DNS rebinding).
+    a name which an attacker points at 127.0.0.1 does not read the machine's pods (DNS rebinding). On the secure port
+    an Origin is no matter in a deliberate request: an API server passes on that of its client, and there are libraries
+    which send one with every WebSocket.
     """
-    if caller.origin is not None:
+    deliberate = caller.listener is Listener.SECURE_PORT and caller.deliberate
+    if caller.origin is not None and not deliberate:
         return _forbidden("requests from web pages are not allowed")
     if not _known_host(caller.host, host_names):
         return _forbidden("the Host header names another machine")

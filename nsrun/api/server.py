@@ -32,6 +32,7 @@ __all__ = ["Secure", "ServerSettings", "serve"]
 logger = logging.getLogger(__name__)
 
 _SHUTDOWN = 2.0
+_DELIBERATE = frozenset({"authorization", "x-forwarded-for"})
 _HELD = frozenset({Access.LOGS, Access.EXEC, Access.CONTROL})
 
 
@@ -160,6 +161,7 @@ class _Door:
             listener=self._listener,
             host=request.headers.get("Host", ""),
             origin=request.headers.get("Origin"),
+            deliberate=not _DELIBERATE.isdisjoint(name.lower() for name in request.headers),
             uid=_peer_uid(request) if self._listener is Listener.SOCKET else None,
         )
         suspect = suspicion(caller, host_names=self._settings.host_names)

@@ -43,6 +43,14 @@ def test_browsers_are_kept_out_everywhere(listener: Listener, host: str, origin:
     assert answer is None or answer.status == 403
 
 
+@pytest.mark.parametrize("listener", list(Listener))
+def test_what_no_browser_sends_unasked_may_have_an_origin_on_the_secure_port(listener: Listener) -> None:
+    caller = Caller(listener=listener, host="localhost", origin="https://api.example", deliberate=True)
+    assert (suspicion(caller, host_names=()) is None) is (listener is Listener.SECURE_PORT)
+    named = Caller(listener=listener, host="evil.example", deliberate=True)
+    assert suspicion(named, host_names=()) is not None
+
+
 @pytest.mark.parametrize(
     ("uid", "allowed"),
     [(0, True), (OWNER, True), (1001, False), (None, False)],
