@@ -68,6 +68,7 @@ setup(
             "pytest-timeout>=2",
             "pytest-xdist>=3",
             "ruff>=0.4",
+            "schemathesis>=4",
             "types-PyYAML",
             "types-cffi",
             "types-jsonschema",
