@@ -42,7 +42,7 @@ def exec_plan(
         *limits(process),
         *labels(process),
         do.Enter(flags=_namespaces(config)),
-        *([do.Terminal(uid=process["user"]["uid"], size=size, console=False)] if terminal else []),
+        *(_terminal(config, size) if terminal else []),
         do.WorkingDirectory(path=process["cwd"], make=False),
         do.Keyring(name=session),
     ]
@@ -57,6 +57,14 @@ def exec_plan(
         )
     )
     return LaunchPlan(operations=tuple(ops), new_namespaces=0)
+
+
+def _terminal(config: OciConfig, size: TerminalSize | None) -> list[do.Operation]:
+    """Who joins a user namespace is nobody there, and a terminal of nobody's cannot be given away."""
+    ops: list[do.Operation] = []
+    if _namespaces(config) & NAMESPACES["user"]:
+        ops.append(do.Maker(uid=0, gid=0))
+    return [*ops, do.Terminal(uid=config["process"]["user"]["uid"], size=size, console=False)]
 
 
 def _environment(process: Process, terminal: bool) -> Sequence[str]:

@@ -114,6 +114,13 @@ class ShimSession:
             self.master.close()
         if not self.conversation.ended.done():
             self.shim.cancel(self.conversation.serial)
+        self.conversation.ended.add_done_callback(_unheard)
+
+
+def _unheard(ended: asyncio.Future[Message]) -> None:
+    """Nobody has to hear of it any more."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _why(message: Message) -> str:

@@ -88,13 +88,10 @@ async def _attach(shim: Shim, id: ContainerId, request: SessionRequest) -> ShimS
     message, fds = await _begun(shim, conversation)
     if message.kind != abi.NS_MSG_STARTED:
         raise _refused(id, message)
+    master = _copy(fds[0]) if message.flags & abi.NS_STREAM_TERMINAL else None
+    streams = _handed_out(request, message.flags, list(fds))
     session = ShimSession(
-        what=what,
-        shim=shim,
-        conversation=conversation,
-        streams=_handed_out(request, message.flags, list(fds)),
-        master=_copy(fds[0]) if message.flags & abi.NS_STREAM_TERMINAL else None,
-        attached=True,
+        what=what, shim=shim, conversation=conversation, streams=streams, master=master, attached=True
     )
     if request.size is not None:
         await session.resize(request.size)
