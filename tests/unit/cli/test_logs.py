@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import pty
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from nsrun.cli import logs_follow
 from nsrun.cli.documents import ContainerRow, Document
 from nsrun.cli.logs import first_time
 from nsrun.cli.logs_find import attempt_before, attempt_of
@@ -286,6 +289,24 @@ def test_nobody_reads_any_more(followed: tuple[World, subprocess.Popen[str]]) ->
     world.write("web", "a", (3, "for nobody"))
     eventually(lambda: process.poll() is not None, what="it has ended")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_kernel_that_tells_nothing(world: World, monkeypatch: pytest.MonkeyPatch, *, forgotten: bool) -> None:
+    """Neither of changes nor of who has a file open: it is looked at again and again, for a while after the end."""
+
+    def deaf(_fd: int, command: int, *_rest: object) -> int:
+        raise OSError(errno.EINVAL, f"no {command}")
+
+    monkeypatch.setattr(fcntl, "fcntl", deaf)
+    monkeypatch.setattr(logs_follow, "_LATEST", 0.2)
+    world.pod("web", "a")
+    world.write("web", "a", (1, "all there is"))
+    if forgotten:
+        world.state("web", "a").unlink()
+    else:
+        world.end("web", "a")
+    assert world.text("-f", "web") == "all there is\n"
 
 
 # --- which run
