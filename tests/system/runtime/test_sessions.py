@@ -134,7 +134,7 @@ async def all_goes(there: World, users: bool) -> None:
     """Also what has left its session and its parents."""
     one = await there.start(pod(shell("main", FOREVER), host_users=users))
     for terminal in (False, True):
-        async with opened(there, one, "(setsid sleep 4322 &); sleep 4322; :", terminal=terminal) as session:
+        async with opened(there, one, "n=4322; (setsid sleep $n &); sleep $n; :", terminal=terminal) as session:
             await eventually_async(lambda: len(set(processes(there, "sleep 4322"))) == 2)
             await session.close()
             assert await session.wait() == 137
