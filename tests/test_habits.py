@@ -175,6 +175,7 @@ KUBELETS_WORDS = (
     'failed to connect service at "',
     'timeout: failed to connect service "',
     "failed to parse Location header ",
+    '{"message": "Unable to decode query."}',
     "couldn't find key ",
     "unable to provision SubPath `",
     "unable to upgrade: ",
