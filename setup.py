@@ -2,14 +2,19 @@
 
 Three artefacts come out of ``native/``: the cffi extension ``nsrun._native`` (setuptools builds it from
 ``native/build_ffi.py``), and the two static programs ``nsrun/_bin/nsrun-shim`` and ``nsrun/_bin/pause``
-(``native/Makefile``), which are shipped as package data.
+(``native/Makefile``), which are shipped as package data. Man pages are made from what was built (``docs/manpages.py``).
 """
 
 import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_ext import build_ext
+
+# isort: split
+# It is setuptools' own from here on.
+from distutils.command.install_data import install_data
 
 
 class BuildNative(build_ext):
@@ -32,6 +37,19 @@ class BuildNative(build_ext):
         super().run()
 
 
+class InstallManPages(install_data):
+    """Asks the commands that were built what they do. ``pip install -e`` installs no data, and so no pages."""
+
+    def run(self) -> None:
+        here = Path(__file__).parent
+        build = self.distribution.get_command_obj("build")
+        build.ensure_finalized()
+        built, pages = Path(vars(build)["build_lib"]), Path(vars(build)["build_temp"]) / "man"
+        subprocess.run([sys.executable, str(here / "docs" / "manpages.py"), str(pages), str(built)], check=True)
+        self.data_files = [("share/man/man1", sorted(str(page) for page in pages.glob("*.1")))]
+        super().run()
+
+
 setup(
     name="nsrun",
     version="0.1.0",
@@ -40,8 +58,9 @@ setup(
     packages=find_packages(include=["nsrun", "nsrun.*"]),
     package_data={"nsrun": ["_bin/*", "runtime/schema/*.json", "images/schema/*.json", "py.typed"]},
     cffi_modules=["native/build_ffi.py:ffi"],
-    setup_requires=["cffi>=1.16"],
-    cmdclass={"build_ext": BuildNative},
+    setup_requires=["cffi>=1.16", "click>=8.1"],
+    data_files=[("share/man/man1", [])],
+    cmdclass={"build_ext": BuildNative, "install_data": InstallManPages},
     install_requires=[
         "aiohttp>=3.9",
         "cffi>=1.16",
