@@ -154,7 +154,7 @@ async def _kubelets_target(kubelet: Kubelet, head: _Head, found: re.Match[str]) 
     kept = [(name, value) for name, value in query if name != "container"]
     place = f"/{_SUBRESOURCES[found['subresource']]}/{found['namespace']}/{found['pod']}"
     if found["subresource"] == "portforward":
-        return f"{place}?{urlencode(kept)}"
+        return f"{place}?{urlencode([('port', value) for name, value in kept if name == 'ports'])}"
     if container is None:
         container = await _first_container(kubelet, found)
     if found["subresource"] in ("exec", "attach"):

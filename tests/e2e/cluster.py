@@ -99,9 +99,11 @@ def serving(port: int, *, pod: str = "default_web") -> Iterator[None]:
     server.bind(("127.0.0.1", port))
     server.listen(500)
     threading.Thread(target=_serve, args=(server,), daemon=True).start()
-    yield
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
+    try:
+        yield
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
 
 
 def _serve(server: socket.socket) -> None:
