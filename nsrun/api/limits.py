@@ -18,8 +18,8 @@ class Limits:
     request, ``stream``: of a stream in which nothing moves.
     """
 
-    connections: int = 512
-    streams: int = 256
+    connections: int = 1024
+    streams: int = 512
     line: int = 128 << 10
     field: int = 16 << 10
     headers: int = 128

@@ -16,8 +16,9 @@ import pytest
 
 from nsrun.api.access import Access
 from nsrun.api.certificates import KeyPair, keep_current, own_key_pair, server_context
+from nsrun.api.connections import Connection, Upgrade
 from nsrun.api.requests import Request
-from nsrun.api.responses import Response, text
+from nsrun.api.responses import Answer, Response, text
 from nsrun.api.routes import Route
 from nsrun.api.secure_port import secure_side
 from nsrun.api.server import ServerSettings, serve
@@ -28,6 +29,7 @@ from nsrun.support.layout import Layout
 from tests.system.api.conftest import free_port, head_of
 
 NOW = SystemClock().now
+SECONDS = 20.0
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 NAMES = ("localhost", "127.0.0.1", "::1", "node-1")
 
@@ -88,13 +90,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[int]:
+async def running(settings: Settings, *more: Route) -> AsyncIterator[int]:
     side = await secure_side(settings, ("10.99.0.1",), SystemClock())
     assert side is not None
     listening = ServerSettings(
         socket_path=settings.layout.socket, address="127.0.0.1", read_only_port=0, secure=side.secure
     )
-    async with serve(ROUTES, listening):
+    async with serve((*ROUTES, *more), listening):
         yield settings.secure.port
 
 
@@ -144,6 +146,26 @@ async def test_the_certificate_is_for_every_name_of_the_node(settings: Settings)
         *("DNS:localhost", "DNS:node-1", "IP Address:127.0.0.1", "IP Address:10.99.0.1"),
         "IP Address:0:0:0:0:0:0:0:1",
     }
+
+
+async def test_an_upgraded_connection_carries_bytes_both_ways(settings: Settings) -> None:
+    async def echo(connection: Connection) -> None:
+        while data := await connection.read():
+            await connection.write(data)
+
+    async def upgrade(_request: Request) -> Answer:
+        return Upgrade(protocol="SPDY/3.1", run=echo)
+
+    route = Route(method="POST", path="/upgrade", access=Access.EXEC, handler=upgrade)
+    whole = os.urandom(1 << 20) * 16
+    async with running(settings, route) as port, asyncio.timeout(SECONDS):
+        token = settings.layout.token.read_text().split(",")[0]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting(own(settings)))
+        head = f"POST /upgrade HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        writer.write(f"{head}Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n".encode() + whole)
+        assert head_of(await reader.readuntil(b"\r\n\r\n"))[0] == 101
+        assert await reader.readexactly(len(whole)) == whole
+        writer.close()
 
 
 async def test_old_protocols_are_not_spoken(settings: Settings) -> None:
