@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ def test_what_cannot_be_read(directory: Path) -> None:
         f"{directory}/absent.yaml: is not there",
         f"{directory}/dangling.yaml: cannot read: no such file or directory (ENOENT)",
     ]
+
+
+def test_what_is_no_file(directory: Path) -> None:
+    os.mkfifo(directory / "fifo.yaml")
+    done = check(str(directory / "fifo.yaml"))
+    assert done.stdout == f"{directory}/fifo.yaml: must be a directory or a regular file\n"
 
 
 def test_findings_as_json(directory: Path) -> None:
