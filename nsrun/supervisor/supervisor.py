@@ -204,7 +204,7 @@ class Supervisor:
         take, None for what the manifest says. Raises NotFoundError and ConflictError."""
         worker = next((worker for worker in self._workers.values() if worker.facts.name == pod), None)
         if worker is None:
-            raise NotFoundError(f'cannot {verb} pod "{pod}": it is not here', hint="nsrun pods lists those that are")
+            raise NotFoundError(f'cannot {verb} pod "{pod}": nothing of it runs here', hint="nsrun pods shows why")
         return commanded(worker, verb, containers, grace)
 
     def probe_counts(self) -> Mapping[tuple[str, str, ProbeKind], ProbeCounts]:
