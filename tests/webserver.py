@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import queue
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Asked", "WebServer", "answer", "authority", "redirect", "web_server"]
+__all__ = ["Asked", "WebServer", "answer", "authority", "redirect", "web_server", "web_server_beside"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +40,10 @@ class WebServer:
     def url(self, path: str = "/pods.yaml", *, host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.port}{path}"
 
-    def says(self, body: str | bytes, **headers: str) -> None:
+    def says(self, body: str | bytes) -> None:
         """From now on every answer is this."""
         data = body.encode() if isinstance(body, str) else body
-        self.handler = lambda _: answer(data, **headers)
+        self.handler = lambda _: answer(data)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, for one request."""
@@ -71,6 +73,27 @@ async def web_server(*, port: int = 0, tls: ssl.SSLContext | None = None) -> Asy
         yield web
     finally:
         listener.close()
+
+
+@contextmanager
+def web_server_beside(*, port: int = 0) -> Iterator[WebServer]:
+    """The same, in a thread of its own, for tests that wait for other programs."""
+    started: queue.Queue[tuple[WebServer, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def serve() -> None:
+        ending = asyncio.Event()
+        async with web_server(port=port) as web:
+            started.put((web, asyncio.get_running_loop(), ending))
+            await ending.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    web, loop, ending = started.get(timeout=20)
+    try:
+        yield web
+    finally:
+        loop.call_soon_threadsafe(ending.set)
+        thread.join()
 
 
 def answer(body: bytes, *, status: str = "200 OK", packed: bool = False, **headers: str) -> bytes:
