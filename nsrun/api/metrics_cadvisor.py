@@ -33,30 +33,28 @@ class _Row:
 
 def cadvisor_metrics(
     look: Look, pods: Sequence[PodSubject], disk: DiskFigures, *, machine: Mapping[str, object]
-) -> tuple[Family, ...]:
+) -> Iterator[Family]:
     """``machine``: cAdvisor's MachineInfo."""
     rows = tuple(_rows(look, pods, disk))
-    return (
-        *_of_machine(machine),
-        *_of_cpu(rows),
-        *_of_memory(rows),
-        *_of_devices(rows, _disk_names(machine)),
-        *_of_disk(rows, disk),
-        *_of_network(look, pods),
-        *_of_processes(rows),
-        *_of_pressure(rows),
-        *_of_specs(rows),
-        gauge("container_last_seen", "Last time a container was seen by the exporter", _seen(rows)),
-        gauge(
-            "container_start_time_seconds",
-            "Start time of the container since unix epoch in seconds.",
-            (Sample(row.started, row.labels, row.usage.time) for row in rows if row.started is not None),
-        ),
-        gauge(
-            "container_scrape_error",
-            "1 if there was an error while getting container metrics, 0 otherwise",
-            [Sample(min(look.errors, 1))],
-        ),
+    yield from _of_machine(machine)
+    yield from _of_cpu(rows)
+    yield from _of_memory(rows)
+    yield from _of_devices(rows, _disk_names(machine))
+    yield from _of_disk(rows, disk)
+    yield from _of_network(look, pods)
+    yield from _of_processes(rows)
+    yield from _of_pressure(rows)
+    yield from _of_specs(rows)
+    yield gauge("container_last_seen", "Last time a container was seen by the exporter", _seen(rows))
+    yield gauge(
+        "container_start_time_seconds",
+        "Start time of the container since unix epoch in seconds.",
+        (Sample(row.started, row.labels, row.usage.time) for row in rows if row.started is not None),
+    )
+    yield gauge(
+        "container_scrape_error",
+        "1 if there was an error while getting container metrics, 0 otherwise",
+        [Sample(min(look.errors, 1))],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ from nsrun.supervisor.probecounts import ProbeCounts
 
 __all__ = ["MachineFacts", "Measured", "stats_routes"]
 
+_NO_DISK = DiskFigures()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
@@ -52,8 +55,8 @@ class Measured:
 
 
 def stats_routes(measured: Measured, machine: MachineFacts) -> tuple[Route, ...]:
-    """As ``pkg/kubelet/server/server.go`` has them. Documents are made in a thread: with hundreds of pods they take
-    some time, and others wait."""
+    """As ``pkg/kubelet/server/server.go`` has them. Documents are written in a thread: with hundreds of pods that takes
+    some time."""
     stats = _Stats(measured, machine)
     rows: tuple[tuple[str, str, Access, Handler], ...] = (
         ("GET", "/stats/summary", Access.READ, stats.summary),
@@ -68,46 +71,69 @@ def stats_routes(measured: Measured, machine: MachineFacts) -> tuple[Route, ...]
     return tuple(Route(method=method, path=path, access=access, handler=made) for method, path, access, made in rows)
 
 
+class _Written:
+    """The last answer, for as long as it is about the same: whoever asks again at once does not have it written again,
+    and who asks meanwhile waits for it."""
+
+    def __init__(self) -> None:
+        self._writing = asyncio.Lock()
+        self._about: tuple[object, ...] = ()
+        self._answer: Response | None = None
+
+    async def of(self, *about: object, write: Callable[[], Response]) -> Response:
+        """``about``: the values it is made of; the very same ones make the same answer."""
+        async with self._writing:
+            same = len(about) == len(self._about) and all(map(operator.is_, about, self._about))
+            if self._answer is None or not same:
+                self._answer = await asyncio.to_thread(write)
+                self._about = about
+            return self._answer
+
+
 class _Stats:
     """The handlers."""
 
     def __init__(self, measured: Measured, machine: MachineFacts) -> None:
         self._of = measured
         self._machine = machine
+        self._cadvisor, self._resource, self._usage = _Written(), _Written(), _Written()
+        self._summaries = {False: _Written(), True: _Written()}
 
     async def summary(self, request: Request) -> Response:
         brief = request.first("only_cpu_and_memory") == "true"
         since = await self._of.measuring.since(brief=brief)
-        disk = DiskFigures() if brief else await self._of.measuring.disk()
+        disk = _NO_DISK if brief else await self._of.measuring.disk()
         pods = subjects(self._of.board.pods(), since.now.figures)
 
-        def document() -> Response:
+        def write() -> Response:
             own = read_process()
             return json_response(
                 summary(since, pods, disk, node_name=self._machine.node_name, started=own.started, brief=brief)
             )
 
-        return await asyncio.to_thread(document)
+        return await self._summaries[brief].of(since.now, disk, write=write)
 
     async def usage(self, _request: Request) -> Response:
         since = await self._of.measuring.since()
         pods = subjects(self._of.board.pods(), since.now.figures)
-        return await asyncio.to_thread(lambda: json_response(usage_document(since, pods, cores=self._machine.cores)))
+        cores = self._machine.cores
+        return await self._usage.of(since.now, write=lambda: json_response(usage_document(since, pods, cores=cores)))
 
     async def resource(self, _request: Request) -> Response:
         look = await self._of.measuring.look(brief=True)
         pods = subjects(self._of.board.pods(), look.figures)
-        return await _written(lambda: resource_metrics(look, pods))
+        return await self._resource.of(look, write=lambda: _exposed(resource_metrics(look, pods)))
 
     async def cadvisor(self, _request: Request) -> Response:
         look, disk = await self._of.measuring.look(), await self._of.measuring.disk()
-        pods = subjects(self._of.board.pods(), look.figures)
-        machine = self._machine
-        return await _written(lambda: cadvisor_metrics(look, pods, disk, machine=machine.document))
+        pods, machine = subjects(self._of.board.pods(), look.figures), self._machine.document
+        return await self._cadvisor.of(
+            look, disk, write=lambda: _exposed(cadvisor_metrics(look, pods, disk, machine=machine))
+        )
 
     async def probes(self, _request: Request) -> Response:
         counts, pods = self._of.probe_counts(), [pod for pod, _ in self._of.board.pods()]
-        return await _written(lambda: probe_metrics(counts, pods, started=read_process().started))
+        return await asyncio.to_thread(lambda: _exposed(probe_metrics(counts, pods, started=read_process().started)))
 
     async def kubelet(self, _request: Request) -> Response:
         own = await asyncio.to_thread(read_process)
@@ -122,10 +148,6 @@ class _Stats:
 
     async def spec(self, _request: Request) -> Response:
         return json_response(self._machine.document)
-
-
-async def _written(families: Callable[[], Iterable[Family]]) -> Response:
-    return await asyncio.to_thread(lambda: _exposed(families()))
 
 
 def _exposed(families: Iterable[Family]) -> Response:

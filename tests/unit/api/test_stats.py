@@ -310,6 +310,16 @@ async def test_the_machine_is_described(api: Api) -> None:
     assert await api.document("/spec/") == MACHINE
 
 
+@pytest.mark.parametrize("path", ["/metrics/cadvisor", "/metrics/resource"])
+async def test_an_answer_is_written_once_for_all_who_ask(api: Api, path: str) -> None:
+    handler = api.routes["GET", path].handler
+    first = await api.get(path)
+    again = await asyncio.gather(*(handler(Request(method="GET", path=path)) for _ in range(3)))
+    assert all(answer is first for answer in again)
+    await api.world.clock.advance(2)
+    assert await api.get(path) is not first
+
+
 # --- requests
 
 
