@@ -6,6 +6,7 @@ A session that is killed with SIGKILL leaves its own; the next session removes t
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import uuid
 from pathlib import Path
@@ -42,10 +43,11 @@ def remove(name: str) -> None:
 
 def remove_of_the_dead() -> None:
     """Removes what ended sessions left. Of another PID namespace nobody here can tell who lives."""
-    for name in {path.name for top in _hierarchies() for path in top.glob(f"{PREFIX}-*-*-*-*")}:
-        session = name.removeprefix(f"{PREFIX}-").rpartition("-")[0]
-        namespace, pid, _started = session.split("-")
-        if namespace == str(_pid_namespace()) and not _lives(int(pid), session):
+    for name in {path.name for top in _hierarchies() for path in top.glob(f"{PREFIX}-*")}:
+        session = re.match(rf"{PREFIX}-((\d+)-(\d+)-\d+)-", name)
+        if session is None or int(session[2]) != _pid_namespace():
+            continue
+        if not _lives(int(session[3]), session[1]):
             remove(name)
 
 
