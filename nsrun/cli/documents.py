@@ -17,6 +17,7 @@ __all__ = [
     "is_called",
     "named",
     "nearest",
+    "pod_name",
     "pod_status",
     "ready",
     "render",
@@ -91,6 +92,13 @@ def _status_of(pod: Document, statuses: str, name: str) -> Document:
         if status.get("name") == name:
             return status
     return {}
+
+
+def pod_name(wanted: str, namespace: str | None) -> tuple[str, str]:
+    """Namespace, empty for any, and name of what is called ``name``, ``namespace/name`` or, as ``-o name`` writes it,
+    ``pod/name``."""
+    where, _, name = wanted.rpartition("/")
+    return (where if where not in _KINDS else "") or namespace or "", name
 
 
 def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Document:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import click
 
-from nsrun.cli.documents import Document, rows_at, text_at
+from nsrun.cli.documents import Document, pod_name, rows_at, text_at
 from nsrun.errors import NotFoundError, NsrunError, describe_errno
 from nsrun.support.layout import Layout
 
@@ -52,8 +52,7 @@ def find_run(layout: Layout, wanted: str, namespace: str | None, container: str 
 
 
 def _uid(layout: Layout, wanted: str, namespace: str | None) -> str:
-    where, _, name = wanted.rpartition("/")
-    where = where or namespace or ""
+    where, name = pod_name(wanted, namespace)
     try:
         links = [link for link in os.listdir(layout.run_names) if link.rpartition("_")[2] == name]
     except FileNotFoundError:

@@ -77,7 +77,7 @@ def test_in_and_out(loaded: Nsrun, tmp_path: Path) -> None:
     loaded.cli("cp", str(root), "web:/srv/new")
     loaded.cli("cp", "-c", "other", f"{root}/.", "default/web:/shared/u/")
     loaded.cli("cp", "-c", "other", f"{root}/.", "web:/shared/u")
-    loaded.cli("cp", "web:/srv/new", str(tmp_path / "out"))
+    loaded.cli("cp", "pod/web:/srv/new", str(tmp_path / "out"))
     loaded.cli("cp", "web:srv/new/.", str(tmp_path / "as"))
     assert same(root, tmp_path / "out" / "new")
     assert same(root, tmp_path / "as")
