@@ -8,6 +8,10 @@ import pytest
 from nsrun.cli.main import COMMANDS, cli
 
 
+# What nsrun itself listens on is no wish for what a forwarded port listens on.
+OTHERWISE = {("port-forward", "--address"): "NSRUN_FORWARD_ADDRESS"}
+
+
 def commands() -> list[tuple[str, click.Command]]:
     context = click.Context(cli)
     found = [(name, cli.get_command(context, name)) for name in sorted(COMMANDS)]
@@ -25,6 +29,7 @@ def test_each_flag_has_its_variable(name: str, command: click.Command) -> None:
     for option in options(command):
         longest = next(flag for flag in option.opts if flag.startswith("--"))
         variable = "NSRUN_" + longest.removeprefix("--").replace("-", "_").upper()
+        variable = OTHERWISE.get((name, longest), variable)
         assert option.envvar == variable
         assert variable in shown
         assert option.help
