@@ -7,7 +7,6 @@ import pytest
 
 from nsrun.cli.main import COMMANDS, cli
 
-
 # What nsrun itself listens on is no wish for what a forwarded port listens on.
 OTHERWISE = {("port-forward", "--address"): "NSRUN_FORWARD_ADDRESS"}
 
