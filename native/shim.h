@@ -100,8 +100,8 @@ struct ns_exec {
         pid_t pid;              /* the joiner's, and its own once it is born */
         int control_fd;
         int output_fd;
-        int master_fd;   /* of its terminal, until the client has it */
-        int terminal_fd; /* its own side, held open while it lives */
+        int master_fd; /* of its terminal, held open while it lives: it is killed, not hung up, when its client goes */
+        int terminal_fd; /* its own side, likewise */
         int cgroup_fd;
         uint64_t number;  /* its cgroup is "exec-<number>" */
         int64_t deadline; /* CLOCK_MONOTONIC, ns; INT64_MAX: none. When ended: of the next try to remove the cgroup */

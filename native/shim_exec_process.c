@@ -144,9 +144,7 @@ static void tell_start(struct ns_shim *shim, struct ns_exec *exec)
         message.kind = NS_MSG_STARTED;
         message.pid = exec->pid;
         message.flags = exec->master_fd >= 0 ? NS_STREAM_TERMINAL : 0;
-        int master_fd = ns_take_fd(&exec->master_fd);
-        ns_client_send_fds(shim, exec->client, &message, &master_fd, master_fd >= 0 ? 1 : 0);
-        ns_close_fd(&master_fd);
+        ns_client_send_fds(shim, exec->client, &message, &exec->master_fd, exec->master_fd >= 0 ? 1 : 0);
 }
 
 void ns_exec_progress(struct ns_shim *shim, struct ns_exec *exec)

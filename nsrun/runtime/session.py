@@ -109,11 +109,11 @@ class ShimSession:
         if self._closed:
             return
         self._closed = True
+        if not self.conversation.ended.done():
+            self.shim.cancel(self.conversation.serial)
         self.streams.close()
         if self.master is not None:
             self.master.close()
-        if not self.conversation.ended.done():
-            self.shim.cancel(self.conversation.serial)
         self.conversation.ended.add_done_callback(_unheard)
 
 

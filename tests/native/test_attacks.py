@@ -14,8 +14,9 @@ import pytest
 
 from nsrun.support import native
 from nsrun.support.native import Message, abi
-from tests.native.plans import NULL_DEVICE, sealed
+from tests.native.plans import NULL_DEVICE, OWN_NAMESPACES, Plan, sealed
 from tests.native.pods import Client, Pod, eventually, process_gone
+from tests.native.test_exec import result, send
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.root
@@ -307,3 +308,48 @@ def test_requests_of_a_wrong_size(pod: Pod) -> None:
         # An empty message cannot be told from the end of the connection.
         assert (data == b"") if size == 0 else failed_with(native.unpack_message(data))[0] == abi.NS_STEP_REQUEST
     assert pod.client.ask(abi.NS_REQ_LIST).kind == abi.NS_MSG_DONE
+
+
+# --- who joins a container
+
+NO_TRACE = 1 << 0 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_SETGID, CAP_SETUID, and not CAP_SYS_PTRACE
+
+
+def joined_slowly(*, dumpable: bool) -> Plan:
+    """A command that has no more than its container when it is born there, and then is in no hurry."""
+    plan = Plan(new_namespaces=0)
+    plan.add(abi.NS_OP_ENTER, a=OWN_NAMESPACES)
+    plan.add(abi.NS_OP_CAPS, a=NO_TRACE, b=NO_TRACE)
+    plan.add(abi.NS_OP_BIRTH)
+    if dumpable:
+        plan.add(abi.NS_OP_DUMPABLE, a=1)
+    for _ in range(20):
+        plan.groups(*range(4_000, 0, -1))
+    plan.run("exit", "0")
+    return plan
+
+
+@pytest.mark.parametrize("dumpable", [False, True])
+def test_who_joins_cannot_be_looked_into(plain_pod: Pod, dumpable: bool) -> None:
+    """CVE-2016-9962: what keeps those with the same power off is that it is not dumpable, and nothing else: told to be,
+    it is looked into."""
+    pod = plain_pod
+    source = Path(__file__).parent.parent / "attacks/runtime/watcher.c"
+    cc = os.environ.get("CC", "cc")
+    subprocess.run([cc, "-O2", "-static", "-o", pod.image / "bin/watcher", source], check=True)
+    plan = pod.plan("c.0")
+    plan.add(abi.NS_OP_PIVOT)
+    plan.add(abi.NS_OP_CWD, "/")
+    plan.add(abi.NS_OP_CAPS, a=NO_TRACE, b=NO_TRACE)
+    plan.run(program="/bin/watcher")
+    assert pod.launch("c.0", plan).kind == abi.NS_MSG_DONE
+    eventually(lambda: b"ready" in pod.log_path("c.0").read_bytes(), "the watcher's first look")
+
+    def seen() -> list[bytes]:
+        assert result(pod.client, send(pod, joined_slowly(dumpable=dumpable))).wait_status == 0
+        return [record.content for record in pod.log("c.0")]
+
+    eventually(lambda: any(line.startswith(b"caps ") for line in seen()), "one is caught before it executes")
+    eventually(lambda: len(seen()) > 20, "more of them")
+    assert any(line.startswith(b"fd ") for line in seen()) == dumpable
+    assert any(line == b"trace attached" for line in seen()) <= dumpable
