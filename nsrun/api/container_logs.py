@@ -130,7 +130,11 @@ def _open(log: Path, tail: int | None) -> LogReader | None:
 def _next(reader: LogReader, render: LogText) -> tuple[bool, bytes]:
     """Whether there were records, and the text of those that are wanted."""
     records = reader.read()
-    return bool(records), b"".join(bytes(piece) for _, piece in render.render(records))
+    if not records:
+        reader.release()
+        render.release()
+        return False, b""
+    return True, b"".join(bytes(piece) for _, piece in render.render(records))
 
 
 def _stamp(seconds: float) -> bytes:

@@ -86,6 +86,12 @@ class LogReader:
             elif not self._newer():  # else what was written before the rotation is still to be read
                 return buffer[:0]
 
+    def release(self) -> None:
+        """Gives memory back until the next ``read``: for whoever waits long. What was read last does not hold good any
+        more."""
+        if not self._torn:
+            self._buffer = bytearray()
+
     def lines(self, wait: Callable[[], bool]) -> Iterator[bytes]:
         """Whole lines, without their newlines. At the end of all there is, ``wait`` comes back when it is time to look
         again; False: look once more, then end."""

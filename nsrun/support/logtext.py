@@ -59,6 +59,10 @@ class LogText:
             at += text.consumed
             yield text.consumed, out[: text.written]
 
+    def release(self) -> None:
+        """Gives memory back until the next ``render``."""
+        self._out = bytearray()
+
     def _make_room(self, length: int) -> None:
         """So that any of the records fits with its label and its time, which is part of it."""
         needed = max(_LEAST_ROOM, length + self._text.label_length)
