@@ -108,6 +108,8 @@ class _Side:
         write_archive(tree.entries(os.fsencode(name or ".")), sys.stdout.buffer)
 
     def unpack(self, destination: str, dress: Dress) -> None:
+        if sys.stdin.isatty():
+            raise NsrunError("cannot read an archive from a terminal", hint="tar c . | nsrun cp - POD:/path")
         root = self.inside()
         if self._shape(root, destination) is not Shape.DIRECTORY:
             raise NsrunError(f'cannot unpack an archive in "{destination}": it is not a directory')
