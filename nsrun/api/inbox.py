@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 __all__ = ["Inbox", "Sink", "Source", "deliver"]
 
 ROOM = 128 << 10
-STALLED_SECONDS = 10.0
+STALLED_SECONDS = 5.0
 
 
 class Source(Protocol):

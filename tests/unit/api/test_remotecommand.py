@@ -220,6 +220,20 @@ async def test_attaching_without_input_leaves_the_container_alone() -> None:
     assert json.loads(socket.said(3)) == SUCCESS
 
 
+async def test_what_is_said_to_a_container_that_does_not_listen_is_dropped() -> None:
+    class Deaf(Container):
+        async def open_session(self, request: SessionRequest) -> Session:
+            return await super().open_session(replace(request, stdin=False))
+
+    socket, container = FakeWebSocket(), Deaf(attaching=True)
+    socket.says(*[b"\x00" + b"x" * 60000] * 10)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(over(socket, container, SessionRequest(command=None, stdin=True)))
+        await socket.until(lambda: socket.unheard == 0)
+        socket.goes()
+    assert container.sessions[0].closed
+
+
 # --- over SPDY
 
 Run = Callable[[], Awaitable[None]]
