@@ -3,6 +3,7 @@ on disk is enough: the pods as they were taken on, the logs' files, the records 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,11 +48,12 @@ def known_pods(layout: Layout) -> tuple[Sequence[Document], Layout]:
     try:
         pods: Sequence[Document] = api.pods()
         return pods, Layout(root=layout.root, run_dir=layout.run_dir, log_dir=Path(str(api.info()["logDir"])))
-    except ApiError:
-        pods = [_as_found(pod, layout) for pod in kept_pods(layout.run_pods)]
-        if not pods:
-            raise
-        return pods, layout
+    except ApiError as error:
+        with contextlib.suppress(PermissionError):
+            pods = [_as_found(pod, layout) for pod in kept_pods(layout.run_pods)]
+            if pods:
+                return pods, layout
+        raise error
 
 
 def _as_found(pod: Document, layout: Layout) -> Document:
