@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nsrun.errors import ImageError, RuntimeFailure
-from nsrun.model.resources import QosClass
+from nsrun.model.resources import QosClass, Quantity
 from nsrun.model.status import Phase, PodStatus
+from nsrun.model.volume import EmptyDir, Volume
 from nsrun.supervisor.counts import DEFAULT_BOUNDS, OPERATION_BOUNDS, Counts, Histogram, eviction_signal, pull_size
 from tests.contracts.fakes import fake_image
 from tests.unit.supervisor.world import World, container, pod
@@ -93,3 +94,14 @@ async def test_what_fails_is_counted_by_its_reason() -> None:
         assert counts.container_errors == {("container", "CreateContainerError"): 1}
         assert counts.containers == {"container": 2}
         assert counts.pulls == {}
+
+
+async def test_an_eviction_is_counted() -> None:
+    world = World()
+    limit = Quantity(milli=1000 * 1000, text="1k")
+    data = Volume(name="data", source=EmptyDir(size_limit=limit))
+    world.manifests.say(pod("web", container("main", volumes=["data"]), volumes=[data]))
+    world.machine.written["uid-web"] = {"data": 2000}
+    async with world.daemon() as daemon:
+        await world.clock.advance(60)
+        assert daemon.counts.evictions == {"emptydirfs.limit": 1}
