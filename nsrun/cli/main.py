@@ -21,7 +21,7 @@ from nsrun.errors import NsrunError, describe_errno
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["COMPLETION", "main"]
+__all__ = ["COMMANDS", "COMPLETION", "GROUPS", "cli", "main"]
 
 # Command → module: a command's code, and what it imports, is loaded when the command is used.
 COMMANDS = {
@@ -58,7 +58,7 @@ GROUPS = {
     "See what runs": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
     "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
     "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
-    "Images": ("images", "pull", "load", "rmi"),
+    "Keep images": ("images", "pull", "load", "rmi"),
 }
 """How the help shows the commands; those that are in none come last."""
 

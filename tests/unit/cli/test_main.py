@@ -2,12 +2,62 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
 from click.testing import CliRunner
 
 from nsrun import __version__
-from nsrun.cli.main import cli
+from nsrun.cli.main import COMMANDS, GROUPS, cli
+from nsrun.settings import Settings
 
 
 def test_the_version_is_asked_for_as_a_flag_too() -> None:
     done = CliRunner().invoke(cli, ["--version"])
     assert (done.exit_code, done.output) == (0, f"nsrun {__version__}\n")
+
+
+def test_each_command_is_in_one_group_of_the_help() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) < set(COMMANDS)
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    for name in COMMANDS:
+        assert f"\n  {name} " in shown, name
+
+
+def test_a_url_is_enough_to_run_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Settings] = []
+
+    def run_daemon(settings: Settings, **_: object) -> int:
+        given.append(settings)
+        return 0
+
+    monkeypatch.setattr("nsrun.cli.daemon.run_daemon", run_daemon)
+    assert CliRunner().invoke(cli, ["--manifest-url", "https://example.com/pods.yaml"]).exit_code == 0
+    assert (given[0].manifests, given[0].manifest_url) == (None, "https://example.com/pods.yaml")
+    assert "Usage" in CliRunner().invoke(cli, []).output
+    assert len(given) == 1
+
+
+def test_the_words_that_shells_ask_for_cost_no_import() -> None:
+    """Somebody has pressed a key and waits."""
+    script = (
+        "import sys; sys.argv[0] = 'nsrun'; from nsrun.cli.main import main\ntry: main()\nfinally: print(*sys.modules)"
+    )
+    asked = {"_NSRUN_COMPLETE": "bash_complete", "COMP_WORDS": "nsrun lo", "COMP_WORDBREAKS": ":="}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    *words, modules = done.stdout.splitlines()
+    assert words == ["plain,load", "plain,logs"]
+    assert not {"nsrun.cli.logs", "nsrun.cli.run", "yaml", "rich", "aiohttp"} & set(modules.split())
+    unknown = subprocess.run(
+        [sys.executable, "-m", "nsrun"],
+        env={**os.environ, **asked, "_NSRUN_COMPLETE": "tcsh_complete"},
+        capture_output=True,
+        check=False,
+    )
+    assert (unknown.returncode, unknown.stdout) == (1, b"")

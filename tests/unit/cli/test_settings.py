@@ -10,7 +10,7 @@ import click
 import pytest
 
 from nsrun.cli.daemon_flags import FLAGS, daemon_flags
-from nsrun.cli.main import cli
+from nsrun.cli.main import GROUPS, cli
 from nsrun.cli.settings import settings_of
 from nsrun.errors import SettingsError
 from nsrun.settings import SecurePort, Settings
@@ -173,7 +173,7 @@ def test_the_help_shows_each_flag_in_its_group() -> None:
     shown = cli.get_help(click.Context(cli, info_name="nsrun"))
     sections = re.findall(r"^([A-Z][\w -]+):$", shown, re.MULTILINE)
     groups = ["Places", "Manifests", "Node", "Network", "Containers", "Images", "API", "Output"]
-    assert sections == [*groups, "Options", "Commands"]
+    assert sections == [*groups, "Options", *GROUPS, "More"]
     assert len(FLAGS) + 4 == len([option for option in cli.params if isinstance(option, click.Option)])
     network = shown[shown.index("\nNetwork:") : shown.index("\nContainers:")]
     assert "--cluster-dns" in network
