@@ -1,1 +1,1 @@
-"""The kubelet's read-only HTTP API and nsrun's own socket: routes as data, handlers that return values."""
+"""The kubelet's HTTP API, and nsrun's own socket: routes as data, handlers that return values, who may call them."""

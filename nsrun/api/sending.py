@@ -16,6 +16,8 @@ from nsrun.api.takeover import HttpProtocol
 __all__ = ["send"]
 
 SERVER = "nsrun"
+GOOD_BYE = 1.0
+"""Seconds that a WebSocket's client has to say it too."""
 
 
 async def send(request: web.BaseRequest, answer: Answer, limits: Limits) -> web.StreamResponse:
@@ -74,7 +76,7 @@ async def _web_socket(request: web.BaseRequest, answer: WebSocketUpgrade, limits
     if chosen is None:
         offered = ", ".join(protocol for protocol in answer.protocols if protocol)
         return await _whole(request, text(f"no common WebSocket protocol: here is {offered}\n", status=403), limits)
-    socket = web.WebSocketResponse(protocols=(chosen,) if chosen else (), compress=False)
+    socket = web.WebSocketResponse(protocols=(chosen,) if chosen else (), compress=False, timeout=GOOD_BYE)
     try:
         await socket.prepare(request)
     except web.HTTPException as refused:
@@ -148,9 +150,14 @@ async def _closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
 async def _patience(request: web.BaseRequest, seconds: float) -> AsyncIterator[Callable[[], None]]:
     """Yields what is to be called when something moved; the connection is cut when nothing did for so long."""
     loop = asyncio.get_running_loop()
+
+    def touched() -> None:
+        with contextlib.suppress(RuntimeError):  # it is over already
+            limit.reschedule(loop.time() + seconds)
+
     try:
         async with asyncio.timeout(seconds) as limit:
-            yield lambda: limit.reschedule(loop.time() + seconds)
+            yield touched
     except TimeoutError:
         if not limit.expired():
             raise

@@ -36,7 +36,7 @@ class HttpServer(web.Server):
             handler,
             access_log=None,
             keepalive_timeout=limits.idle,
-            lingering_time=0.0,
+            lingering_time=1.0,  # who sends a body that nobody reads is to see the answer all the same
             max_line_size=limits.line,
             max_field_size=limits.field,
             max_headers=limits.headers,
