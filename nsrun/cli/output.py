@@ -40,7 +40,13 @@ class Output:
     labels: bool = False
 
     @property
+    def table(self) -> bool:
+        """Whether it is one, of our columns or of the reader's own."""
+        return self.format in ("", "wide", "custom-columns")
+
+    @property
     def wide(self) -> bool:
+        """Whether a table has all columns."""
         return self.format == "wide"
 
 

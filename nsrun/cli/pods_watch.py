@@ -21,8 +21,8 @@ def watch_pods(
     first = [pod for pod in _initial(told) if meant(pod)]
     shown = [column for column in kind().columns if output.wide or not column.wide]
     widths = {column.title: max(len(column.title), *map(len, map(column.cell, first)), 0) for column in shown}
-    if first:
-        write_listing(first, output, kind())
+    for some in [first] if output.table and first else [[pod] for pod in first]:
+        write_listing(some, output, kind(), single=not output.table)
     headers = output.headers and not first
     for change in told:
         pod = _pod(change)

@@ -22,7 +22,7 @@ SAY = f"while [ ! -e /shared/go ]; do sleep 0.05; done; seq 1 {COUNT}; echo to t
 
 def start(nsrun: Nsrun, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        nsrun.command("logs", *arguments),
+        nsrun.command(*arguments),
         env=nsrun.environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -37,8 +37,10 @@ def shared(nsrun: Nsrun) -> Path:
 
 def test_logs_and_inspect(loaded: Nsrun) -> None:
     loaded.start()
+    watcher = start(loaded, "pods", "--watch", "--output", "jsonpath={.metadata.name} {.status.phase};")
     loaded.apply("a.yaml", pod("a", shell("main", SAY), shell("side", "echo aside; exec sleep 1000")))
     loaded.ready("a")
+    _watched(watcher)
     (shared(loaded) / "go").touch()
     eventually(lambda: "other" in loaded.cli("logs", "a", "-c", "main").stdout)
     numbers = [str(number) for number in range(1, COUNT + 1)]
@@ -49,6 +51,18 @@ def test_logs_and_inspect(loaded: Nsrun) -> None:
     assert loaded.cli("logs", "a", "-c", "side", "--prefix").stdout == "[pod/a/side] aside\n"
     _inspected(loaded)
     _without_an_answer(loaded, numbers)
+
+
+def _watched(watcher: subprocess.Popen[str]) -> None:
+    """It said of the pod what came to be true of it."""
+    assert watcher.stdout is not None
+    said = ""
+    while not said.endswith("a Running;"):
+        said += watcher.stdout.read(1)
+    assert set(said.split(";")) <= {"a Pending", "a Running", ""}
+    watcher.send_signal(signal.SIGINT)
+    watcher.communicate(timeout=20 * PATIENCE)
+    assert watcher.returncode == 130
 
 
 def _inspected(nsrun: Nsrun) -> None:
@@ -72,7 +86,7 @@ def _without_an_answer(nsrun: Nsrun, numbers: list[str]) -> None:
     assert nsrun.process is not None
     nsrun.process.send_signal(signal.SIGSTOP)
     assert nsrun.cli("logs", "a", "-c", "main").stdout.split("\n")[:COUNT] == numbers
-    follower = start(nsrun, "-f", "a", "-c", "main")
+    follower = start(nsrun, "logs", "-f", "a", "-c", "main")
     assert follower.stdout is not None
     assert [follower.stdout.readline().strip() for _ in range(COUNT + 1)][-1] == "to the other"
     nsrun.process.send_signal(signal.SIGCONT)
@@ -91,7 +105,7 @@ def test_two_hundred_followers(loaded: Nsrun) -> None:
     script = f"echo begin; while [ ! -e /shared/go ]; do sleep 0.05; done; seq 1 {COUNT}; echo end"
     loaded.apply("a.yaml", pod("a", shell("main", script), restartPolicy="Never"))
     until(loaded, "a", lambda seen: seen["status"]["phase"] == "Running")
-    followers = [start(loaded, "-f", "a") for _ in range(fewer(200))]
+    followers = [start(loaded, "logs", "-f", "a") for _ in range(fewer(200))]
     for follower in followers:
         assert follower.stdout is not None
         assert follower.stdout.readline() == "begin\n"

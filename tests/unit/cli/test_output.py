@@ -338,6 +338,7 @@ def test_what_changes_is_one_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert {row.index("0/") for row in rows[1:]} == {rows[0].index("READY")}
     assert run("pods", "-w", "db", "-o", "name").stdout == "pod/db\npod/db\n"
+    assert run("pods", "-w", "db", "-o", "jsonpath={.metadata.name};").stdout == "db;db;"
     lines = run("pods", "-w", "--no-headers", "data/db").stdout.splitlines()
     assert len(lines) == 2
 
