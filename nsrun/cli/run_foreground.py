@@ -120,16 +120,24 @@ class _Foreground:
     # --- waiting
 
     def wait_for_start(self) -> None:
-        """Returns when the container runs, or ran. Raises _Hopeless."""
+        """Returns when the container runs, or ran. What takes longer than a second is told. Raises _Hopeless."""
         tell_at, told = time.monotonic() + _TELL_AFTER, ""
         while not self._look():
-            why = text_at(self._row.status, "state", "waiting", "reason")
-            if time.monotonic() > tell_at and why and why != told:
-                image = text_at(self._row.spec, "image")
-                click.echo(f'nsrun: waiting for pod "{self._name}" from image "{image}": {why}', err=True)
-                told = why
+            if time.monotonic() > tell_at:
+                tell_at = time.monotonic() + _TELL_AFTER
+                what = self._doing()
+                if what != told:
+                    click.echo(f"nsrun: {what}", err=True)
+                told = what
             time.sleep(_LOOK_AGAIN)
         self.started = True
+
+    def _doing(self) -> str:
+        """What happened last on the way there."""
+        found = [event for event in self._context.api.events() if text_at(event, "involvedObject", "uid") == self._uid]
+        if found:
+            return text_at(found[-1], "message")
+        return f'waiting for pod "{self._name}" to be made'
 
     def _look(self) -> bool:
         """Whether the container's first run is there. Raises _Hopeless."""

@@ -13,6 +13,7 @@ from tests.e2e.lives import pod, shell
 from tests.e2e.nsrunner import Nsrun
 from tests.e2e.test_exec import typist
 from tests.waiting import eventually
+from tests.webserver import web_server_beside
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -74,7 +75,7 @@ def test_output_exit_codes_and_what_cannot_be(loaded: Nsrun, tmp_path: Path) -> 
 def test_pods_outlive_nsrun_and_are_removed_by_name(loaded: Nsrun) -> None:
     loaded.start()
     loaded.apply("kept.yaml", pod("kept", shell("main", "exec sleep 1000")))
-    assert loaded.cli(*RUN, "-d", "--name", "web", "busybox", "sleep", "1000").stdout == "web\n"
+    assert loaded.cli(*RUN, "-d", "--stop-timeout", "0", "--name", "web", "busybox", "sleep", "1000").stdout == "web\n"
     assert loaded.cli(*RUN, "--name", "done", "busybox", "echo", "hello").stdout == "hello\n"
     before = {name: loaded.ready(name)["metadata"] for name in ("web", "kept")}
     taken = loaded.cli(*RUN, "-d", "--name", "kept", "busybox", check=False)
@@ -121,6 +122,22 @@ def test_signals_are_the_containers(loaded: Nsrun) -> None:
     eventually(lambda: names(loaded) == [])
 
 
+def test_a_slow_image_is_told_and_can_be_given_up(loaded: Nsrun) -> None:
+    loaded.start()
+    with web_server_beside() as registry:
+        registry.handler = lambda _: None
+        image = f"127.0.0.1:{registry.port}/slow"
+        process = subprocess.Popen(
+            loaded.command("run", "--name", "slow", image), env=loaded.environ(), stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline().decode() == f'nsrun: Pulling image "{image}"\n'
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    assert process.returncode == 130
+    assert names(loaded) == []
+
+
 def test_who_is_killed_leaves_a_pod_that_removes_itself(loaded: Nsrun) -> None:
     loaded.start()
     process = started(loaded, "--rm", "--name", "orphan", "busybox", "sh", "-c", "echo ready; sleep 1")
@@ -160,7 +177,7 @@ def test_input_and_terminals(loaded: Nsrun, tmp_path: Path) -> None:
         one.type(b"you\r")
         one.sees(r"hello you\r\n33 99\r\n")
         assert one.ends() == 5
-    with typist(loaded, *RUN, "--rm", "-it", "--name", "left", "busybox", "sh") as one:
+    with typist(loaded, *RUN, "--rm", "-it", "--stop-timeout", "0", "--name", "left", "busybox", "sh") as one:
         one.sees("# ")
         one.type(b"\x10\x11")
         one.sees('pod "left" runs on')
