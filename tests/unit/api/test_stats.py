@@ -16,6 +16,7 @@ from nsrun.api.access import Access
 from nsrun.api.exposition import exposition
 from nsrun.api.httpcounts import HttpCounts, subject
 from nsrun.api.metrics_cadvisor import cadvisor_metrics
+from nsrun.api.metrics_resource import resource_metrics
 from nsrun.api.process import read_process
 from nsrun.api.requests import Request
 from nsrun.api.responses import Response
@@ -367,3 +368,26 @@ async def test_usage_for_the_command_line(api: Api) -> None:
     assert (side["cpuLimitNanoCores"], side["memoryLimitBytes"]) == (None, None)
     assert main["writtenPerSecond"] == pytest.approx(2000, rel=0.01)
     assert main["threads"] == 2
+
+
+async def test_swap_is_told_where_it_is_counted(api: Api) -> None:
+    figures = await FakeRuntime(api.world.machine, api.daemon.life).figures()
+
+    def swapping(usage: Usage) -> Usage:
+        assert usage.memory is not None
+        return replace(usage, memory=replace(usage.memory, swap=MIB))
+
+    seen = figures.pods[WEB.uid]
+    inside = {name: replace(one, usage=swapping(one.usage)) for name, one in seen.containers.items()}
+    pods = {WEB.uid: replace(seen, usage=swapping(seen.usage), containers=inside)}
+    machine = replace(figures.machine, usage=swapping(figures.machine.usage), swap_total=3 * MIB)
+    look = Look(figures=replace(figures, pods=pods, machine=machine), network=NetworkFigures(time=0.0))
+    shown = subjects(api.daemon.board.pods(), look.figures)
+    since = Since(now=look, before=look)
+    document: Any = summary(since, shown, DiskFigures(), node_name="n", started=0.0, brief=True)
+    node, (web,) = document["node"], document["pods"]
+    assert (node["swap"]["swapUsageBytes"], node["swap"]["swapAvailableBytes"]) == (MIB, 2 * MIB)
+    assert web["swap"]["swapUsageBytes"] == web["containers"][0]["swap"]["swapUsageBytes"] == MIB
+    found = samples(exposition(resource_metrics(look, shown)))
+    assert of(found, "node_swap_usage_bytes") == of(found, "pod_swap_usage_bytes", pod="web") == MIB
+    assert of(found, "container_swap_usage_bytes", container="main") == MIB
