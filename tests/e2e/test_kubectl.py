@@ -147,6 +147,13 @@ def test_a_hundred_megabytes_there_and_back(kubectl: Kubectl, tmp_path: Path) ->
     assert kubectl.cluster.peak() - before < 24 * MEBIBYTE
 
 
+def test_copying_files(kubectl: Kubectl, tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(os.urandom(3 * MEBIBYTE))
+    assert kubectl("cp", "-c", "main", str(tmp_path / "there"), "default/web:/tmp/copied").returncode == 0
+    assert kubectl("cp", "-c", "main", "default/web:/tmp/copied", str(tmp_path / "back")).returncode == 0
+    assert _digest(tmp_path / "back") == _digest(tmp_path / "there")
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
