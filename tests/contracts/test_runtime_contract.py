@@ -549,6 +549,15 @@ async def test_figures_are_those_of_what_runs(bench: Bench) -> None:
         assert usage.memory.usage >= usage.memory.working_set >= 0
     assert figures.machine.usage.cpu is not None
     assert figures.machine.memory_total > 0
+    await bench.restart()
+    adopted = (await bench.runtime.figures()).pods[web.uid]
+    assert adopted.started_at == seen.started_at
+    assert set(adopted.containers) == {"main", "side1"}
+    assert (adopted.containers["main"].hash, adopted.containers["main"].id) == (started.hash, started.id)
+    before, after = seen.containers["main"].usage.cpu, adopted.containers["main"].usage.cpu
+    assert before is not None
+    assert after is not None
+    assert after.usage >= before.usage
 
 
 async def test_counters_only_grow(bench: Bench) -> None:
