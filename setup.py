@@ -62,7 +62,7 @@ setup(
     data_files=[("share/man/man1", [])],
     cmdclass={"build_ext": BuildNative, "install_data": InstallManPages},
     install_requires=[
-        "aiohttp>=3.9",
+        "aiohttp>=3.14",
         "cffi>=1.16",
         "click>=8.1",
         "h2>=4.1",

@@ -219,3 +219,25 @@ async def test_where_it_cannot_listen(tmp_path: Path, address: str) -> None:
             pass
     assert "--read-only-port" in (told.value.hint or "")
     assert not settings.socket_path.exists()
+
+
+async def test_requests_in_one_go_are_not_piled_up(serving: Serving) -> None:
+    asked = asyncio.Event()
+
+    async def never(_request: Request) -> Answer:
+        asked.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    route = Route(method="GET", path="/never", access=Access.READ, handler=never)
+    async with serving(route) as served, asyncio.timeout(SECONDS), dial(served) as (_, writer):
+        whole = get("/never") * (1 << 19)
+        writer.write(whole)
+        await asked.wait()
+        before = -1
+        while before != (left := writer.transport.get_write_buffer_size()):
+            before = left
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert left > len(whole) // 2, "they were all taken"
+        writer.transport.abort()
