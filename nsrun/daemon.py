@@ -37,8 +37,8 @@ from nsrun.api.stream_routes import stream_routes
 from nsrun.api.watch_routes import watch_routes
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno
-from nsrun.host.doctor import Level, examine
 from nsrun.host.cgroups import CgroupMode
+from nsrun.host.doctor import Level, examine
 from nsrun.host.facts import HostFacts, probe
 from nsrun.host.machine import machine_info
 from nsrun.host.node import allocatable, capacity, disk_size
@@ -404,7 +404,12 @@ async def _serve(settings: Settings, parts: Parts, requested: RequestedPods, wat
     gc.freeze()  # what start-up left will never be garbage: no later collection need look at it
     async with server, asyncio.TaskGroup() as group:
         removal = AutoRemoval(parts.board, SystemClock(), requested.remove)
-        companions = [parts.network.guard(), parts.measured.measuring.run(), _go_down(asked_down, parts.supervisor), removal.run()]
+        companions = [
+            parts.network.guard(),
+            parts.measured.measuring.run(),
+            _go_down(asked_down, parts.supervisor),
+            removal.run(),
+        ]
         if secure is not None:
             companions.append(secure.keep())
         if watcher is not None:
