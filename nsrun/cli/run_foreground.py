@@ -96,6 +96,7 @@ class _Foreground:
         self._uid = uid_of(pod)
         self._grace = float(text_at(pod, "spec", "terminationGracePeriodSeconds") or 0)
         self._row: ContainerRow = containers([pod])[0]
+        self._seen = False
         self._ending = 0
 
     # --- signals
@@ -159,9 +160,9 @@ class _Foreground:
         taken away."""
         pod = self._context.api.pod(self._name.namespace, self._name.name)
         if pod is not None and uid_of(pod) == self._uid:
-            self._row = containers([pod])[0]
+            self._row, self._seen = containers([pod])[0], True
             return pod
-        if self.started:
+        if self._seen:
             raise NsrunError(f'cannot tell how pod "{self._name}" ended: it was removed')
         return None
 

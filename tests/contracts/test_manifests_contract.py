@@ -70,17 +70,18 @@ class UrlDesk:
 
 
 class MergedDesk:
-    """Some pods in a directory, some at a URL, none that anybody asked for."""
+    """The first pod at a URL, the others in a directory, which takes longer to let go of one; none that anybody asked
+    for."""
 
     def __init__(self, tmp_path: Path, web: WebServer) -> None:
         self._directory, self._url = RealDesk(tmp_path), UrlDesk(web)
         requested = RequestedPods(tmp_path / "requested", node_name="here", boot_id="boot")
-        sources = (cast("Source", self._directory.source), cast("Source", self._url.source), requested)
+        sources = (cast("Source", self._url.source), cast("Source", self._directory.source), requested)
         self.source: Manifests = MergedSources(sources, clock=SystemClock())
 
     def write(self, *pods: Pod) -> None:
-        self._directory.write(*pods[:1])
-        self._url.write(*pods[1:])
+        self._url.write(*pods[:1])
+        self._directory.write(*pods[1:])
 
 
 @pytest.fixture(params=["fake", "directory", "url", "merged"])

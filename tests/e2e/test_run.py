@@ -134,8 +134,17 @@ def test_a_slow_image_is_told_and_can_be_given_up(loaded: Nsrun) -> None:
         assert process.stderr.readline().decode() == f'nsrun: Pulling image "{image}"\n'
         process.send_signal(signal.SIGINT)
         process.wait(30)
-    assert process.returncode == 130
-    assert names(loaded) == []
+        assert process.returncode == 130
+        assert names(loaded) == []
+        # Or somebody else gives it up.
+        process = subprocess.Popen(
+            loaded.command("run", "--name", "slow", image), env=loaded.environ(), stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        process.stderr.readline()
+        loaded.cli("rm", "slow")
+        assert b"it was removed" in process.communicate(timeout=30)[1]
+        assert process.returncode == 1
 
 
 def test_who_is_killed_leaves_a_pod_that_removes_itself(loaded: Nsrun) -> None:

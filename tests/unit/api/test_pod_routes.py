@@ -111,6 +111,16 @@ async def test_what_a_manifest_asks_for_is_not_taken_back(desk: Desk) -> None:
     assert (await desk.ask("DELETE", ONE))[0] == 202
 
 
+async def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "requested")
+    await desk.ask("POST", "/nsrun/pods", manifest("web").encode())
+    path = tmp_path / "requested" / "default_web.json"
+    path.unlink()
+    path.mkdir()
+    status, answer = await desk.ask("DELETE", ONE)
+    assert (status, answer["message"].startswith('cannot forget pod "default/web": ')) == (500, True)
+
+
 async def test_signals_go_to_what_runs(desk: Desk) -> None:
     assert (await desk.ask("POST", f"{ONE}/signal", number="2"))[0] == 404
     desk.put(pod("web"), Running(started_at=0.0), Waiting(reason="x"), Running(started_at=0.0))
