@@ -18,6 +18,7 @@ __all__ = ["SpdySession", "SpdyStream", "spdy_session"]
 
 _OUTBOX = 256 << 10  # bytes to be sent, above which streams wait
 _OUTBOX_OF_ALL = 2 * _OUTBOX  # and above which nothing more is read: answers to pings have no other bound
+_SLICE = 32 << 10  # bytes after which others have their turn: frames can be as small as eight bytes
 LINGER_SECONDS = 5.0
 
 
@@ -112,18 +113,23 @@ class SpdySession:
     async def receive(self) -> None:
         """Reads until the client's end. Raises ConnectionError, unless that is expected; SpdyError."""
         while data := await self._connection.read():
-            try:
-                for event in self._protocol.receive(data):
-                    await self._handle(event)
-            except SpdyError:
-                await self._say_why()
-                raise
-            finally:
-                self._change()
-            while self._protocol.waiting > _OUTBOX_OF_ALL:
-                await self._changed.wait()
+            for start in range(0, len(data), _SLICE):
+                await self._understand(data[start : start + _SLICE])
+                await asyncio.sleep(0)
         if not self._leaving:
             raise ConnectionResetError("the client is gone")
+
+    async def _understand(self, data: bytes) -> None:
+        try:
+            for event in self._protocol.receive(data):
+                await self._handle(event)
+        except SpdyError:
+            await self._say_why()
+            raise
+        finally:
+            self._change()
+        while self._protocol.waiting > _OUTBOX_OF_ALL:
+            await self._changed.wait()
 
     async def transmit(self) -> None:
         """Writes what there is to write, for ever. Raises ConnectionError."""
@@ -206,8 +212,8 @@ async def spdy_session(connection: Connection, *, max_streams: int = MAX_STREAMS
             transmitting = group.create_task(session.transmit())
             yield session
             await session.leave()
+            transmitting.cancel()
             await asyncio.wait((receiving,), timeout=LINGER_SECONDS)
             receiving.cancel()
-            transmitting.cancel()
     finally:
         connection.close()

@@ -11,7 +11,7 @@ import pytest
 
 from nsrun.api import spdy_session as module
 from nsrun.api.inbox import ROOM
-from nsrun.api.spdy_frames import Data, GoAway, Ping, ResetStatus, RstStream, SynStream
+from nsrun.api.spdy_frames import Data, GoAway, Ping, ResetStatus, RstStream, SynStream, encode
 from nsrun.api.spdy_headers import SpdyError
 from nsrun.api.spdy_session import SpdySession, spdy_session
 from tests.unit.api.spdyclient import SpdyClient, Wire, connected
@@ -112,6 +112,29 @@ async def test_pings_that_nobody_takes_the_answers_of_stop_the_connection() -> N
             flooding.cancel()
             here.close()
             await asyncio.get_running_loop().create_future()
+
+
+async def test_thousands_of_frames_at_once_let_others_have_their_turn() -> None:
+    here, there = connected(room=MEBIBYTE)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    with pytest.raises(ExceptionGroup):
+        async with spdy_session(there), asyncio.TaskGroup() as group:
+            group.create_task(count())
+            await here.write(encode(Data(stream=2, data=b"")) * 32768)
+            before = turns
+            await here.write(encode(Ping(number=1)))
+            client = SpdyClient(here)
+            group.create_task(client.listen())
+            await client.until(lambda: client.pings)
+            assert turns - before > 5
+            here.close()
 
 
 async def test_a_stream_that_the_client_resets_is_broken_off() -> None:
