@@ -161,7 +161,8 @@ def _forward(program: Program, forward: Sequence[str]) -> float:
     with subprocess.Popen(serve, env=program.environment, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         server.stdout.readline()
-        forwarder = subprocess.Popen(forward, env=program.environment, stdout=subprocess.DEVNULL)
+        null = subprocess.DEVNULL
+        forwarder = subprocess.Popen(forward, env=program.environment, stdout=null, stderr=null)
         try:
             wait(lambda: _received(1) == 1, 30)
             before = time.monotonic()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+
+from bench.program import wait
 
 __all__ = ["INSIDE", "enter", "hide_unified", "remove_cgroups"]
 
@@ -40,6 +44,17 @@ def remove_cgroups(*names: str) -> None:
         for name in names:
             top = Path(line.split()[4]) / name
             if top.is_dir():
-                for directory in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
-                    directory.rmdir()
-                top.rmdir()
+                below = sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts))
+                for directory in (*below, top):
+                    wait(partial(_removed, directory), 30)
+
+
+def _removed(cgroup: Path) -> bool:
+    """A monitor lives on for a moment when its container is removed."""
+    try:
+        cgroup.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
