@@ -80,6 +80,23 @@ def test_copies_from_now_on(pod: Pod) -> None:
     close([*fds, *of_other])
 
 
+def test_a_line_that_was_begun_is_seen_from_its_start(pod: Pod) -> None:
+    """Such as a prompt, which is in no log; what is in the log is not said again."""
+    launch(pod, "say", "early", "put", "3", "complain", "there", "await", "say", "end", "exit", "0")
+    eventually(lambda: b"there" in pod.log_path("c.0").read_bytes(), "all that was written")
+    for _ in range(2):
+        client = pod.connect()
+        _, _, fds = attach(pod, OUT | ERR, client=client)
+        assert len(read_line(fds[0])) == 3
+        assert select.select(fds, [], [], 0)[0] == []
+        close(fds)
+    _, _, fds = attach(pod, OUT)
+    pod.proceed("c.0")
+    pod.client.exit_of("c.0")
+    assert read_line(fds[0])[3:] == b"end\n"
+    close(fds)
+
+
 def test_who_does_not_read_is_cut_off(pod: Pod) -> None:
     """Neither the container nor its log waits, nor does who reads."""
     launch(pod, "await", "put", "4000000", "say", "", "exit", "3")
