@@ -72,7 +72,7 @@ def command(
     if not words:
         raise click.UsageError("there is no command")
     if tty and stdin and not is_terminal(0):
-        click.echo("Unable to use a TTY - input is not a terminal or the right kind of file", err=True)
+        click.echo("nsrun: cannot give the command a terminal: standard input is none", err=True)
         tty = False
     run = find_run(context.layout, pod, namespace, container)
     with shim_of(context.layout, run) as shim, _plan(context.layout, run, words, terminal=tty) as plan:
@@ -118,7 +118,7 @@ def _with_pipes(layout: Layout, shim: PlainShim, run: Run, words: tuple[str, ...
     with told_signals() as told:
         serial = shim.ask(abi.NS_REQ_EXEC, run.key, flags=abi.NS_EXEC_STDIO, fds=numbers)
         ends.close_theirs()
-        _check_started(layout, run, words, first_word(shim, serial, told), terminal=False)
+        _check_started(layout, run, words, first_word(shim, serial, told, pass_on=True), terminal=False)
         return stream(shim, serial, ends.flows, told=told, pass_on=True) or 0
 
 

@@ -177,15 +177,21 @@ def told_signals(*, resize: bool = False) -> Iterator[Fd]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def first_word(shim: PlainShim, serial: int, told: Fd) -> Said:
+def first_word(shim: PlainShim, serial: int, told: Fd, *, pass_on: bool = False) -> Said:
     """The first word about a request: it has started, or cannot. A signal that comes before it ends the tool, and so
-    what it asked for. Raises RuntimeFailure."""
+    what it asked for; with ``pass_on`` the first one waits for the start. Raises RuntimeFailure."""
     relay = Relay((), shim=shim.fileno(), signals=told.fileno())
-    while relay.run() == relays.SHIM:
-        said = shim.receive()
-        if said.message.serial == serial:
-            return said
-    raise click.exceptions.Exit(128 + relay.signal)
+    early = 0
+    while True:
+        if relay.run() != relays.SHIM:
+            if early or not pass_on:
+                raise click.exceptions.Exit(128 + relay.signal)
+            early = relay.signal
+        elif (said := shim.receive()).message.serial == serial:
+            break
+    if early and said.message.kind == abi.NS_MSG_STARTED:
+        shim.signal(serial, early)
+    return said
 
 
 def stream(

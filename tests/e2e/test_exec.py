@@ -201,6 +201,12 @@ def test_terminals(loaded: Nsrun) -> None:
         eventually(lambda: not processes(["sleep", "9753"]))
         one.type(b"exit 6\n")
         assert one.ends() == 6
+    with typist(
+        loaded, "exec", "-i", "one", "sh", "-c", "tty; readlink /proc/self/fd/0; (: < /dev/tty) || echo none"
+    ) as one:
+        one.sees("not a tty\r\npipe:")  # CVE-2017-5226: nothing of the terminal here to type into
+        one.sees("none")
+        assert one.ends() == 0
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         with typist(loaded, "exec", "-it", "one", "sh", "-c", "echo up; exec sleep 9753") as one:
             one.sees("up")
@@ -218,7 +224,7 @@ def test_terminals(loaded: Nsrun) -> None:
     eventually(lambda: run(loaded, "exec", "one", "true").returncode == 0)
     done = run(loaded, "exec", "-it", "one", "sh", "-c", "tty; cat", input=b"x\n")
     assert done.stdout == b"not a tty\nx\n"
-    assert done.stderr == b"Unable to use a TTY - input is not a terminal or the right kind of file\n"
+    assert done.stderr == b"nsrun: cannot give the command a terminal: standard input is none\n"
     assert run(loaded, "exec", "-t", "one", "tty").stdout == b"/dev/pts/0\r\n"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from nsrun.errors import LaunchError
 from nsrun.model.running import Command, CommandResult, RunningContainer
+from nsrun.model.session import SessionRequest
 from nsrun.runtime.engine import Programs
 from tests.system.runtime.world import SecurityContext, World, container, pod, shell
 from tests.waiting import eventually, eventually_async
@@ -43,14 +44,23 @@ def watcher(world: World) -> Path:
     return layer
 
 
-async def watched(world: World, layer: Path, **fields: object) -> dict[str, set[str]]:
-    """What a container that watches learns while commands join it."""
+async def seen(world: World, one: RunningContainer) -> None:
+    """A command with a terminal, from its start to its end."""
+    request = SessionRequest(command=("/bin/true",), stdin=True, terminal=True)
+    session = await world.engine.open_session(one.id, request)
+    assert await session.wait() == 0
+    await session.close()
+
+
+async def watched(world: World, layer: Path, *, terminal: bool = False, **fields: object) -> dict[str, set[str]]:
+    """What a container that watches learns while commands join it. ``terminal``: each has one."""
     one = pod(container("main", "/watcher", **fields))
     started = await world.start(one, image=world.image(layer))
     log = world.layout.container_log(one.name, one.uid, "main", 0)
     eventually(lambda: b"ready" in log.read_bytes())
     for _ in range(40):
-        await asyncio.gather(*(run(world, started, "/bin/true") for _ in range(5)))
+        joining = [seen(world, started) if terminal else run(world, started, "/bin/true") for _ in range(5)]
+        await asyncio.gather(*joining)
         if log.read_bytes().count(b" trace ") >= 20:
             break
     found: dict[str, set[str]] = {}
@@ -60,9 +70,10 @@ async def watched(world: World, layer: Path, **fields: object) -> dict[str, set[
     return found
 
 
-async def test_nobody_lays_hands_on_who_joins(world: World, watcher: Path) -> None:
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_nobody_lays_hands_on_who_joins(world: World, watcher: Path, terminal: bool) -> None:
     """CVE-2016-9962: while it has more than the container has, it can be neither traced nor read."""
-    found = await watched(world, watcher)
+    found = await watched(world, watcher, terminal=terminal)
     assert found.get("caps"), "the watcher was not fast enough to see one"
     assert "fd" not in found
     assert found["mem"] <= {"refused", "gone"}
@@ -70,14 +81,15 @@ async def test_nobody_lays_hands_on_who_joins(world: World, watcher: Path) -> No
     assert found["trace"] <= {"refused", "gone"}
 
 
-async def test_who_may_trace_gains_nothing_by_it(world: World, watcher: Path) -> None:
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_who_may_trace_gains_nothing_by_it(world: World, watcher: Path, terminal: bool) -> None:
     """With CAP_SYS_PTRACE it can; but who is born there has no capability and no descriptor that it has not."""
     context = SecurityContext(capabilities_add=("SYS_PTRACE",))
     one = pod(shell("main", "grep CapEff /proc/self/status", security_context=context), name="own")
     started = await world.start(one)
     await world.end(started.id)
     own = world.output(one, started.id).split()[1]
-    found = await watched(world, watcher, security_context=context)
+    found = await watched(world, watcher, terminal=terminal, security_context=context)
     assert found.get("caps"), "the watcher was not fast enough to see one"
     assert found["caps"] == {own}
     assert {target.partition(":")[0] for target in found.get("fd", ())} <= {"socket"}, "the line to the shim"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_a_pod(run: RunDirectory, layout: Layout) -> None:
         layout.pod_json("uid-1").write_text(text)
         assert run.document("uid-1") is None
     assert run.document("none") is None
+
+
+def test_a_pod_is_found_by_its_name(run: RunDirectory, layout: Layout) -> None:
+    link = layout.run_name(POD.name)
+    run.make_pod(POD, {"kind": "Pod"}, "web")
+    assert link.resolve() == layout.run_pod("uid-1").resolve()
+    later = replace(POD, metadata=replace(POD.metadata, uid="uid-2"))
+    run.make_pod(later, {"kind": "Pod"}, "web")
+    run.remove_pod(None, "uid-1")
+    assert link.resolve() == layout.run_pod("uid-2").resolve(), "another pod has the name by now"
+    (layout.run_names / "no-link").touch()
+    run.remove_pod(None, "uid-2")
+    assert not link.is_symlink()
 
 
 def test_a_container(run: RunDirectory, layout: Layout) -> None:
