@@ -188,7 +188,8 @@ class Session(Protocol):
     """A command in a container, or the container itself, with its streams at our end.
 
     The descriptors do not block, and belong to the session. With a terminal ``stdin`` and ``stdout`` are two
-    descriptors of its master, which says EIO when nobody has the other end any more, and there is no ``stderr``."""
+    descriptors of its master, which says EIO when nobody has the other end any more, and there is no ``stderr``; of an
+    attached container ``stdout`` is a pipe with a copy of what it writes there."""
 
     @property
     def stdin(self) -> Fd | None:
@@ -219,7 +220,8 @@ class Session(Protocol):
 
     async def wait(self) -> int:
         """The exit code, 128 + signal for a killed process. Of an attached container: its own, or 0 when it is not
-        known. What it wrote may still be in the pipes. Raises RuntimeFailure."""
+        known. What it wrote may still be in the pipes. Raises RuntimeFailure, also for who is attached and was cut off
+        because the container wrote faster than was read."""
         ...
 
     async def close(self) -> None:
