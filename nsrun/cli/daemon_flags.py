@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from nsrun.cli.options import flag
 
-__all__ = ["daemon_flags"]
-
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["FLAGS", "daemon_options"]
 
 _manifests, _node, _network, _containers, _images, _api, _output = (
     partial(flag, group=group) for group in ("Manifests", "Node", "Network", "Containers", "Images", "API", "Output")
@@ -174,8 +170,10 @@ FLAGS = (
 )
 
 
-def daemon_flags(command: F) -> F:
-    """Gives a command all of them, in this order."""
-    for decorate in reversed(FLAGS):
-        command = decorate(command)
-    return command
+def daemon_options() -> list[click.Parameter]:
+    """All of them, in this order."""
+
+    daemon = click.Command("daemon")
+    for decorate in FLAGS:
+        decorate(daemon)
+    return daemon.params

@@ -7,14 +7,13 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nsrun import __version__
-from nsrun.cli.daemon_flags import daemon_flags
 from nsrun.cli.options import Context, Flag, default_layout, flag, write_grouped
 from nsrun.errors import NsrunError, describe_errno
 
@@ -66,11 +65,45 @@ COMPLETION = "_NSRUN_COMPLETE"
 """The variable by which a shell asks for words (``completion``)."""
 
 EXIT_ERROR = 1
+_COMMAND_ONLY = "nsrun.cli.main.command_only"
 EXIT_INTERRUPTED = 130
 
 
+PLACES = ("--root", "--run-dir", "--log-dir")
+
+
+def names_command(arguments: list[str]) -> bool:
+    """Whether these words are a command's, with nothing before it but where things are."""
+    words = iter(arguments)
+    for word in words:
+        if word in PLACES:
+            next(words, None)
+        elif not word.startswith(tuple(f"{place}=" for place in PLACES)):
+            return word in COMMANDS
+    return False
+
+
 class LazyGroup(click.Group):
-    """A group that imports a command only when it is called (or listed in the help)."""
+    """A group that imports a command only when it is called (or listed in the help), and the daemon's flags only when
+    no command is: whoever looks at a pod does not wait for them."""
+
+    @cached_property
+    def _daemon_options(self) -> list[click.Parameter]:
+        from nsrun.cli.daemon_flags import daemon_options
+
+        return daemon_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_COMMAND_ONLY] = names_command(args)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        places = super().get_params(ctx)
+        return (
+            places
+            if ctx.meta.get(_COMMAND_ONLY)
+            else [*places[: len(PLACES)], *self._daemon_options, *places[len(PLACES) :]]
+        )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -134,7 +167,6 @@ place = partial(flag, group="Places", type=click.Path(path_type=Path))
 @place("--root", help="Images, layers and volumes.  [default: /var/lib/nsrun]")
 @place("--run-dir", help="Sockets and run-time state.  [default: /run/nsrun]")
 @place("--log-dir", help="Where pods/ and containers/ logs are kept.  [default: /var/log]")
-@daemon_flags
 @click.version_option(
     __version__,
     "--version",
@@ -151,7 +183,7 @@ def cli(
     root: Path | None,
     run_dir: Path | None,
     log_dir: Path | None,
-    manifests: Path | None,
+    manifests: Path | None = None,
     **options: Any,
 ) -> None:
     """Run Kubernetes pods with nothing but Linux.

@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nsrun.api.client import ApiClient
 from nsrun.support.layout import Layout
+
+if TYPE_CHECKING:
+    from nsrun.api.client import ApiClient
 
 __all__ = ["Context", "Flag", "default_layout", "flag", "pass_context", "write_grouped"]
 
@@ -53,6 +55,9 @@ class Context:
 
     @property
     def api(self) -> ApiClient:
+        """The way to the daemon; some commands need none."""
+        from nsrun.api.client import ApiClient
+
         return ApiClient(self.layout.socket)
 
 

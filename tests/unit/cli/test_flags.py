@@ -38,5 +38,5 @@ def test_the_variables_work(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"NSRUN_ROOT": "/r", "NSRUN_BRIDGE": "nsrun7", "NSRUN_MAX_PODS": "3", "NSRUN_VERBOSE": "1"}
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    parsed = cli.make_context("nsrun", ["pods"], resilient_parsing=False).params
+    parsed = cli.make_context("nsrun", []).params
     assert (str(parsed["root"]), parsed["bridge"], parsed["max_pods"], parsed["verbose"]) == ("/r", "nsrun7", 3, True)

@@ -9,7 +9,7 @@ import pytest
 
 HEAVY = {
     *("aiohttp", "asyncio", "ctypes", "difflib", "email", "hashlib", "http", "jsonschema", "pyroute2", "rich", "ssl"),
-    *("subprocess", "tempfile", "urllib.request", "yaml"),
+    *("subprocess", "tempfile", "urllib.request", "yaml", "nsrun.cli.daemon_flags"),
 }
 
 

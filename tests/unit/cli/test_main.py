@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from nsrun import __version__
-from nsrun.cli.main import COMMANDS, GROUPS, cli
+from nsrun.cli.main import COMMANDS, GROUPS, cli, names_command
 from nsrun.settings import Settings
 
 
@@ -26,6 +26,28 @@ def test_each_command_is_in_one_group_of_the_help() -> None:
     shown = CliRunner().invoke(cli, ["--help"]).output
     for name in COMMANDS:
         assert f"\n  {name} " in shown, name
+
+
+@pytest.mark.parametrize(
+    ("words", "is_one"),
+    [
+        ("ps", True),
+        ("--root /r --run-dir=/s ps -a", True),
+        ("--root ps", False),
+        ("--root ps ps", True),
+        ("", False),
+        ("--manifests m", False),
+        ("--verbose ps", False),
+        ("unknown", False),
+    ],
+)
+def test_which_words_are_a_command(words: str, is_one: bool) -> None:
+    """Others may have flags of the daemon before it; those are still understood."""
+    assert names_command(words.split()) is is_one
+
+
+def test_flags_of_the_daemon_before_a_command_are_passed_over() -> None:
+    assert CliRunner().invoke(cli, ["--verbose", "version"]).exit_code == 0
 
 
 def test_a_url_is_enough_to_run_pods(monkeypatch: pytest.MonkeyPatch) -> None:

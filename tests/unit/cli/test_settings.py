@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from nsrun.cli.daemon_flags import FLAGS, daemon_flags
+from nsrun.cli.daemon_flags import FLAGS, daemon_options
 from nsrun.cli.main import GROUPS, cli
 from nsrun.cli.settings import settings_of
 from nsrun.errors import SettingsError
@@ -20,10 +20,7 @@ REPO = Path(__file__).resolve().parents[3]
 PAGE = REPO / "docs" / "configuration.md"
 
 
-@click.command()
-@daemon_flags
-def daemon(**_given: object) -> None:
-    """Nothing but the flags."""
+daemon = click.Command("daemon", params=daemon_options())
 
 
 def settings(*arguments: str) -> Settings:
@@ -162,8 +159,8 @@ def test_images_that_go_too_early(arguments: tuple[str, str], said: str) -> None
 def test_the_page_lists_every_flag_with_its_default() -> None:
     rows = [line.split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| `-")]
     listed = {flag: row[1].strip(" `|") for row in rows for flag in re.findall(r"`(-{1,2}[a-z-]+)`", row[0])}
-    options = [option for option in cli.params if isinstance(option, click.Option)]
-    assert listed.keys() == {flag for option in options for flag in option.opts if flag != "--help"}
+    options = [option for option in cli.get_params(click.Context(cli)) if isinstance(option, click.Option)]
+    assert listed.keys() == {flag for option in options for flag in option.opts if flag not in ("-h", "--help")}
     for option in options:
         if isinstance(option.default, str | int) and not option.is_flag and option.default != "":
             assert {listed[flag] for flag in option.opts} == {str(option.default)}
@@ -174,7 +171,9 @@ def test_the_help_shows_each_flag_in_its_group() -> None:
     sections = re.findall(r"^([A-Z][\w -]+):$", shown, re.MULTILINE)
     groups = ["Places", "Manifests", "Node", "Network", "Containers", "Images", "API", "Output"]
     assert sections == [*groups, "Options", *GROUPS, "More"]
-    assert len(FLAGS) + 4 == len([option for option in cli.params if isinstance(option, click.Option)])
+    assert len(FLAGS) + 5 == len(
+        [option for option in cli.get_params(click.Context(cli)) if isinstance(option, click.Option)]
+    )
     network = shown[shown.index("\nNetwork:") : shown.index("\nContainers:")]
     assert "--cluster-dns" in network
     assert "--max-pods" not in network
