@@ -26,6 +26,7 @@ from nsrun.api.httpcounts import HttpCounts
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.log_files import log_file_routes
 from nsrun.api.own_routes import own_routes
+from nsrun.api.pod_list import PodList
 from nsrun.api.pod_routes import pod_routes
 from nsrun.api.routes import Route
 from nsrun.api.run_routes import run_routes
@@ -363,9 +364,10 @@ def api_routes(
     settings: Settings, parts: Parts, requested: RequestedPods, *, down: Callable[[float | None], None]
 ) -> tuple[Route, ...]:
     """Everything that is served. ``down``: asks for all to be taken down, with so many seconds for each pod."""
+    listed = PodList(parts.board, node_name=settings.node_name)
     return (
         *health_routes(lambda: parts.supervisor.loop_entered_at, SystemClock()),
-        *kubelet_routes(parts.board, node_name=settings.node_name),
+        *kubelet_routes(parts.board, listed),
         *container_log_routes(parts.board, settings.layout, SystemClock()),
         *log_file_routes(settings.layout.log_dir),
         *run_routes(parts.board, parts.engine),
@@ -373,7 +375,7 @@ def api_routes(
         *own_routes(parts.board, settings, down=down),
         *pod_routes(parts.board, requested, send=parts.engine.signal, node_name=settings.node_name),
         *control_routes(parts.supervisor),
-        *watch_routes(parts.board, node_name=settings.node_name),
+        *watch_routes(parts.board, listed),
         *stream_routes(parts.board, runtime=parts.engine, network=parts.network),
         *stats_routes(parts.measured, parts.machine),
     )

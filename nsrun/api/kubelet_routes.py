@@ -13,9 +13,8 @@ from nsrun.supervisor.board import StatusBoard
 __all__ = ["kubelet_routes"]
 
 
-def kubelet_routes(board: StatusBoard, *, node_name: str) -> tuple[Route, ...]:
+def kubelet_routes(board: StatusBoard, listed: PodList) -> tuple[Route, ...]:
     """As ``pkg/kubelet/server/server.go`` has them."""
-    listed = PodList(board, node_name=node_name)
 
     async def pods(_request: Request) -> Response:
         return Response(status=200, content_type="application/json", body=listed.document())

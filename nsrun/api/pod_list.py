@@ -22,8 +22,8 @@ class PodList:
     on the board when it was last asked for."""
 
     def __init__(self, board: StatusBoard, *, node_name: str) -> None:
+        self.node_name = node_name
         self._board = board
-        self._node_name = node_name
         self._encoded: dict[str, tuple[Pod, PodStatus, bytes]] = {}
 
     def document(self) -> bytes:
@@ -40,5 +40,5 @@ class PodList:
         known = self._encoded.get(pod.uid)
         if known is not None and known[0] is pod and (known[1] is status or known[1] == status):
             return known
-        document = encode_pod(pod, status, node_name=self._node_name)
+        document = encode_pod(pod, status, node_name=self.node_name)
         return pod, status, json.dumps(document, separators=(",", ":")).encode()

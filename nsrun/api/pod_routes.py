@@ -92,8 +92,8 @@ def pod_routes(board: StatusBoard, requested: Requested, *, send: Send, node_nam
         entry = board.pod(name.namespace, name.name)
         if entry is None:
             return _refusal(404, f'cannot find pod "{name}"', "nsrun pods lists them")
-        if not number.isdecimal() or not 0 < int(number) <= MOST:
-            return _refusal(400, f'cannot send signal "{number}": there is none such')
+        if not number.isdecimal() or len(number) > 3 or not 0 < int(number) <= MOST:
+            return _refusal(400, f'cannot send signal "{number[:40]}": there is none such')
         pod, status = entry
         try:
             for container in status.container_statuses:

@@ -29,9 +29,9 @@ Lines = AsyncGenerator[bytes, None]
 MONTH = 31 * 86400.0
 
 
-def watch_routes(board: StatusBoard, *, node_name: str) -> tuple[Route, ...]:
+def watch_routes(board: StatusBoard, listed: PodList) -> tuple[Route, ...]:
     """``?namespace=`` and ``?pod=`` choose among events."""
-    listed = PodList(board, node_name=node_name)
+    node_name = listed.node_name
 
     async def pods(request: Request) -> Answer:
         if _is_watch(request):

@@ -40,6 +40,13 @@ def process_gone(pid: int) -> bool:
         return True
 
 
+def blocks(pid: int, number: int) -> bool:
+    """Whether a process blocks a signal (proc(5), SigBlk)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def cgroup2() -> Path:
     """Where the cgroup v2 hierarchy is mounted."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
@@ -205,7 +212,9 @@ class Pod:
         return [record.content.decode() for record in self.log(id) if record.stream == "stdout"]
 
     def proceed(self, id: str) -> None:
-        """Lets a reporter go on from its ``await``."""
+        """Lets a reporter go on from its ``await``. Before it has blocked the signal, PID 1 of a namespace loses it."""
+        pid = next(entry.pid for entry in self.client.entries() if entry.id == id)
+        eventually(lambda: blocks(pid, signal.SIGUSR2), "a reporter that can hear")
         assert self.client.ask(abi.NS_REQ_SIGNAL, id=id, value=signal.SIGUSR1).kind == abi.NS_MSG_DONE
 
     def sandbox(self) -> Message:

@@ -229,6 +229,7 @@ int main(int argc, char **argv)
         sigset_t blocked;
         sigemptyset(&blocked);
         sigaddset(&blocked, SIGUSR1);
+        sigaddset(&blocked, SIGUSR2); /* a sign for others: who waits for the first does not block it meanwhile */
         for (int at = 1; at < argc; at++)
                 if (strcmp(argv[at], "await") == 0)
                         sigprocmask(SIG_BLOCK, &blocked, NULL);

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from nsrun.api.pod_list import PodList
 from nsrun.api.requests import Request
 from nsrun.api.responses import Response, Streamed
 from nsrun.api.watch_routes import watch_routes
@@ -23,7 +24,7 @@ def event(message: str, *, name: str = "web", namespace: str = "default") -> Eve
 
 
 async def ask(board: StatusBoard, path: str, **query: str) -> Response | Streamed:
-    (route,) = [route for route in watch_routes(board, node_name="node") if route.path == path]
+    (route,) = [route for route in watch_routes(board, PodList(board, node_name="node")) if route.path == path]
     answer = await route.handler(Request(method="GET", path=path, query={k: (v,) for k, v in query.items()}))
     assert isinstance(answer, Response | Streamed)
     return answer
