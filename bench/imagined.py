@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.own_routes import own_routes
+from nsrun.api.pod_list import PodList
 from nsrun.api.server import ServerSettings, serve
 from nsrun.model.decode import parse_manifest
 from nsrun.model.pod import Pod
@@ -83,7 +84,8 @@ async def serve_imagined(run_dir: Path, count: int) -> None:
     """Serves them at the socket below ``run_dir``, until it is cancelled."""
     board, layout = imagined_board(count), Layout(run_dir=run_dir)
     settings = Settings(manifests=None, node_name=NODE, layout=layout)
-    routes = (*kubelet_routes(board, node_name=NODE), *own_routes(board, settings, down=lambda _grace: None))
+    listed = PodList(board, node_name=NODE)
+    routes = (*kubelet_routes(board, listed), *own_routes(board, settings, down=lambda _grace: None))
     where = ServerSettings(socket_path=layout.socket, address="127.0.0.1", read_only_port=0)
     async with serve(routes, where):
         await asyncio.get_running_loop().create_future()

@@ -21,8 +21,9 @@ import prctl
 from nsrun.api.configz import configz_routes
 from nsrun.api.container_logs import container_log_routes
 from nsrun.api.control_routes import control_routes
+from nsrun.api.figures.httpcounts import HttpCounts
+from nsrun.api.figures.stats_routes import MachineFacts, Measured, stats_routes
 from nsrun.api.health import health_routes
-from nsrun.api.httpcounts import HttpCounts
 from nsrun.api.kubelet_routes import kubelet_routes
 from nsrun.api.log_files import log_file_routes
 from nsrun.api.own_routes import own_routes
@@ -33,8 +34,7 @@ from nsrun.api.run_routes import run_routes
 from nsrun.api.secure_port import secure_side
 from nsrun.api.server import ServerSettings, serve
 from nsrun.api.startup import once_known
-from nsrun.api.stats_routes import MachineFacts, Measured, stats_routes
-from nsrun.api.stream_routes import stream_routes
+from nsrun.api.streaming.stream_routes import stream_routes
 from nsrun.api.watch_routes import watch_routes
 from nsrun.assembly import image_service
 from nsrun.errors import HostError, describe_errno

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 
 from nsrun.api.access import Access
-from nsrun.api.descriptors import DescriptorReader
 from nsrun.api.places import running_container, told
 from nsrun.api.requests import Request
 from nsrun.api.responses import Response, text
 from nsrun.api.routes import Route
+from nsrun.api.streaming.descriptors import DescriptorReader
 from nsrun.errors import RuntimeFailure
 from nsrun.supervisor.board import StatusBoard
 from nsrun.supervisor.ports import ContainerId, Runtime, SessionRequest

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from nsrun.api.access import Access, Caller, Listener, refusal, suspicion
 from nsrun.api.authentication import Authentication
-from nsrun.api.httpcounts import HttpCounts
+from nsrun.api.figures.httpcounts import HttpCounts
 from nsrun.api.limits import Limits
 from nsrun.api.requests import Request
 from nsrun.api.responses import Answer, Response, text

@@ -18,9 +18,9 @@ import pytest
 from kubernetes import client
 from kubernetes.stream import portforward, stream
 
-from nsrun.api.channels import decode, encode
+from nsrun.api.streaming.channels import decode, encode
 from tests.e2e.cluster import GREETING, Cluster, cluster, serving
-from tests.unit.api.spdyclient import SpdyClient
+from tests.unit.api.streaming.spdyclient import SpdyClient
 from tests.waiting import PATIENCE, eventually, fewer
 
 __all__ = ["cluster"]

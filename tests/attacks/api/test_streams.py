@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from nsrun.api.limits import Limits
-from nsrun.api.spdy_frames import Data, Ping, RstStream, SynStream, encode
-from nsrun.api.spdy_headers import DICTIONARY, HeaderWriter
+from nsrun.api.streaming.spdy_frames import Data, Ping, RstStream, SynStream, encode
+from nsrun.api.streaming.spdy_headers import DICTIONARY, HeaderWriter
 from tests.e2e.cluster import Cluster, cluster
 from tests.e2e.conftest import store
-from tests.unit.api.spdyclient import SpdyClient
+from tests.unit.api.streaming.spdyclient import SpdyClient
 from tests.waiting import PATIENCE, eventually_async
 
 __all__ = ["cluster", "store"]
