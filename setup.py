@@ -94,5 +94,5 @@ setup(
             "types-setuptools",
         ]
     },
-    entry_points={"console_scripts": ["nsrun=nsrun.cli.main:main"]},
+    entry_points={"console_scripts": ["nsrun=nsrun.cli.main:program"]},
 )

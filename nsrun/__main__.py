@@ -1,5 +1,5 @@
 """``python -m nsrun``."""
 
-from nsrun.cli.main import main
+from nsrun.cli.main import program
 
-main()
+program()

@@ -80,6 +80,9 @@ __all__ = ["Ending", "Parts", "api_routes", "build", "run", "take_down", "wait_f
 
 logger = logging.getLogger(__name__)
 
+# Python's own: whoever runs for months collects its garbage.
+_GARBAGE = (700, 10, 10)
+
 _AS_ROOT = "run it as root: sudo nsrun …"
 
 Watcher = Callable[[StatusBoard], Coroutine[None, None, None]]
@@ -226,6 +229,7 @@ def _be_nsrun() -> None:
     """The process's name for ``ps``; nothing of another user's may look into its memory, where secrets pass; and little
     of that memory: its threads wait most of the time, and need no arenas of their own."""
     native.malloc_frugally()
+    gc.set_threshold(*_GARBAGE)
     prctl.set_name("nsrun")
     prctl.set_dumpable(False)
 

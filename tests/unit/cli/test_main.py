@@ -39,6 +39,7 @@ def test_each_command_is_in_one_group_of_the_help() -> None:
         ("--manifests m", False),
         ("--verbose ps", False),
         ("unknown", False),
+        ("down --time 0", False),
     ],
 )
 def test_which_words_are_a_command(words: str, is_one: bool) -> None:
