@@ -215,7 +215,7 @@ def test_terminals(loaded: Nsrun) -> None:
             eventually(lambda: not processes(["sleep", "9753"]))
     with typist(loaded, "exec", "-it", "one", "sh", "-c", "echo up; exec sleep 9753") as one:
         one.sees("up")
-        (shim,) = [int(name) for name in map(_shim, Path("/proc").glob("[0-9]*")) if name]
+        (shim,) = [pid for pid, _ in loaded.processes("nsrun-shim") if pid in processes(["nsrun-shim", "default/one"])]
         os.kill(shim, signal.SIGKILL)
         assert one.ends() == 1
         assert b"the pod's shim is gone" in one.seen
@@ -226,13 +226,6 @@ def test_terminals(loaded: Nsrun) -> None:
     assert done.stdout == b"not a tty\nx\n"
     assert done.stderr == b"nsrun: cannot give the command a terminal: standard input is none\n"
     assert run(loaded, "exec", "-t", "one", "tty").stdout == b"/dev/pts/0\r\n"
-
-
-def _shim(proc: Path) -> str:
-    try:
-        return proc.name if (proc / "cmdline").read_bytes() == b"nsrun-shim\0default/one\0" else ""
-    except OSError:  # it has ended
-        return ""
 
 
 def test_attachments(loaded: Nsrun) -> None:
