@@ -84,3 +84,25 @@ def test_the_words_that_shells_ask_for_cost_no_import() -> None:
         check=False,
     )
     assert (unknown.returncode, unknown.stdout) == (1, b"")
+
+
+def test_output_that_waits_to_be_written_is_not_lost_in_silence() -> None:
+    """What a command printed and nobody flushed, on a full disk, and to a reader that has gone."""
+    script = (
+        "import sys\nfrom nsrun.cli import main\n"
+        "def one():\n    sys.stdout.write('text')\n    sys.exit(0)\n"
+        "main.main = one\nmain.program()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "nsrun: cannot write the output: no space left on device (ENOSPC)\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    gone = subprocess.run(
+        [sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, env=environment, check=False
+    )
+    os.close(writing)
+    assert (gone.returncode, gone.stderr) == (0, b"")
