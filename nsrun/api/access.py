@@ -90,14 +90,15 @@ def suspicion(caller: Caller, *, host_names: Collection[str]) -> Response | None
     """Why the request is not listened to at all, or None.
 
     A browser is kept out: no Origin is allowed, and Host must be an address, ``localhost`` or this node's name, so that
-    a name which an attacker points at 127.0.0.1 does not read the machine's pods (DNS rebinding). On the secure port
-    an Origin is no matter in a deliberate request: an API server passes on that of its client, and there are libraries
+    a name which an attacker points at 127.0.0.1 does not read the machine's pods (DNS rebinding). No name leads to the
+    socket, where clients have to make one up (``curl --unix-socket PATH http://nsrun/pods``). On the secure port an
+    Origin is no matter in a deliberate request: an API server passes on that of its client, and there are libraries
     which send one with every WebSocket.
     """
     deliberate = caller.listener is Listener.SECURE_PORT and caller.deliberate
     if caller.origin is not None and not deliberate:
         return _forbidden("requests from web pages are not allowed")
-    if not _known_host(caller.host, host_names):
+    if caller.listener is not Listener.SOCKET and not _known_host(caller.host, host_names):
         return _forbidden("the Host header names another machine")
     return None
 

@@ -80,7 +80,9 @@ def own_processes() -> set[int]:
 
 
 def lives_in(pid: int, network: int) -> bool:
+    """Of a process that ends meanwhile the kernel says that the link may not be followed (fs/proc/namespaces.c,
+    ``proc_ns_get_link``)."""
     try:
         return os.stat(f"/proc/{pid}/ns/net").st_ino == network and not process_gone(pid)
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
