@@ -33,7 +33,7 @@ def serve_image(base: Path) -> Registry | None:
     layout = base / "layout"
     writer = LayoutWriter(layout)
     layers = [Layer(tar=tar, comment="bench", created=0) for tar in _tars()]
-    writer.add_image(NAME, layers, {"Cmd": ["true"]}, platform())
+    writer.add_image([NAME], layers, {"Cmd": ["true"]}, platform())
     writer.finish()
     registry = Registry(base / "registry")
     registry.start()
