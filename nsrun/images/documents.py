@@ -201,7 +201,7 @@ def _json(data: bytes, limit: int) -> object:
     return document
 
 
-def json_text(document: Mapping[str, object]) -> bytes:
+def json_text(document: Mapping[str, object] | Sequence[object]) -> bytes:
     """The document as bytes, always the same for the same content."""
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 

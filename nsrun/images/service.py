@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from nsrun.errors import ImageError, NotFoundError, describe_errno
+from nsrun.errors import ImageError, NotFoundError
 from nsrun.images.archive import load_archive
 from nsrun.images.collect import Collector, Space, disk_space
 from nsrun.images.credentials import Credentials
@@ -22,6 +21,7 @@ from nsrun.images.puller import Puller
 from nsrun.images.reference import Reference, parse_reference
 from nsrun.images.registries import Registries
 from nsrun.images.store import Store, StoredImage
+from nsrun.images.wording import sentences
 from nsrun.model.container import PullPolicy
 from nsrun.model.figures import Filesystem
 from nsrun.model.image import Image
@@ -100,7 +100,7 @@ class ImageService:
 
     async def open(self) -> None:
         """Makes the store ready. Raises ImageError."""
-        with _store_errors("open the image store"):
+        with sentences("open the image store"):
             await off_loop(self._prepare)
 
     async def close(self) -> None:
@@ -156,7 +156,7 @@ class ImageService:
 
         Returns the names, normalised. Raises ImageError.
         """
-        with _store_errors(f'load "{path}"'):
+        with sentences(f'load "{path}"'):
             with await off_loop(self._store.intake) as intake:
                 images = await off_loop(lambda: load_archive(path, intake, self._store.blobs, self._platform))
                 for image in images:
@@ -180,7 +180,7 @@ class ImageService:
                 reason="ImageInUse",
                 hint="stop its pod first: remove the manifest",
             )
-        with _store_errors(f'remove image "{wanted}"'):
+        with sentences(f'remove image "{wanted}"'):
             await off_loop(lambda: self._store.untag(wanted))
         await self.collect()
 
@@ -189,14 +189,14 @@ class ImageService:
 
         False when a pull is under way: then nothing is removed, and a later call will do it.
         """
-        with _store_errors("collect unused images"):
+        with sentences("collect unused images"):
             swept = await self._collector.sweep()
         self._known.clear()
         return swept
 
     async def reclaim(self, retention: ImageRetention, used: Collection[str]) -> Reclaimed:
         """Removes images that nothing runs from, when they are too old or the disk is too full. Raises ImageError."""
-        with _store_errors("collect unused images"):
+        with sentences("collect unused images"):
             done = await self._collector.reclaim(retention, used)
         if done.images:
             self._known.clear()
@@ -204,7 +204,7 @@ class ImageService:
 
     async def filesystem(self) -> Filesystem:
         """The file system of the images, with what they use of it. Raises ImageError."""
-        with _store_errors("measure the image store"):
+        with sentences("measure the image store"):
             return await off_loop(self._disk.measure)
 
     async def _take(self, image: StoredImage) -> None:
@@ -292,17 +292,3 @@ class ImageService:
                 clock=self._clock,
             )
         return self._registry
-
-
-@contextmanager
-def _store_errors(what: str) -> Iterator[None]:
-    """Makes sentences of clauses and of errors of the disk."""
-    try:
-        yield
-    except OSError as error:
-        place = f' "{error.filename}"' if error.filename else ""
-        raise ImageError(f"cannot {what}:{place} {describe_errno(error.errno or 0)}") from error
-    except ImageError as error:
-        if error.message.startswith("cannot "):
-            raise
-        raise ImageError(f"cannot {what}: {error}", reason=error.reason, hint=error.hint) from None
