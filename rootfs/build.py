@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Builds images from the packages of this distribution: ``rootfs/build.py [--set demo|tests] OUT [IMAGE …]``.
+"""Builds images from the packages of this distribution: ``rootfs/build.py [--set demo|tests|pulls] OUT [IMAGE …]``.
 
 OUT becomes an OCI image layout with one manifest for each image, annotated with its full reference. Needs nothing but
-Python ≥ 3.11, apt and dpkg; the package files are kept beside OUT, in ``packages/``. A second run does nothing while
-the recipes and this builder stay as they are; ``--force`` builds again, with the newest packages that apt knows.
+Python ≥ 3.11, apt and dpkg (the pulls: zstandard, too); the package files are kept beside OUT, in ``packages/``. A
+second run does nothing while the recipes and this builder stay as they are; ``--force`` builds again, with the newest
+packages that apt knows.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ sys.path.insert(0, str(HERE.parent))
 
 from rootfs.apt import C_LOCALE, AptError, Package, PackageCache, PackageIndex  # noqa: E402
 from rootfs.ocilayout import Layer, LayoutWriter, platform  # noqa: E402
+from rootfs.patterns import pattern_tree  # noqa: E402
+from rootfs.pulling import PULL_RECIPES  # noqa: E402
 from rootfs.recipes import RECIPES, ImageRecipe, LayerRecipe  # noqa: E402
-from rootfs.test_recipes import TEST_RECIPES  # noqa: E402
+from rootfs.testing import TEST_RECIPES  # noqa: E402
 from rootfs.tree import Tree, applet_links, package_tree, recipe_tree, write_tar  # noqa: E402
 
 __all__ = ["build", "main"]
 
 
-SETS: Mapping[str, Mapping[str, ImageRecipe]] = {"demo": RECIPES, "tests": TEST_RECIPES}
-"""The demo's images are for users. Those of the tests are what manifests found elsewhere name."""
-RECIPE_FILES = frozenset({"recipes.py", "test_recipes.py"})
+SETS: Mapping[str, Mapping[str, ImageRecipe]] = {"demo": RECIPES, "tests": TEST_RECIPES, "pulls": PULL_RECIPES}
+"""The demo's images are for users. Those of the tests are what manifests found elsewhere name; those of the pulls are
+large, or of many layers or files, and packed as registries have them."""
+RECIPE_FILES = frozenset({"recipes.py", "pulling.py"})
 QUICK = 0
 """gzip's level for images that never leave this machine: none."""
 
@@ -168,11 +172,14 @@ def build_layer(recipe: LayerRecipe, packages: Sequence[Package], trees: _Trees)
     created = max((node.mtime for node in tree.values()), default=EPOCH)
     if recipe.applets is not None:
         tree = applet_links(tree, recipe.applets) | tree
+    if recipe.pattern is not None:
+        tree |= pattern_tree(recipe.pattern)
     tree |= recipe_tree(recipe.files, created)
-    contents = [f"{package.name} {package.version}" for package in packages]
-    say(f"  layer {recipe.name}: {', '.join(contents or recipe.files)}")
-    comment = f"rootfs/build.py: {recipe.name}: {', '.join(contents or recipe.files)}"
-    return Layer(tar=write_tar(tree), comment=comment, created=created)
+    made = [recipe.pattern.name] if recipe.pattern is not None else recipe.files
+    contents = ", ".join([f"{package.name} {package.version}" for package in packages] or made)
+    say(f"  layer {recipe.name}: {contents}")
+    comment = f"rootfs/build.py: {recipe.name}: {contents}"
+    return Layer(tar=write_tar(tree), comment=comment, created=created, zstd=recipe.zstd)
 
 
 if __name__ == "__main__":

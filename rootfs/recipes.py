@@ -20,6 +20,7 @@ __all__ = [
     "ImageRecipe",
     "LayerRecipe",
     "Link",
+    "Pattern",
 ]
 
 
@@ -48,12 +49,21 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """Files made up by rule: which of ``rootfs/patterns.py``, and the number it is given."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRecipe:
     """One layer. ``packages``: taken, with the libraries (section ``libs``) they depend on.
 
     ``follow``: dependencies that are taken too though they are no libraries; distributions cut nginx differently.
     ``without``: dependencies that are left out, and what only they depend on.
     ``applets``: a multi-call binary of this layer; every name that ``<binary> --list`` prints becomes a link to it.
+    ``zstd``: packed by zstd, where the set's layers are packed at all; else by gzip.
     """
 
     name: str
@@ -61,6 +71,8 @@ class LayerRecipe:
     follow: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     applets: str | None = None
+    pattern: Pattern | None = None
+    zstd: bool = False
     files: Mapping[str, File | Directory | Link] = field(default_factory=dict)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rootfs.recipes import Directory, File, Link
@@ -33,7 +33,8 @@ MERGED = frozenset({"bin", "sbin", "lib", "lib64"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One entry. ``kind`` is tarfile's type byte; ``target`` of a symbolic link; ``data`` of a regular file."""
+    """One entry. ``kind`` is tarfile's type byte; ``target`` of a symbolic link, or of a hard link the path in the same
+    tree; ``data`` of a regular file; ``device``: major and minor; ``records``: of the PAX header, as they are."""
 
     kind: bytes
     mode: int
@@ -42,6 +43,8 @@ class Node:
     mtime: int = 0
     target: str = ""
     data: bytes = b""
+    device: tuple[int, int] = (0, 0)
+    records: Mapping[str, str] = field(default_factory=dict)
 
 
 Tree = dict[str, Node]
@@ -75,7 +78,8 @@ def _is_wanted(path: str) -> bool:
 
 def _node(archive: tarfile.TarFile, member: tarfile.TarInfo, tree: Tree) -> Node:
     if member.islnk():
-        return tree[_merged(posixpath.normpath(member.linkname))]
+        target = _merged(posixpath.normpath(member.linkname))
+        return replace(tree[target], kind=tarfile.LNKTYPE, target=target, data=b"")
     content = archive.extractfile(member) if member.isfile() else None
     return Node(
         kind=tarfile.REGTYPE if member.isfile() else member.type,
@@ -125,15 +129,17 @@ def applet_links(tree: Tree, path: str) -> Tree:
 
 
 def write_tar(tree: Tree) -> bytes:
-    """The layer: parents before children, in the order of names."""
+    """The layer: parents before children, in the order of names; hard links at the end, as they need their target."""
     buffer = io.BytesIO()
     parent = Node(kind=tarfile.DIRTYPE, mode=0o755, mtime=max(node.mtime for node in tree.values()))
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in sorted(_with_parents(tree), key=lambda path: path.split("/")):
-            node = tree.get(path, parent)
+        nodes = {path: tree.get(path, parent) for path in _with_parents(tree)}
+        for path in sorted(nodes, key=lambda path: (nodes[path].kind == tarfile.LNKTYPE, path.split("/"))):
+            node = nodes[path]
             member = tarfile.TarInfo(path)
             member.type, member.mode, member.uid, member.gid = node.kind, node.mode, node.uid, node.gid
             member.mtime, member.linkname, member.size = node.mtime, node.target, len(node.data)
+            (member.devmajor, member.devminor), member.pax_headers = node.device, dict(node.records)
             archive.addfile(member, io.BytesIO(node.data))
     return buffer.getvalue()
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from rootfs.build import SETS, fingerprint
 from rootfs.ocilayout import LAYER, Layer, LayoutWriter
@@ -34,6 +35,14 @@ def test_layers_are_packed_or_not(tmp_path: Path, compression: int) -> None:
     assert found["size"] == len(content)
 
 
+def test_a_layer_may_be_packed_by_zstd(tmp_path: Path) -> None:
+    writer = LayoutWriter(tmp_path / "layout")
+    digest = writer.add_image(["a:1"], [Layer(tar=b"tar" * 1000, comment="", created=0, zstd=True)], {}, WHERE)
+    (found,) = json.loads(blob(tmp_path / "layout", digest))["layers"]
+    assert found["mediaType"] == f"{LAYER}+zstd"
+    assert zstandard.decompress(blob(tmp_path / "layout", found["digest"])) == b"tar" * 1000
+
+
 def test_an_image_may_have_many_names_and_share_its_layers(tmp_path: Path) -> None:
     writer = LayoutWriter(tmp_path / "layout")
     base = layer(b"base")
@@ -50,6 +59,7 @@ def test_an_image_may_have_many_names_and_share_its_layers(tmp_path: Path) -> No
 def test_the_sets_do_not_stand_in_each_others_way() -> None:
     """The demo is not built again because a recipe of the tests changed."""
     assert fingerprint(list(RECIPES.values())) != fingerprint(list(SETS["tests"].values()))
-    references = [name for recipe in SETS["tests"].values() for name in (recipe.reference, *recipe.aliases)]
-    assert len(references) == len(set(references))
-    assert all(reference.count("/") >= 2 for reference in references)
+    for recipes in SETS.values():
+        references = [name for recipe in recipes.values() for name in (recipe.reference, *recipe.aliases)]
+        assert len(references) == len(set(references))
+        assert all(reference.count("/") >= 2 for reference in references)
