@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nsrun.images.layers import Layers
+from nsrun.images.names import Entry
 from nsrun.images.offloop import off_loop
 from nsrun.images.reference import Reference
 from nsrun.images.store import Collecting, Store
 from nsrun.model.retention import ImageRetention, Reclaimed
 from nsrun.support.clock import Clock
+from nsrun.support.disk_usage import disk_usage
 
-__all__ = ["Collector", "Seen", "Space", "disk_space", "excess", "outdated", "removable", "seen_now"]
+__all__ = ["Collector", "Removed", "Seen", "Space", "disk_space", "excess", "outdated", "removable", "seen_now"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,15 @@ class Seen:
 
     first: float
     used: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What went: blobs by digest, layers by diff_id, and the bytes that they took on the disk."""
+
+    blobs: frozenset[str] = frozenset()
+    layers: frozenset[str] = frozenset()
+    freed: int = 0
 
 
 def disk_space(path: Path) -> Space:
@@ -115,15 +126,28 @@ class Collector:
         self._began = clock.now()
         self._seen: dict[str, Seen] = {}
 
-    async def sweep(self) -> bool:
-        """Removes blobs and layers that no name and no container needs. False when a pull is under way: then nothing is
+    async def sweep(self) -> Removed | None:
+        """Removes blobs and layers that no name and no container needs. None when a pull is under way: then nothing is
         removed, and a later call will do it. Raises ImageError, OSError."""
+        return await self.drop(lambda _: False)
+
+    async def drop(self, unwanted: Callable[[Entry], bool]) -> Removed | None:
+        """The same, after the entries of index.json that ``unwanted`` is true of were removed."""
         collection = await off_loop(self._store.collection)
         if collection is None:
-            return False
+            return None
         with collection:
-            await self._sweep(collection)
-        return True
+            await off_loop(lambda: self._store.drop(unwanted))
+            return await self._sweep(collection)
+
+    async def would_drop(self, unwanted: Callable[[Entry], bool]) -> Removed:
+        """What ``drop`` would remove. Raises ImageError, OSError."""
+        blobs, needed = await off_loop(lambda: self._store.unneeded(self._in_use(), without=unwanted))
+        layers = frozenset(await self._layers.list()) - needed
+        freed = await off_loop(lambda: sum(map(self._store.blob_takes, blobs)))
+        for diff_id in layers:
+            freed += await self._takes(diff_id)
+        return Removed(blobs=blobs, layers=layers, freed=freed)
 
     async def reclaim(self, retention: ImageRetention, used: Collection[str]) -> Reclaimed:
         """See the port. While a pull is under way nothing is removed. Raises ImageError, OSError."""
@@ -168,8 +192,15 @@ class Collector:
             logger.info("Image %s is removed: nothing runs from it", name)
         await self._sweep(collection)
 
-    async def _sweep(self, collection: Collecting) -> None:
-        needed = await off_loop(lambda: collection.sweep(self._in_use()))
-        for diff_id in await self._layers.list():
-            if diff_id not in needed:
-                await self._layers.remove(diff_id)
+    async def _sweep(self, collection: Collecting) -> Removed:
+        swept = await off_loop(lambda: collection.sweep(self._in_use()))
+        layers = frozenset(await self._layers.list()) - swept.needed
+        freed = swept.freed
+        for diff_id in sorted(layers):
+            freed += await self._takes(diff_id)
+            await self._layers.remove(diff_id)
+        return Removed(blobs=swept.blobs, layers=layers, freed=freed)
+
+    async def _takes(self, diff_id: str) -> int:
+        home = self._layers.path(diff_id).parent
+        return await off_loop(lambda: disk_usage(home))

@@ -1,22 +1,27 @@
 """The image store: an OCI image layout (image-spec image-layout.md), which skopeo, umoci and crane can read.
 
     oci-layout, index.json      one entry per name; annotation org.opencontainers.image.ref.name = the full reference
+    .names.json, .lock          what nsrun knows of that, and flock'ed while it changes: ``names``
     blobs/sha256/<hex>          manifests, configurations, layers: verified before they got there
     .incoming/                  blobs under way
-    .lock, .intake              flock'ed: index.json is being changed; blobs are being brought in
+    .intake                     flock'ed: blobs are being brought in
 
 Content comes first, names last: a crash leaves blobs that nothing names (found again by the next pull, or collected),
 never names without content. Whoever brings blobs in holds ``.intake`` shared until they are named; whoever collects
-holds it alone. Entries that others wrote into index.json are kept as they are. Everything here blocks: call it in a
-thread.
+holds it alone. What skopeo and buildah write into the layout is an image as any other, under the name that the one they
+gave it stands for; as they hold no lock, a blob of theirs that nothing names yet is left alone for an hour.
+
+Everything here blocks: call it in a thread.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import platform
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -33,6 +38,8 @@ from nsrun.images.documents import (
     ImageConfiguration,
     ImageManifest,
     MediaType,
+    accept_configuration,
+    accept_manifest,
     decode_descriptor,
     encode_descriptor,
     encode_manifest,
@@ -41,17 +48,20 @@ from nsrun.images.documents import (
     stored_configuration,
     stored_manifest,
 )
+from nsrun.images.names import NAME, ORIGINAL, SOURCE, Entry, Names, entry_name, is_ours
+from nsrun.images.platform import Platform, best_match, platform_of_machine
 from nsrun.images.reference import Reference, parse_reference
 from nsrun.support.atomic import write_atomic
 from nsrun.support.fds import Fd
 
-__all__ = ["Collecting", "Intake", "Reachable", "Store", "StoredImage"]
+__all__ = ["FOREIGN_GRACE", "Collecting", "Intake", "Reachable", "Store", "StoredImage", "Swept", "reference_of"]
 
-_NAME = "org.opencontainers.image.ref.name"
-_SOURCE = "nsrun.source.digest"
-_ORIGINAL = "nsrun.original.digest"
+logger = logging.getLogger(__name__)
+
 _LAYOUT = {"imageLayoutVersion": "1.0.0"}
-_INDEX_LIMIT = 64 << 20
+# Seconds for which a blob that somebody else wrote needs no name.
+FOREIGN_GRACE = 3600.0
+_OWN_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +69,8 @@ class StoredImage:
     """A name in the store.
 
     ``manifest`` is an OCI manifest here; ``digest`` that of the manifest as it was pulled, which is another one when
-    that was Docker's. ``source``: what the registry answered for the name, an index's digest for many images.
+    that was Docker's. ``source``: what the registry answered for the name, an index's digest for many images;
+    empty for what others wrote into the store.
     """
 
     reference: Reference
@@ -76,13 +87,24 @@ class Reachable:
     diff_ids: frozenset[str]
 
 
-class Store:
-    """One image layout."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What was removed: blobs by digest, and the bytes they took on the disk. ``needed``: diff_ids that still are."""
 
-    def __init__(self, root: Path) -> None:
+    blobs: frozenset[str]
+    freed: int
+    needed: frozenset[str]
+
+
+class Store:
+    """One image layout. ``machine``: which image of several a name means that skopeo gave to all of them."""
+
+    def __init__(self, root: Path, *, machine: Platform | None = None) -> None:
         self._root = root
         self._incoming = root / ".incoming"
+        self._machine = machine or platform_of_machine(platform.machine())
         self.blobs = Blobs(directory=root / "blobs", incoming=self._incoming)
+        self.names = Names(root, has=self._has)
 
     def open(self) -> None:
         """Makes the layout if it is not there; clears away what a crash left halfway. Raises ImageError, OSError."""
@@ -91,9 +113,10 @@ class Store:
         marker = self._root / "oci-layout"
         if not marker.exists():
             write_atomic(marker, json_text(_LAYOUT), mode=0o644)
-        with self._locked(".lock"):
-            if not self._index.exists():
-                self._write_index([])
+        try:
+            self.names.settle()
+        except ImageError as error:
+            logger.warning("%s", error)
         collection = self.collection()
         if collection is not None:
             with collection:
@@ -105,25 +128,28 @@ class Store:
 
     def images(self) -> tuple[StoredImage, ...]:
         """Every name, sorted. Raises ImageError."""
-        found = [image for entry in self._read_index() if (image := _stored_image(entry)) is not None]
-        return tuple(sorted(found, key=lambda image: str(image.reference)))
+        named = _by_reference(self.names.entries())
+        return tuple(image for name in sorted(named) if (image := self._stored_image(named[name])) is not None)
 
     def find(self, reference: Reference) -> StoredImage | None:
         """The image of that name, None when there is none. Raises ImageError."""
-        name = str(reference)
-        for entry in self._read_index():
-            if _name(entry) == name:
-                return _stored_image(entry)
-        return None
+        entry = _by_reference(self.names.entries()).get(str(reference))
+        return None if entry is None else self._stored_image(entry)
 
-    def documents(self, manifest: Descriptor) -> tuple[ImageManifest, ImageConfiguration]:
-        """The image's two documents. Raises ImageError (ImageInspectError), FileNotFoundError when one is not here."""
+    def documents(self, manifest: Descriptor, *, strange: bool = False) -> tuple[ImageManifest, ImageConfiguration]:
+        """The image's two documents. ``strange``: nobody has looked at them yet, so they pass the gates of a pull.
+
+        Raises ImageError (ImageInspectError), FileNotFoundError when one is not here.
+        """
+        decode_manifest, decode_configuration = stored_manifest, stored_configuration
+        if strange:
+            decode_manifest, decode_configuration = accept_manifest, accept_configuration
         try:
-            document = stored_manifest(self.blobs.read(manifest.digest, limit=DOCUMENT_LIMIT), manifest.media_type)
+            document = decode_manifest(self.blobs.read(manifest.digest, limit=DOCUMENT_LIMIT), manifest.media_type)
             if not isinstance(document, ImageManifest):
                 raise ImageError("the image's document is not valid: it is an index")
             data = self.blobs.read(document.config.digest, limit=DOCUMENT_LIMIT)
-            return document, stored_configuration(data, document)
+            return document, decode_configuration(data, document)
         except ImageError as error:
             raise ImageError(error.message, reason="ImageInspectError", hint=error.hint) from None
 
@@ -133,23 +159,31 @@ class Store:
         fcntl.flock(lock.fileno(), fcntl.LOCK_SH)
         return Intake(self, lock)
 
+    def drop(self, unwanted: Callable[[Entry], bool]) -> bool:
+        """Removes entries; their content stays until ``collect``. False when there are none. Raises ImageError,
+        OSError."""
+        found = False
+
+        def without(entries: list[Entry]) -> list[Entry]:
+            nonlocal found
+            kept = [entry for entry in entries if not unwanted(entry)]
+            found = found or len(kept) < len(entries)
+            return kept
+
+        self.names.change(without)
+        return found
+
     def untag(self, reference: Reference) -> bool:
-        """Removes a name; its content stays until ``collect``. False when there is no such name."""
+        """Removes a name. False when there is no such name."""
         name = str(reference)
-        with self._locked(".lock"):
-            entries = self._read_index()
-            kept = [entry for entry in entries if _name(entry) != name]
-            if len(kept) < len(entries):
-                self._write_index(kept)
-        return len(kept) < len(entries)
+        return self.drop(lambda entry: reference_of(entry) == name)
 
     def tag(self, image: StoredImage) -> None:
         """Gives content a name, which then names nothing else."""
-        annotations = {_NAME: str(image.reference), _SOURCE: image.source, _ORIGINAL: image.digest}
+        name = str(image.reference)
+        annotations = {NAME: name, SOURCE: image.source, ORIGINAL: image.digest}
         entry = encode_descriptor(replace(image.manifest, annotations=annotations))
-        with self._locked(".lock"):
-            kept = [other for other in self._read_index() if _name(other) != str(image.reference)]
-            self._write_index([*kept, entry])
+        self.names.change(lambda entries: [*(other for other in entries if reference_of(other) != name), entry])
 
     def collection(self) -> Collecting | None:
         """Begins to collect; None when others are bringing content in, whose blobs no name protects yet."""
@@ -161,21 +195,57 @@ class Store:
             return None
         return Collecting(self, lock)
 
-    def sweep(self, used: Collection[str]) -> frozenset[str]:
+    def sweep(self, used: Collection[str]) -> Swept:
         """Only by way of ``Collecting``."""
-        needed = self.reachable(used)
+        unneeded, needed = self.unneeded(used)
         self._clear_incoming()
-        for digest in self.blobs.listed() - needed.blobs:
-            self.blobs.remove(digest)
-        return needed.diff_ids
+        freed = sum(self.remove_blob(digest) for digest in unneeded)
+        return Swept(blobs=unneeded, freed=freed, needed=needed)
 
-    def reachable(self, used: Collection[str] = ()) -> Reachable:
+    def unneeded(
+        self, used: Collection[str] = (), *, without: Callable[[Entry], bool] = lambda _: False
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """The blobs that nothing needs, and the diff_ids that something does, as if there were no entries of which
+        ``without`` is true. Raises ImageError."""
+        needed = self.reachable(used, without=without)
+        free = (digest for digest in self.blobs.listed() - needed.blobs if is_digest(digest))
+        return frozenset(digest for digest in free if not self.may_be_coming(digest)), needed.diff_ids
+
+    def blob_takes(self, digest: str) -> int:
+        """The bytes that a blob takes on the disk; 0 when it is not here."""
+        try:
+            return self.blobs.path(digest).lstat().st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def remove_blob(self, digest: str) -> int:
+        """Removes a blob; the bytes it took on the disk. Raises OSError."""
+        takes = self.blob_takes(digest)
+        self.blobs.remove(digest)
+        return takes
+
+    def may_be_coming(self, digest: str) -> bool:
+        """Whether somebody without our lock may have written this blob, and be about to name it."""
+        try:
+            status = self.blobs.path(digest).lstat()
+        except FileNotFoundError:
+            return False
+        return status.st_mode & 0o777 != _OWN_MODE and abs(time.time() - status.st_ctime) < FOREIGN_GRACE
+
+    def reachable(self, used: Collection[str] = (), *, without: Callable[[Entry], bool] = lambda _: False) -> Reachable:
         """What index.json and the manifests ``used`` (by digest) lead to. Raises ImageError."""
+        named = [_descriptor(entry) for entry in self.names.entries_for_certain() if not without(entry)]
+        originals = [descriptor.annotations.get(ORIGINAL, "") for descriptor in named if descriptor is not None]
+        roots = map(_descriptor_of, filter(is_digest, (*used, *originals)))
+        return self._follow([*(descriptor for descriptor in named if descriptor is not None), *roots])
+
+    def needed_by(self, used: Collection[str]) -> Reachable:
+        """What these manifests (by digest) lead to."""
+        return self._follow([_descriptor_of(digest) for digest in used if is_digest(digest)])
+
+    def _follow(self, waiting: list[Descriptor]) -> Reachable:
         blobs: set[str] = set()
         diff_ids: set[str] = set()
-        waiting = [decode_descriptor(entry, "index.json") for entry in self._read_index()]
-        originals = [descriptor.annotations.get(_ORIGINAL, "") for descriptor in waiting]
-        waiting += [_descriptor_of(digest) for digest in (*used, *originals) if is_digest(digest)]
         while waiting:
             descriptor = waiting.pop()
             if descriptor.digest in blobs:
@@ -201,35 +271,39 @@ class Store:
             return ()
         return (document.config, *document.layers)
 
-    @property
-    def _index(self) -> Path:
-        return self._root / "index.json"
-
-    def _read_index(self) -> list[Mapping[str, object]]:
+    def _stored_image(self, entry: Entry) -> StoredImage | None:
+        """None for what is not an image for this machine."""
         try:
-            data = self._index.read_bytes()
-            entries = parse(data, limit=_INDEX_LIMIT).get("manifests")
-            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-                raise ImageError("manifests is not a list of objects")
-        except FileNotFoundError:
-            return []
-        except ImageError as error:
-            raise ImageError(f'cannot read "{self._index}": {error}', reason="ImageInspectError") from None
-        return entries
+            descriptor = decode_descriptor(entry, "index.json")
+            annotations = descriptor.annotations if is_ours(entry) else {}
+            if descriptor.media_type in INDEX_TYPES:
+                descriptor = self._chosen(descriptor)
+        except (ImageError, OSError):
+            return None
+        if descriptor.media_type not in MANIFEST_TYPES:
+            return None
+        original = annotations.get(ORIGINAL, "")
+        return StoredImage(
+            reference=parse_reference(entry_name(entry) or ""),
+            manifest=replace(descriptor, annotations={}),
+            digest=original if is_digest(original) else descriptor.digest,
+            source=annotations.get(SOURCE, ""),
+        )
 
-    def _write_index(self, entries: Sequence[Mapping[str, object]]) -> None:
-        ordered = sorted(entries, key=lambda entry: (_name(entry) or "", str(entry.get("digest"))))
-        document = {"schemaVersion": 2, "mediaType": str(MediaType.OCI_INDEX), "manifests": ordered}
-        write_atomic(self._index, json_text(document), mode=0o644)
+    def _chosen(self, index: Descriptor) -> Descriptor:
+        """What an image for several platforms has for this one. Raises ImageError, FileNotFoundError."""
+        document = accept_manifest(self.blobs.read(index.digest, limit=DOCUMENT_LIMIT), index.media_type)
+        listed = () if isinstance(document, ImageManifest) else document.manifests
+        position = best_match((manifest.platform for manifest in listed), self._machine)
+        if position is None:
+            raise ImageError(f"there is nothing for {self._machine} in it")
+        return listed[position]
+
+    def _has(self, digest: str) -> bool:
+        return is_digest(digest) and self.blobs.path(digest).exists()
 
     def _open_lock(self, name: str) -> Fd:
         return Fd.open(self._root / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        with self._open_lock(name) as lock:
-            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
-            yield
 
 
 class _Held:
@@ -282,37 +356,39 @@ class Intake(_Held):
 class Collecting(_Held):
     """The right to remove content, alone. While one is open, nothing new comes in."""
 
-    def sweep(self, used: Collection[str]) -> frozenset[str]:
+    def sweep(self, used: Collection[str]) -> Swept:
         """Removes the blobs that no name and none of the manifests ``used`` (by digest) needs.
 
-        Returns the diff_ids of the layers that are still needed. Raises ImageError, OSError.
+        Raises ImageError, OSError.
         """
         return self._store.sweep(used)
 
 
-def _name(entry: Mapping[str, object]) -> str | None:
-    annotations = entry.get("annotations")
-    name = annotations.get(_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def _stored_image(entry: Mapping[str, object]) -> StoredImage | None:
-    """None for entries of others: without a name of ours, or of something that is not an image manifest."""
-    name = _name(entry)
+def reference_of(entry: Entry) -> str | None:
+    """The full name that an entry's stands for: ``nginx`` → ``docker.io/library/nginx:latest``; None without one."""
     try:
-        reference = parse_reference(name or "")
-        descriptor = decode_descriptor(entry, "index.json")
+        return str(parse_reference(entry_name(entry) or ""))
     except ImageError:
         return None
-    if str(reference) != name or descriptor.media_type not in MANIFEST_TYPES:
+
+
+def _by_reference(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Entries by their full names. Whoever names an image removes what had the name before, if it is nsrun: of two the
+    other's is the newer one."""
+    found: dict[str, Entry] = {}
+    for entry in sorted(entries, key=is_ours, reverse=True):
+        name = reference_of(entry)
+        if name is not None:
+            found[name] = entry
+    return found
+
+
+def _descriptor(entry: Entry) -> Descriptor | None:
+    """None for what is none: it leads nowhere."""
+    try:
+        return decode_descriptor(entry, "index.json")
+    except ImageError:
         return None
-    original = descriptor.annotations.get(_ORIGINAL, "")
-    return StoredImage(
-        reference=reference,
-        manifest=replace(descriptor, annotations={}),
-        digest=original if is_digest(original) else descriptor.digest,
-        source=descriptor.annotations.get(_SOURCE, ""),
-    )
 
 
 def _descriptor_of(digest: str) -> Descriptor:
