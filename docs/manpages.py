@@ -50,17 +50,20 @@ PROSE = {
 
 
 def pages(version: str, day: str) -> dict[str, str]:
-    """Every page by the name of its file, such as ``nsrun-exec.1``."""
+    """Every page by the name of its file, such as ``nsrun-exec.1`` and ``nsrun-image-mount.1``."""
     from nsrun.cli.main import cli
 
-    root = click.Context(cli, info_name="nsrun")
-    made = {"nsrun.1": _page(cli, root, version, day)}
-    for name in cli.list_commands(root):
-        command = cli.get_command(root, name)
-        assert command is not None
-        context = click.Context(command, info_name=f"nsrun {name}", parent=None)
-        made[f"nsrun-{name}.1"] = _page(command, context, version, day)
-    return made
+    return dict(_pages(cli, "nsrun", version, day))
+
+
+def _pages(command: click.Command, name: str, version: str, day: str) -> Iterator[tuple[str, str]]:
+    context = click.Context(command, info_name=name, parent=None)
+    yield f"{name.replace(' ', '-')}.1", _page(command, context, version, day)
+    if isinstance(command, click.Group):
+        for verb in command.list_commands(context):
+            one = command.get_command(context, verb)
+            assert one is not None
+            yield from _pages(one, f"{name} {verb}", version, day)
 
 
 def write(directory: Path, version: str) -> list[Path]:
@@ -143,7 +146,7 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[str]:
         one = command.get_command(context, name)
         assert one is not None
         summary = _summary(one)
-        yield from _term(f"nsrun-{name}(1)", f"{summary[:1].upper()}{summary[1:]}.")
+        yield from _term(f"{str(context.info_name).replace(' ', '-')}-{name}(1)", f"{summary[:1].upper()}{summary[1:]}.")
 
 
 def _term(term: str, text: str) -> Iterator[str]:

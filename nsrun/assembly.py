@@ -6,12 +6,15 @@ import json
 import os
 from pathlib import Path
 
-from nsrun.images.credentials import auth_files, load_credentials
+from nsrun.images.keychain import FileKeychain, auth_files
+from nsrun.images.mounts import mounted_digests
 from nsrun.images.registries import load_registries
 from nsrun.images.service import ImageService
+from nsrun.images.store import Store
+from nsrun.images.wording import sentences
 from nsrun.support.layout import Layout
 
-__all__ = ["image_service", "images_in_use"]
+__all__ = ["image_service", "image_store", "images_in_use"]
 
 
 def image_service(layout: Layout, registries_conf: Path | None = None) -> ImageService:
@@ -20,16 +23,25 @@ def image_service(layout: Layout, registries_conf: Path | None = None) -> ImageS
     return ImageService(
         layout=layout,
         registries=load_registries(registries_conf, environment),
-        credentials=load_credentials(auth_files(environment)),
+        credentials=FileKeychain(auth_files(environment), environment),
         environment=environment,
         in_use=lambda: images_in_use(layout),
     )
 
 
+def image_store(layout: Layout) -> Store:
+    """The images of ``layout``, for what needs neither registries nor layers. Blocks. Raises ImageError."""
+    store = Store(layout.images)
+    with sentences("open the image store"):
+        store.open()
+    return store
+
+
 def images_in_use(layout: Layout) -> frozenset[str]:
-    """Manifest digests of the images that containers run from, as the run directory tells it, and of those that pods
-    have as volumes: whoever removes images may be another process than the one that runs the containers."""
-    found = set()
+    """Manifest digests of the images that containers run from, as the run directory tells it, of those that pods have
+    as volumes, and of those that are mounted: whoever removes images may be another process than the one that runs the
+    containers."""
+    found = set(mounted_digests())
     for record in layout.pods.glob("*/volumes/kubernetes.io~image/*"):
         try:
             found.add(os.readlink(record))

@@ -1,8 +1,8 @@
-"""Durations as kubectl writes them: two units at most, coarser as they grow."""
+"""Durations as kubectl writes them: two units at most, coarser as they grow; and as docker says how long ago."""
 
 from __future__ import annotations
 
-__all__ = ["age", "seconds_of"]
+__all__ = ["age", "ago", "seconds_of"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -24,6 +24,31 @@ def age(seconds: float) -> str:
     if days < 8:
         return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
     return f"{days}d"
+
+
+_AGO = (
+    (2 * 365 * 86400, 365 * 86400, "years"),
+    (60 * 86400, 30 * 86400, "months"),
+    (14 * 86400, 7 * 86400, "weeks"),
+    (48 * 3600, 86400, "days"),
+    (7200, 3600, "hours"),
+    (120, 60, "minutes"),
+    (2, 1, "seconds"),
+)
+"""From so many seconds on, in units of so many, of which there are then two at least."""
+
+
+def ago(seconds: float) -> str:
+    """``5`` → ``5 seconds ago``, ``90`` → ``About a minute ago``, ``200000`` → ``2 days ago``, as docker has it."""
+    if seconds >= 60:
+        if seconds < 120:
+            return "About a minute ago"
+        if 3600 <= seconds < 7200:
+            return "About an hour ago"
+    for begin, unit, name in _AGO:
+        if seconds >= begin:
+            return f"{int(seconds // unit)} {name} ago"
+    return "1 second ago" if seconds >= 1 else "Less than a second ago"
 
 
 def seconds_of(duration: str) -> float:

@@ -15,18 +15,20 @@ from nsrun.cli.output import Output, parse_output, write_documents
 from nsrun.errors import NotFoundError, NsrunError, SettingsError
 from nsrun.support.layout import Layout
 
-__all__ = ["command", "find"]
+__all__ = ["FORMATS", "command", "find", "write_found"]
 
 _SHORTEST = 4
 """Letters of an id: fewer are a name that was mistyped."""
 _FORMATS = ("json", "yaml", "jsonpath", "jsonpath-as-json")
+FORMATS = "json, yaml, jsonpath=… or jsonpath-as-json=…"
+"""As the help has them."""
 
 
 @click.command("inspect")
 @click.argument("objects", nargs=-1, required=True, metavar="POD|POD/CONTAINER|CONTAINER-ID...")
 @flag("--namespace", "-n", metavar="NAME", help="The pods' namespace.")
 @flag("--format", "-f", "template", metavar="JSONPATH", help="Of each only what is there: {.status.podIP}.")
-@flag("--output", "-o", metavar="FORMAT", help="json, yaml, jsonpath=… or jsonpath-as-json=….  [default: json]")
+@flag("--output", "-o", metavar="FORMAT", help=f"{FORMATS}.  [default: json]")
 @pass_context
 def command(
     context: Context, objects: tuple[str, ...], namespace: str | None, template: str | None, output: str | None
@@ -39,7 +41,12 @@ def command(
     if template is not None and output is not None:
         raise SettingsError("cannot use --format and --output together")
     pods, layout = context.api.pods(), _layout(context)
-    found = [_document(find(pods, wanted, namespace), layout) for wanted in objects]
+    write_found([_document(find(pods, wanted, namespace), layout) for wanted in objects], template, output)
+
+
+def write_found(found: Sequence[Document], template: str | None, output: str | None) -> None:
+    """Writes what was inspected: ``template`` is a JSONPath for each, ``output`` one of the formats, for all. Raises
+    SettingsError, NsrunError."""
     if template is not None:
         _write_each(template, found)
         return

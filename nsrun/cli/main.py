@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from nsrun import __version__
 from nsrun.cli.options import Context, Flag, default_layout, flag, write_grouped
+from nsrun.cli.verbs import Verbs
 from nsrun.errors import NsrunError, describe_errno
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 __all__ = ["COMMANDS", "COMPLETION", "GROUPS", "cli", "main", "names_command", "program"]
 
@@ -33,6 +30,8 @@ COMMANDS = {
     "down": "nsrun.cli.down",
     "events": "nsrun.cli.events",
     "exec": "nsrun.cli.exec",
+    "history": "nsrun.cli.history",
+    "image": "nsrun.cli.image",
     "images": "nsrun.cli.images",
     "inspect": "nsrun.cli.inspect",
     "load": "nsrun.cli.load",
@@ -46,9 +45,11 @@ COMMANDS = {
     "rm": "nsrun.cli.rm",
     "rmi": "nsrun.cli.rmi",
     "run": "nsrun.cli.run",
+    "save": "nsrun.cli.save",
     "start": "nsrun.cli.start",
     "stats": "nsrun.cli.stats",
     "stop": "nsrun.cli.stop",
+    "tag": "nsrun.cli.tag",
     "top": "nsrun.cli.top",
     "version": "nsrun.cli.version",
     "wait": "nsrun.cli.wait",
@@ -58,7 +59,7 @@ GROUPS = {
     "See what runs": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
     "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
     "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
-    "Keep images": ("images", "pull", "load", "rmi"),
+    "Keep images": ("images", "image", "history", "pull", "tag", "save", "load", "rmi"),
 }
 """How the help shows the commands; those that are in none come last."""
 
@@ -92,9 +93,8 @@ def names_command(arguments: list[str]) -> bool:
     return False
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command only when it is called (or listed in the help), and the daemon's flags only when
-    no command is: whoever looks at a pod does not wait for them."""
+class LazyGroup(Verbs):
+    """All verbs, and the daemon's flags only when there is no verb: whoever looks at a pod does not wait for them."""
 
     @cached_property
     def _daemon_options(self) -> list[click.Parameter]:
@@ -113,38 +113,6 @@ class LazyGroup(click.Group):
             if ctx.meta.get(_COMMAND_ONLY)
             else [*places[: len(PLACES)], *self._daemon_options, *places[len(PLACES) :]]
         )
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        module = COMMANDS.get(name)
-        if module is None:
-            return None
-        command = importlib.import_module(module).command
-        assert isinstance(command, click.Command)
-        if ctx.resilient_parsing:
-            from nsrun.cli.completion import with_names
-
-            return with_names(command)
-        return command
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """No command is imported for that, so none says what it does."""
-        from click.shell_completion import CompletionItem
-
-        if incomplete.startswith("-"):
-            return super().shell_complete(ctx, incomplete)
-        return [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            from nsrun.model.wording import suggestion
-
-            ctx.fail(f"No such command '{args[0]}'{suggestion(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """That the reader of our output has gone (``nsrun logs | head``) is no failure, though click thinks so."""
@@ -172,7 +140,12 @@ class LazyGroup(click.Group):
 place = partial(flag, group="Places", type=click.Path(path_type=Path))
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    modules=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @place("--root", help="Images, layers and volumes.  [default: /var/lib/nsrun]")
 @place("--run-dir", help="Sockets and run-time state.  [default: /run/nsrun]")
 @place("--log-dir", help="Where pods/ and containers/ logs are kept.  [default: /var/log]")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
+from nsrun.cli.image import VERBS
+from nsrun.cli.image import command as images
 from nsrun.cli.main import COMMANDS, cli
 
 # What nsrun itself listens on is no wish for what a forwarded port listens on.
@@ -14,6 +16,7 @@ OTHERWISE = {("port-forward", "--address"): "NSRUN_FORWARD_ADDRESS"}
 def commands() -> list[tuple[str, click.Command]]:
     context = click.Context(cli)
     found = [(name, cli.get_command(context, name)) for name in sorted(COMMANDS)]
+    found += [(f"image {name}", images.get_command(context, name)) for name in sorted(VERBS)]
     return [("nsrun", cli), *((name, command) for name, command in found if command is not None)]
 
 

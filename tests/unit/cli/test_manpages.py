@@ -12,6 +12,7 @@ from types import ModuleType
 import click
 import pytest
 
+from nsrun.cli.image import VERBS
 from nsrun.cli.main import COMMANDS, cli
 
 REPO = Path(__file__).resolve().parents[3]
@@ -33,7 +34,9 @@ def pages() -> dict[str, str]:
 
 
 def test_each_command_has_one(pages: dict[str, str]) -> None:
-    assert pages.keys() == {"nsrun.1", *(f"nsrun-{name}.1" for name in COMMANDS)}
+    images = {f"nsrun-image-{name}.1" for name in VERBS}
+    assert pages.keys() == {"nsrun.1", *(f"nsrun-{name}.1" for name in COMMANDS), *images}
+    assert "\\fBnsrun\\-image\\-mount(1)\\fR" in pages["nsrun-image.1"]
 
 
 def test_every_flag_is_in_its_page(pages: dict[str, str]) -> None:
@@ -57,7 +60,7 @@ def test_readers_do_not_complain(tmp_path: Path) -> None:
     """It is run as the build runs it, where nothing but click and cffi need be."""
     subprocess.run([sys.executable, str(REPO / "docs" / "manpages.py"), str(tmp_path)], check=True)
     written = sorted(tmp_path.glob("*.1"))
-    assert len(written) == len(COMMANDS) + 1
+    assert len(written) == len(COMMANDS) + len(VERBS) + 1
     readers = {"mandoc": ("-T", "lint", "-W", "warning"), "man": ("--warnings", "-E", "UTF-8", "-l")}
     found = [name for name in readers if shutil.which(name)]
     if not found:
@@ -75,8 +78,9 @@ import sys
 sys.path.insert(0, {str(REPO)!r})
 before = set(sys.modules)
 import importlib
+from nsrun.cli.image import VERBS
 from nsrun.cli.main import COMMANDS
-for module in COMMANDS.values():
+for module in (*COMMANDS.values(), *VERBS.values()):
     importlib.import_module(module)
 print(*({{name.partition(".")[0] for name in set(sys.modules) - before}} - set(sys.stdlib_module_names)))
 """
