@@ -17,7 +17,14 @@ from nsrun.errors import ImageError
 from nsrun.images.digests import is_digest
 from nsrun.images.wording import printable
 
-__all__ = ["DEFAULT_REGISTRY", "Reference", "is_registry_host", "is_repository_path", "parse_reference"]
+__all__ = [
+    "DEFAULT_REGISTRY",
+    "Reference",
+    "is_registry_host",
+    "is_repository_path",
+    "is_short_name",
+    "parse_reference",
+]
 
 DEFAULT_REGISTRY = "docker.io"
 _LEGACY_DEFAULT_REGISTRY = "index.docker.io"
@@ -66,6 +73,15 @@ def is_repository_path(text: str) -> bool:
     return _PATH.fullmatch(text) is not None
 
 
+def is_short_name(text: str) -> bool:
+    """Whether ``text`` names no registry, as ``nginx`` and ``somebody/nginx:1``.
+
+    A first component is a registry's host when it cannot be a user of Docker Hub: a dot, a port, localhost, upper case.
+    """
+    first, slash, _ = text.partition("/")
+    return not slash or not ("." in first or ":" in first or first == "localhost" or first != first.lower())
+
+
 def parse_reference(text: str) -> Reference:
     """Reads and normalises what a person wrote. Raises ImageError (InvalidImageName)."""
     if not text:
@@ -82,9 +98,8 @@ def parse_reference(text: str) -> Reference:
 
 
 def _split_host(text: str) -> tuple[str, str]:
-    """The first component is a host when it cannot be a user of Docker Hub: a dot, a port, localhost, upper case."""
-    first, slash, rest = text.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+    first, _, rest = text.partition("/")
+    if is_short_name(text):
         host, path = DEFAULT_REGISTRY, text
     else:
         host, path = (DEFAULT_REGISTRY if first == _LEGACY_DEFAULT_REGISTRY else first), rest

@@ -1,38 +1,32 @@
-"""Which hosts to ask for an image: containers-registries.conf(5), version 2.
+"""Which registries to ask for an image: containers-registries.conf(5) and containers-registries.conf.d(5).
 
-Read: ``[[registry]]`` with prefix, location, insecure, blocked, mirror-by-digest-only, and ``[[registry.mirror]]`` with
-location, insecure, pull-from-mirror. Short names are Docker's here (``nginx`` is ``docker.io/library/nginx``), so
-``unqualified-search-registries``, ``aliases`` and ``short-name-mode`` say nothing to us.
+The files, each overriding those before it:
 
-Files: the one given by flag; or $CONTAINERS_REGISTRIES_CONF; or /etc/containers/registries.conf. Then
-``<file>.d/*.conf`` in order of their names, each replacing tables of the same prefix. No file at all: every registry by
-its own name, by HTTPS.
+* one that is named, by flag or $CONTAINERS_REGISTRIES_CONF: it, then ``<file>.d/*.conf``;
+* else $XDG_CONFIG_HOME/containers/registries.conf when there is one: it, then ``registries.conf.d/*.conf`` beside it;
+* else /etc/containers/registries.conf, its ``registries.conf.d/*.conf``, and the user's ``registries.conf.d/*.conf``.
+
+Last come the aliases that answers to questions have made (``short-name-aliases.conf``). No file at all: every registry
+by its own name, by HTTPS, and short names are Docker's.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 from nsrun.errors import ImageError, SettingsError
 from nsrun.images.reference import Reference, is_registry_host, is_repository_path
+from nsrun.images.registriesfile import MirrorUse, RegistriesFile, Registry, read_registries_file
+from nsrun.images.shortnames import ShortNames
+from nsrun.support.atomic import write_atomic
 
-__all__ = ["DEFAULT_PATH", "Endpoint", "Mirror", "MirrorUse", "Registries", "Registry", "load_registries"]
+__all__ = ["CONFIGURATION", "Endpoint", "Registries", "load_registries", "record_alias"]
 
-DEFAULT_PATH = Path("/etc/containers/registries.conf")
-_ENVIRONMENT = "CONTAINERS_REGISTRIES_CONF"
-
-
-class MirrorUse(StrEnum):
-    """What a mirror is asked for (``pull-from-mirror``)."""
-
-    ALL = "all"
-    DIGEST_ONLY = "digest-only"
-    TAG_ONLY = "tag-only"
+CONFIGURATION = Path("/etc/containers")
+_MAIN, _ENVIRONMENT = "registries.conf", "CONTAINERS_REGISTRIES_CONF"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,36 +42,28 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
-    """A ``[[registry.mirror]]`` table."""
-
-    location: str
-    insecure: bool = False
-    use: MirrorUse = MirrorUse.ALL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
-    """A ``[[registry]]`` table. ``location`` empty (only with a ``*.`` prefix): names are used as they are."""
-
-    prefix: str
-    location: str
-    insecure: bool = False
-    blocked: bool = False
-    mirrors: tuple[Mirror, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Registries:
-    """All tables."""
+    """All that the files say together.
+
+    ``credential_helpers`` None: nothing was said about them. ``verify``: whether TLS is verified, whatever tables say
+    about it; None: as they say. ``recorded``: where aliases are kept that answers to questions make, None for nowhere.
+    """
 
     tables: tuple[Registry, ...] = ()
+    names: ShortNames = field(default_factory=ShortNames)
+    credential_helpers: tuple[str, ...] | None = None
+    verify: bool | None = None
+    recorded: Path | None = None
 
     def endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
         """Where to ask for ``reference``, in order: mirrors first, the registry itself last.
 
         Raises ImageError when the registry is blocked.
         """
+        found = self._configured(reference)
+        return found if self.verify is None else tuple(replace(e, insecure=not self.verify) for e in found)
+
+    def _configured(self, reference: Reference) -> tuple[Endpoint, ...]:
         table = self.table(str(reference))
         if table is None:
             return (Endpoint(host=reference.host, repository=reference.path),)
@@ -98,18 +84,106 @@ class Registries:
         return max(matching, key=lambda entry: entry[:2])[2] if matching else None
 
 
-def load_registries(path: Path | None, environment: Mapping[str, str]) -> Registries:
-    """Reads the configuration: ``path`` or, when it is None, the system's own. Raises SettingsError."""
+def load_registries(
+    path: Path | None,
+    environment: Mapping[str, str],
+    *,
+    etc: Path = CONFIGURATION,
+    uid: int | None = None,
+) -> Registries:
+    """Reads the configuration: ``path`` or, when it is None, the system's own.
+
+    Raises SettingsError with every problem of every file, a line each.
+    """
     named = environment.get(_ENVIRONMENT)
-    main = path or (Path(named) if named else DEFAULT_PATH)
-    if not main.exists():
-        if path is not None or named:
-            raise SettingsError(f'cannot read "{main}": no such file')
-        return Registries()
+    chosen = path or (Path(named) if named else None)
+    recorded = _recorded(environment, os.geteuid() if uid is None else uid)
+    files = list(_named_files(chosen) if chosen is not None else _own_files(environment, etc))
+    if recorded is not None:
+        files.append(recorded)
+    said: list[RegistriesFile] = []
+    problems: list[SettingsError] = []
+    for file in files:
+        try:
+            said.append(read_registries_file(file))
+        except FileNotFoundError:
+            if file == chosen:
+                problems.append(SettingsError(f'cannot read "{file}": no such file'))
+        except SettingsError as error:
+            problems.append(error)
+    if problems:
+        hints = [problem.hint for problem in problems if problem.hint is not None]
+        raise SettingsError("\n".join(p.message for p in problems), hint=hints[0] if hints else None)
+    return replace(_merged(said), recorded=recorded)
+
+
+def record_alias(path: Path, name: str, reference: Reference) -> None:
+    """Remembers that ``name`` means ``reference`` from now on, as other programs do. Blocks; raises SettingsError."""
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            aliases = dict(read_registries_file(path).aliases)
+        except FileNotFoundError:
+            aliases = {}
+        aliases[name] = reference.name
+        lines = [f'  "{short}" = "{full}"\n' for short, full in sorted(aliases.items())]
+        write_atomic(path, f"[aliases]\n{''.join(lines)}".encode(), mode=0o644)
+    except OSError as error:
+        raise SettingsError(f'cannot write "{path}": {(error.strerror or str(error)).lower()}') from None
+
+
+def _named_files(main: Path) -> Iterator[Path]:
+    yield main
+    yield from _drop_ins(main)
+
+
+def _own_files(environment: Mapping[str, str], etc: Path) -> Iterator[Path]:
+    home = environment.get("HOME")
+    config = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else None)
+    own = Path(config, "containers", _MAIN) if config else None
+    if own is None or not own.exists():
+        yield from _named_files(etc / _MAIN)
+        if own is not None:
+            yield from _drop_ins(own)
+    else:
+        yield from _named_files(own)
+
+
+def _drop_ins(main: Path) -> list[Path]:
+    return sorted(file for file in main.with_name(main.name + ".d").glob("*.conf") if not file.is_dir())
+
+
+def _recorded(environment: Mapping[str, str], uid: int) -> Path | None:
+    home = environment.get("HOME")
+    cache = environment.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else None)
+    if uid == 0:
+        cache = "/var/cache"
+    return Path(cache, "containers", "short-name-aliases.conf") if cache else None
+
+
+def _merged(files: list[RegistriesFile]) -> Registries:
+    """Fields that are given replace those before; tables do by prefix, aliases by name."""
     tables: dict[str, Registry] = {}
-    for file in [main, *sorted(main.with_name(main.name + ".d").glob("*.conf"))]:
-        tables.update((table.prefix, table) for table in _read(file))
-    return Registries(tables=tuple(tables.values()))
+    merged = RegistriesFile()
+    for file in files:
+        tables.update((table.prefix, table) for table in file.tables)
+        merged = RegistriesFile(
+            search=merged.search if file.search is None else file.search,
+            mode=file.mode or merged.mode,
+            aliases={**merged.aliases, **file.aliases},
+            credential_helpers=(
+                merged.credential_helpers if file.credential_helpers is None else file.credential_helpers
+            ),
+        )
+    names = ShortNames(
+        registries=merged.search or (),
+        aliases={name: target for name, target in merged.aliases.items() if target},
+    )
+    return Registries(
+        tables=tuple(tables.values()),
+        names=names if merged.mode is None else replace(names, mode=merged.mode),
+        credential_helpers=merged.credential_helpers,
+    )
 
 
 def _covered(name: str, prefix: str) -> int:
@@ -138,91 +212,3 @@ def _endpoint(reference: Reference, prefix: str, location: str, insecure: bool) 
             f'cannot pull image "{reference}": registries.conf sends it to "{name}", which is not an image name'
         )
     return Endpoint(host=host, repository=repository, insecure=insecure)
-
-
-def _read(path: Path) -> list[Registry]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f'cannot read "{path}": {(error.strerror or str(error)).lower()}') from None
-    except ValueError as error:
-        raise SettingsError(f'cannot read "{path}": {error}') from None
-    if "registries" in document:
-        raise SettingsError(
-            f'cannot read "{path}": it is written in version 1 of the format ([registries.search] and the like)',
-            hint="write it in version 2, with [[registry]] tables: see containers-registries.conf(5)",
-        )
-    return [_Table(path, f"registry[{i}]", t).registry() for i, t in enumerate(_tables(path, "registry", document))]
-
-
-def _tables(path: Path, where: str, document: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    tables = document.get(where.rpartition(".")[2], [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SettingsError(f'cannot read "{path}": {where}: must be tables, written [[{where}]]')
-    return cast("list[dict[str, object]]", tables)
-
-
-class _Table:
-    """One TOML table, with its name for errors."""
-
-    def __init__(self, path: Path, name: str, values: Mapping[str, object]) -> None:
-        self._path = path
-        self._name = name
-        self._values = values
-
-    def registry(self) -> Registry:
-        prefix, location = self._place("prefix"), self._place("location")
-        if not prefix and not location:
-            raise self._wrong("location", "must be given, or prefix")
-        if not location and not prefix.startswith("*."):
-            location = prefix
-        by_digest = self._flag("mirror-by-digest-only")
-        tables = _tables(self._path, "registry.mirror", self._values)
-        mirrors = [_Table(self._path, f"{self._name}.mirror[{i}]", t).mirror(by_digest) for i, t in enumerate(tables)]
-        return Registry(
-            prefix=prefix or location,
-            location=location,
-            insecure=self._flag("insecure"),
-            blocked=self._flag("blocked"),
-            mirrors=tuple(mirrors),
-        )
-
-    def mirror(self, by_digest: bool) -> Mirror:
-        location = self._place("location")
-        if not location or location.startswith("*."):
-            raise self._wrong("location", "must be host[:port][/path]")
-        use = self._text("pull-from-mirror")
-        if use and by_digest:
-            raise self._wrong("pull-from-mirror", "must not be given beside mirror-by-digest-only = true")
-        if use not in ("", *MirrorUse):
-            raise self._wrong("pull-from-mirror", f'must be all, digest-only or tag-only, not "{use}"')
-        default = MirrorUse.DIGEST_ONLY if by_digest else MirrorUse.ALL
-        return Mirror(location=location, insecure=self._flag("insecure"), use=MirrorUse(use) if use else default)
-
-    def _place(self, key: str) -> str:
-        """``host[:port][/path]``, for a prefix also ``*.host`` and with tag or digest; empty when it is not given."""
-        text = self._text(key).rstrip("/")
-        if "://" in text:
-            raise self._wrong(key, f'must be host[:port][/path] without a scheme, not "{text}"')
-        host, slash, rest = text.partition("/")
-        wildcard = key == "prefix" and host.startswith("*.") and not slash
-        if text and not is_registry_host(host[2:] if wildcard else host):
-            raise self._wrong(key, f'must be host[:port][/path], not "{text}"')
-        if slash and not is_repository_path(rest.partition("@")[0].partition(":")[0]):
-            raise self._wrong(key, f'must be host[:port][/path], not "{text}"')
-        return text
-
-    def _text(self, key: str) -> str:
-        value = self._values.get(key, "")
-        if not isinstance(value, str):
-            raise self._wrong(key, "must be text")
-        return value
-
-    def _flag(self, key: str) -> bool:
-        value = self._values.get(key, False)
-        if not isinstance(value, bool):
-            raise self._wrong(key, "must be true or false")
-        return value
-
-    def _wrong(self, key: str, text: str) -> SettingsError:
-        return SettingsError(f'cannot read "{self._path}": {self._name}.{key}: {text}')
