@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +21,7 @@ from nsrun.images.progress import Report, silent
 from nsrun.images.puller import Puller
 from nsrun.images.reference import Reference, parse_reference
 from nsrun.images.registries import Registries
+from nsrun.images.shortnames import first_of
 from nsrun.images.store import Store, StoredImage
 from nsrun.images.wording import sentences
 from nsrun.model.container import PullPolicy
@@ -70,7 +72,9 @@ class ImageService:
         space: Callable[[Path], Space] = disk_space,
     ) -> None:
         self._layout = layout
+        registries = registries or Registries()
         self._credentials = credentials or Credentials()
+        self._names = registries.names
         self._certificates = certificates
         self._environment = environment or {}
         self._clock = clock or SystemClock()
@@ -82,7 +86,7 @@ class ImageService:
         self._puller = Puller(
             store=self._store,
             layers=self._layers,
-            registries=registries or Registries(),
+            registries=registries,
             client=self._client,
             platform=self._platform,
         )
@@ -122,7 +126,6 @@ class ImageService:
         ``pulling`` is called before a registry is asked.
         Raises ImageError with the kubelet's reason.
         """
-        wanted = parse_reference(reference)
         if policy is not PullPolicy.ALWAYS:
             present = await self.resolve(reference)
             if present is not None:
@@ -134,22 +137,24 @@ class ImageService:
                 hint="load it with nsrun load, or let imagePullPolicy be IfNotPresent",
             )
         if pulling is not None:
+        meanings = self._names.to_pull(reference)
             pulling()
         if policy is PullPolicy.ALWAYS:
-            current = await self._current(wanted)
-            if current is not None:
-                return current
-        return await self.pull(reference)
+            return await first_of(reference, meanings, self._newest)
+        return await first_of(reference, meanings, lambda meant: self._fetch(meant, silent))
 
     async def pull(self, reference: str, report: Report = silent) -> Image:
         """Asks the registry, whatever is here; fetches what is missing. Raises ImageError."""
-        return await self._image(await self._puller.pull(parse_reference(reference), report))
+        return await first_of(reference, self._names.to_pull(reference), lambda meant: self._fetch(meant, report))
 
     async def resolve(self, reference: str) -> Image | None:
         """The image if it is here, None otherwise. Raises ImageError (InvalidImageName, ImageInspectError)."""
-        wanted = parse_reference(reference)
-        stored = await off_loop(lambda: self._store.find(wanted))
-        return None if stored is None else await self._present(stored)
+        for meant in self._names.meanings(reference):
+            stored = await off_loop(partial(self._store.find, meant))
+            present = None if stored is None else await self._present(stored)
+            if present is not None:
+                return present
+        return None
 
     async def load(self, path: Path) -> tuple[str, ...]:
         """Takes every named image out of an OCI image layout (directory or tar) or a docker-archive.
@@ -213,13 +218,17 @@ class ImageService:
         await self._puller.unpack(manifest, configuration)
         await off_loop(lambda: self._store.tag(image))
 
-    async def _current(self, wanted: Reference) -> Image | None:
-        """The image that is here, if the registry would give the same."""
+    async def _fetch(self, wanted: Reference, report: Report) -> Image:
+        return await self._image(await self._puller.pull(wanted, report))
+
+    async def _newest(self, wanted: Reference) -> Image:
+        """What the registry has now: pulled, unless it is here."""
         stored = await off_loop(lambda: self._store.find(wanted))
-        if stored is None or not stored.source:
-            return None
-        offered = await self._puller.digest(wanted)
-        return await self._present(stored) if offered == stored.source else None
+        if stored is not None and stored.source and await self._puller.digest(wanted) == stored.source:
+            present = await self._present(stored)
+            if present is not None:
+                return present
+        return await self._fetch(wanted, silent)
 
     async def _present(self, stored: StoredImage) -> Image | None:
         """The image, None when something of it is gone, so that it must be fetched again."""
