@@ -136,8 +136,8 @@ class ImageService:
                 reason="ErrImageNeverPull",
                 hint="load it with nsrun load, or let imagePullPolicy be IfNotPresent",
             )
-        if pulling is not None:
         meanings = self._names.to_pull(reference)
+        if pulling is not None:
             pulling()
         if policy is PullPolicy.ALWAYS:
             return await first_of(reference, meanings, self._newest)
