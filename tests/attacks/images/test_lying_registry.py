@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from nsrun.errors import ImageError
-from nsrun.images.credentials import Credential, Credentials
 from nsrun.images.registries import Mirror, Registries, Registry
 from nsrun.images.service import ImageService
+from nsrun.model.credentials import Credential, Credentials
 from nsrun.model.image import Image
 from nsrun.support.layout import Layout
 from tests.attacks.images.lying import Handler, HurriedClock, LyingRegistry
@@ -60,7 +60,7 @@ def trusting(*hosts: str) -> Registries:
 
 
 def secrets(lying: LyingRegistry) -> Credentials:
-    return Credentials(entries={lying.host: SECRET})
+    return Credentials(entries=((lying.host, SECRET),))
 
 
 def served(lying: LyingRegistry, parts: ImageParts | None = None) -> ImageParts:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from nsrun.images.credentials import Credentials
+from nsrun.images.keychain import Keychain
 from nsrun.images.registries import Registries
 from nsrun.images.service import ImageService
 from nsrun.support.clock import Clock
@@ -26,7 +26,7 @@ class MakeService(Protocol):
         self,
         *,
         registries: Registries | None = None,
-        credentials: Credentials | None = None,
+        credentials: Keychain | None = None,
         certificates: Path = Path("/nowhere"),
         in_use: Callable[[], frozenset[str]] = frozenset,
         clock: Clock | None = None,
@@ -45,7 +45,7 @@ async def service(layout: Layout) -> AsyncIterator[MakeService]:
         async def make(
             *,
             registries: Registries | None = None,
-            credentials: Credentials | None = None,
+            credentials: Keychain | None = None,
             certificates: Path = Path("/nowhere"),
             in_use: Callable[[], frozenset[str]] = frozenset,
             clock: Clock | None = None,

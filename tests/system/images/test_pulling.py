@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nsrun.errors import ImageError, NotFoundError
-from nsrun.images.credentials import load_credentials
+from nsrun.images.keychain import FileKeychain
 from nsrun.images.progress import Progress, Stage
 from nsrun.images.registries import load_registries
 from nsrun.model.container import PullPolicy
@@ -71,7 +71,7 @@ async def test_tls_with_an_authority_of_its_own_and_basic_authentication(
     registry.push(source.path, NGINX)
     images = await service(
         registries=load_registries(registry.registries_conf(), {}),
-        credentials=load_credentials((registry.auth_file(),)),
+        credentials=FileKeychain((registry.auth_file(),), {}),
         certificates=registry.certificates,
     )
     assert (await images.ensure("nginx", PullPolicy.ALWAYS)).reference == NGINX
@@ -111,7 +111,7 @@ async def test_wrong_credentials_say_so(registry: Registry, service: MakeService
     registry.credential = ("user", "wrong")
     images = await service(
         registries=load_registries(registry.registries_conf(), {}),
-        credentials=load_credentials((registry.auth_file(),)),
+        credentials=FileKeychain((registry.auth_file(),), {}),
     )
     with pytest.raises(
         ImageError, match=r'cannot pull image "docker.io/library/nginx:latest": .* 401 Unauthorized'
