@@ -10,11 +10,12 @@ from nsrun.images.keychain import FileKeychain, auth_files
 from nsrun.images.mounts import mounted_digests
 from nsrun.images.registries import load_registries
 from nsrun.images.service import ImageService
+from nsrun.images.shortnames import ShortNames
 from nsrun.images.store import Store
 from nsrun.images.wording import sentences
 from nsrun.support.layout import Layout
 
-__all__ = ["image_service", "image_store", "images_in_use"]
+__all__ = ["image_service", "image_store", "images_in_use", "short_names"]
 
 
 def image_service(layout: Layout, registries_conf: Path | None = None) -> ImageService:
@@ -35,6 +36,11 @@ def image_store(layout: Layout) -> Store:
     with sentences("open the image store"):
         store.open()
     return store
+
+
+def short_names() -> ShortNames:
+    """What names without a registry mean on this machine. Raises SettingsError."""
+    return load_registries(None, dict(os.environ)).names
 
 
 def images_in_use(layout: Layout) -> frozenset[str]:

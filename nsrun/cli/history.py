@@ -32,14 +32,14 @@ _COMMAND_WIDTH = 45
 @pass_context
 def command(context: Context, image: str, no_trunc: bool, quiet: bool, human: bool, format: str) -> None:
     """Show how an image was made: its layers, the last one first, and what made them."""
-    from nsrun.assembly import image_store
+    from nsrun.assembly import image_store, short_names
     from nsrun.images.details import details, history
     from nsrun.images.lookup import find_image
     from nsrun.images.wording import sentences
 
     store = image_store(context.layout)
     with sentences(f'show the history of "{image}"'):
-        found = details(store, find_image(store, image, "show"))
+        found = details(store, find_image(store, image, "show", short_names()))
     steps = history(found)
     ids = [found.id if number == 0 else _MISSING for number in range(len(steps))]
     if not no_trunc:

@@ -23,15 +23,15 @@ def command(context: Context, references: tuple[str, ...], template: str | None,
     """
     if template is not None and output is not None:
         raise SettingsError("cannot use --format and --output together")
-    from nsrun.assembly import image_store
+    from nsrun.assembly import image_store, short_names
     from nsrun.images.details import details, document
     from nsrun.images.layers import Layers
     from nsrun.images.lookup import find_image
     from nsrun.images.wording import sentences
 
-    store, layers = image_store(context.layout), Layers(context.layout.layers)
+    store, layers, names = image_store(context.layout), Layers(context.layout.layers), short_names()
     found = []
     for reference in references:
         with sentences(f'inspect image "{reference}"'):
-            found.append(document(details(store, find_image(store, reference, "inspect")), layers))
+            found.append(document(details(store, find_image(store, reference, "inspect", names)), layers))
     write_found(found, template, output)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
 
 from nsrun.cli.options import Context, pass_context
 from nsrun.cli.table import table
+from nsrun.errors import ImageError
 
 __all__ = ["command"]
 
@@ -27,7 +29,7 @@ def command(context: Context, image: str | None, directory: Path | None) -> None
     elif directory is None:
         raise click.UsageError("Missing argument 'DIRECTORY'.")
     else:
-        _mount(context, image, directory)
+        asyncio.run(_mount(context, image, directory))
         click.echo(directory)
 
 
@@ -45,19 +47,17 @@ def _list(context: Context) -> None:
         click.echo("No images are mounted.", err=True)
 
 
-def _mount(context: Context, image: str, directory: Path) -> None:
-    from nsrun.assembly import image_store
-    from nsrun.images.details import details
-    from nsrun.images.layers import Layers
+async def _mount(context: Context, image: str, directory: Path) -> None:
+    from nsrun.assembly import image_service, image_store, short_names
     from nsrun.images.lookup import find_image
     from nsrun.images.mounts import mount_image
     from nsrun.images.wording import sentences
 
-    store, layers = image_store(context.layout), Layers(context.layout.layers)
-    empty = context.layout.stage
-    with sentences(f'mount image "{image}"'):
-        empty.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with store.intake():  # nothing is collected until the mount says that it is in use
-            found = details(store, find_image(store, image, "mount"))
-            paths = [layers.path(diff_id) for diff_id in reversed(found.diff_ids)]
-            mount_image(found.image.digest, paths, directory, empty=empty)
+    store = image_store(context.layout)
+    with sentences(f'mount image "{image}"'), store.intake():  # nothing is collected until the mount is there
+        reference = str(find_image(store, image, "mount", short_names()).reference)
+        async with image_service(context.layout) as images:  # what others wrote into the store is not unpacked yet
+            found = await images.resolve(reference)
+        if found is None:
+            raise ImageError("something of it is gone", hint=f"nsrun pull {reference}")
+        mount_image(found.digest, [Path(layer) for layer in found.layers], directory, empty=context.layout.stage)

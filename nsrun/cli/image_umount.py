@@ -39,11 +39,11 @@ def command(context: Context, references: tuple[str, ...], everything: bool) -> 
 
 def _digest(context: Context, image: str) -> str:
     """Of the image's manifest, empty when there is no such image."""
-    from nsrun.assembly import image_store
+    from nsrun.assembly import image_store, short_names
     from nsrun.errors import ImageError
     from nsrun.images.lookup import find_image
 
     try:
-        return find_image(image_store(context.layout), image, "unmount").digest
+        return find_image(image_store(context.layout), image, "unmount", short_names()).digest
     except (NotFoundError, ImageError):
         return ""

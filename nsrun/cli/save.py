@@ -32,7 +32,7 @@ def command(context: Context, references: tuple[str, ...], output: Path | None, 
     The same images make the same bytes. docker-archive is for tools that know no OCI archives: it has no manifests, so
     digests are not kept.
     """
-    from nsrun.assembly import image_store
+    from nsrun.assembly import image_store, short_names
     from nsrun.images.lookup import find_image
     from nsrun.images.wording import sentences
 
@@ -43,7 +43,9 @@ def command(context: Context, references: tuple[str, ...], output: Path | None, 
         raise SettingsError("cannot save images: standard output is a terminal", hint="-o FILE, or a pipe")
     store = image_store(context.layout)
     with sentences(f"save {', '.join(references)}"):
-        _save(store, [find_image(store, reference, "save") for reference in references], format, target)
+        names = short_names()
+        images = [find_image(store, reference, "save", names) for reference in references]
+        _save(store, images, format, target)
 
 
 def _save(store: Store, images: Sequence[StoredImage], format: str, target: Path | None) -> None:

@@ -17,7 +17,7 @@ __all__ = ["command"]
 @pass_context
 def command(context: Context, image: str, names: tuple[str, ...]) -> None:
     """Give an image more names. A name that another image has goes over to this one; nsrun rmi takes a name away."""
-    from nsrun.assembly import image_store
+    from nsrun.assembly import image_store, short_names
     from nsrun.images.lookup import find_image, new_name
     from nsrun.images.wording import sentences
 
@@ -25,6 +25,6 @@ def command(context: Context, image: str, names: tuple[str, ...]) -> None:
     with sentences(f'tag image "{image}"'):
         wanted = [new_name(name) for name in names]
         with store.intake():  # nothing is collected meanwhile
-            found = find_image(store, image, "tag")
+            found = find_image(store, image, "tag", short_names())
             for reference in wanted:
                 store.tag(replace(found, reference=reference))

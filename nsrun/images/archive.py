@@ -1,8 +1,9 @@
-"""Images out of files: an OCI image layout (a directory, or a tar of one) and what ``docker save`` writes.
+"""Images out of files: an OCI image layout (a directory, or a tar of one) and what ``docker save`` writes and wrote.
 
-Nothing is ever unpacked under a name that an archive gives. A tar is read once, forward: every file in it goes into the
-store as a blob under its own digest, and the archive's names are keys of a table. Links (old ``docker save`` writes
-equal layers as links) are followed in that table. What no image turns out to need is collected.
+Nothing is ever unpacked under a name that an archive gives. A tar is read once, forward, so it may come out of a pipe:
+every file in it goes into the store as a blob under its own digest, and the archive's names are keys of a table. Links
+(old ``docker save`` writes equal layers as links) are followed in that table. What no image turns out to need is
+collected.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
 from nsrun.errors import ImageError
+from nsrun.images import dockerv1
 from nsrun.images.blobs import Blobs
 from nsrun.images.decompress import CorruptBlob, decompressed
-from nsrun.images.digests import digest_of, is_digest, split_digest
+from nsrun.images.digests import digest_of, is_digest, new_hasher, split_digest
 from nsrun.images.documents import (
     DOCUMENT_LIMIT,
     Descriptor,
@@ -28,12 +31,14 @@ from nsrun.images.documents import (
     accept_configuration,
     accept_manifest,
     encode_manifest,
+    parse,
     parse_list,
     text_at,
     texts_at,
 )
-from nsrun.images.limits import Limits
+from nsrun.images.limits import DEFAULT_LIMITS, Limits
 from nsrun.images.platform import Platform
+from nsrun.images.policy import Policy, Transport
 from nsrun.images.puller import choose_platform
 from nsrun.images.reference import Reference, parse_reference
 from nsrun.images.store import Intake, StoredImage
@@ -49,6 +54,7 @@ _LIMITS = Limits(entries=100_000)
 _INDEX_DEPTH = 3
 _CHUNK = 1 << 20
 _LINK_LIMIT = 8
+_DEPTH_LIMIT = 128  # layers of an image as docker wrote it before 1.10, which took no more than 127
 _MAGICS = ((b"\x1f\x8b", MediaType.OCI_LAYER_GZIP), (b"\x28\xb5\x2f\xfd", MediaType.OCI_LAYER_ZSTD))
 
 
@@ -65,58 +71,111 @@ class _Files(Protocol):
         ...
 
 
-def load_archive(path: Path, intake: Intake, blobs: Blobs, platform: Platform) -> tuple[StoredImage, ...]:
+def load_archive(
+    path: Path, intake: Intake, blobs: Blobs, platform: Platform, policy: Policy | None = None
+) -> tuple[StoredImage, ...]:
     """Stores the blobs of every named image in the archive; the names are for the caller to give. Blocks.
 
-    Every digest is verified but the diff_ids, which are unpacking's. Raises ImageError, OSError.
+    ``path`` may be a pipe. Every digest is verified but the diff_ids: that is unpacking's. ``policy`` is asked
+    about each image, None accepts all. Raises ImageError, OSError.
     """
     files: _Files = _Directory(path, intake, blobs) if path.is_dir() else _Tar(path, intake, blobs)
-    loader = _Loader(files, intake, blobs, platform)
-    if files.has("index.json"):
-        images = loader.layout()
-    elif files.has("manifest.json"):
-        images = loader.docker()
-    else:
+    loader = _Loader(files, intake, blobs, platform, _Gate(path, policy or Policy()))
+    known = {"index.json": loader.layout, "manifest.json": loader.docker, "repositories": loader.docker_v1}
+    present = [read for name, read in known.items() if files.has(name)]
+    if not present:
         raise ImageError(
             "it is no OCI image layout (no index.json) and no docker-archive (no manifest.json)",
-            hint="skopeo copy and docker save write what can be loaded",
+            hint="nsrun save, skopeo copy, podman save and docker save write what can be loaded",
         )
-    if not images:
-        raise ImageError(f"no image in it has a name (annotation {_REF_NAME}, or RepoTags)")
-    return tuple(images)
+    for read in present:  # names may be in one of them only
+        if images := read():
+            return tuple(images)
+    raise ImageError(
+        f"no image in it has a name (annotation {_REF_NAME}, or RepoTags)",
+        hint="save it by a name, or give it one: skopeo copy oci-archive:FILE oci-archive:NAMED:NAME",
+    )
+
+
+class _Gate:
+    """What the policy says about the images of one archive."""
+
+    def __init__(self, path: Path, policy: Policy) -> None:
+        self._path = path.resolve()
+        self._layout = Transport.OCI if path.is_dir() else Transport.OCI_ARCHIVE
+        self._policy = policy
+
+    def check_layout(self, name: str) -> None:
+        self._policy.check_load(self._layout, self._path, name)
+
+    def check_docker(self, name: str) -> None:
+        self._policy.check_load(Transport.DOCKER_ARCHIVE, self._path, name)
 
 
 class _Loader:
     """Reads the documents of one archive."""
 
-    def __init__(self, files: _Files, intake: Intake, blobs: Blobs, platform: Platform) -> None:
+    def __init__(self, files: _Files, intake: Intake, blobs: Blobs, platform: Platform, gate: _Gate) -> None:
         self._files = files
         self._intake = intake
         self._blobs = blobs
         self._platform = platform
+        self._gate = gate
+        self._diff_ids: dict[str, str] = {}
 
     def layout(self) -> list[StoredImage]:
         """The images of an OCI image layout."""
-        index = accept_manifest(self._document("index.json"), MediaType.OCI_INDEX)
+        index = accept_manifest(self._read("index.json"), MediaType.OCI_INDEX)
         images: list[StoredImage] = []
         for entry in index.manifests if isinstance(index, ImageIndex) else ():
             name = entry.annotations.get(_CONTAINERD_NAME) or entry.annotations.get(_REF_NAME)
             if name:
+                self._gate.check_layout(name)
                 images.append(replace(self._image(parse_reference(name), entry), source=entry.digest))
         return images
 
     def docker(self) -> list[StoredImage]:
         """The images of a docker-archive: manifest.json names a configuration and layers for each."""
         images: list[StoredImage] = []
-        for entry in parse_list(self._document("manifest.json")):
+        for entry in parse_list(self._read("manifest.json")):
             tags = texts_at(entry, "RepoTags", "manifest.json")
+            for tag in tags:
+                self._gate.check_docker(tag)
             if tags:
                 layers = texts_at(entry, "Layers", "manifest.json")
                 manifest = self._docker_manifest(text_at(entry, "Config", "manifest.json"), layers)
-                data = encode_manifest(manifest)
-                own = Descriptor(media_type=manifest.media_type, digest=digest_of(data), size=len(data))
-                images.extend(self._intake.keep(parse_reference(tag), data, manifest, own) for tag in tags)
+                images.extend(self._keep(parse_reference(tag), manifest) for tag in tags)
         return images
+
+    def docker_v1(self) -> list[StoredImage]:
+        """The images of an archive without manifests: their names lead to chains of layers."""
+        names = dockerv1.names_of(parse(self._read("repositories")))
+        for name, _ in names:
+            self._gate.check_docker(name)
+        manifests = {top: self._chain(top) for top in dict(names).values()}
+        return [self._keep(parse_reference(name), manifests[top]) for name, top in names]
+
+    def _chain(self, top: str) -> ImageManifest:
+        """Writes the configuration and the manifest of an image whose topmost layer has this id."""
+        own: list[Mapping[str, object]] = []
+        layers: list[Descriptor] = []
+        at: str | None = top
+        while at is not None:
+            if len(own) >= _DEPTH_LIMIT:
+                raise ImageError("its layers lie on one another without end")
+            own.insert(0, parse(self._read(f"{at}/json")))
+            layers.insert(0, self._docker_layer(f"{at}/layer.tar"))
+            at = dockerv1.parent_of(own[0])
+        data = dockerv1.configuration(own, [self._diff_id(layer) for layer in layers])
+        config = self._intake.add(data, MediaType.OCI_CONFIG)
+        manifest = ImageManifest(media_type=MediaType.OCI_MANIFEST, config=config, layers=tuple(layers))
+        accept_configuration(data, manifest)
+        return manifest
+
+    def _keep(self, reference: Reference, manifest: ImageManifest) -> StoredImage:
+        data = encode_manifest(manifest)
+        own = Descriptor(media_type=manifest.media_type, digest=digest_of(data), size=len(data))
+        return self._intake.keep(reference, data, manifest, own)
 
     def _image(self, reference: Reference, descriptor: Descriptor, depth: int = 0) -> StoredImage:
         """Stores what the descriptor leads to, as far as it is for this machine."""
@@ -147,12 +206,26 @@ class _Loader:
 
     def _docker_layer(self, name: str) -> Descriptor:
         digest, size = self._files.blob(name)
-        with Fd.open(self._blobs.path(digest), os.O_RDONLY | os.O_NOFOLLOW) as fd:
-            begin = os.read(fd.fileno(), 4)
+        with _opened(self._blobs, digest) as blob:
+            begin = blob.read(4)
         media_type = next((kind for magic, kind in _MAGICS if begin.startswith(magic)), MediaType.OCI_LAYER)
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
-    def _document(self, name: str) -> bytes:
+    def _diff_id(self, layer: Descriptor) -> str:
+        """The digest of what is in a stored layer; only its unpacking verifies more than that it is that."""
+        if (known := self._diff_ids.get(layer.digest)) is not None:
+            return known
+        hasher = new_hasher(layer.digest)
+        with _opened(self._blobs, layer.digest) as blob:
+            try:
+                for chunk in decompressed(blob, limits=DEFAULT_LIMITS):
+                    hasher.update(chunk)
+            except CorruptBlob as error:
+                raise ImageError(f"a layer in it cannot be read: {error}") from None
+        self._diff_ids[layer.digest] = f"{layer.digest.partition(':')[0]}:{hasher.hexdigest()}"
+        return self._diff_ids[layer.digest]
+
+    def _read(self, name: str) -> bytes:
         digest, _ = self._files.blob(name)
         return self._blobs.read(digest, limit=DOCUMENT_LIMIT)
 
@@ -215,9 +288,9 @@ class _Tar:
         self._blobs = blobs
         self._files: dict[str, tuple[str, int]] = {}
         self._links: dict[str, str] = {}
-        with Fd.open(path, os.O_RDONLY) as file:
+        with FileIO(path) as file:
             try:
-                self._read(TarReader(ByteStream(decompressed(file.fileno(), limits=_LIMITS)), limits=_LIMITS))
+                self._read(TarReader(ByteStream(decompressed(file, limits=_LIMITS)), limits=_LIMITS))
             except (TarError, CorruptBlob) as error:
                 raise ImageError(f"it is not a tar archive that can be read: {error}") from None
 
@@ -263,6 +336,10 @@ class _Tar:
             for piece in data:
                 writer.write(piece)
             return writer.commit(), writer.offset
+
+
+def _opened(blobs: Blobs, digest: str) -> FileIO:
+    return FileIO(Fd.open(blobs.path(digest), os.O_RDONLY | os.O_NOFOLLOW).detach())
 
 
 def _key(name: str) -> str | None:

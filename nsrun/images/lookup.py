@@ -6,28 +6,31 @@ import re
 
 from nsrun.errors import ImageError, NotFoundError
 from nsrun.images.reference import Reference, parse_reference
+from nsrun.images.shortnames import ShortNames
 from nsrun.images.store import Store, StoredImage
 from nsrun.images.wording import printable
 
 __all__ = ["find_image", "new_name"]
 
+_DOCKERS = ShortNames()
 _ID = re.compile(r"(?:sha256:)?([a-f0-9]{4,64})", re.ASCII)
 
 
-def find_image(store: Store, text: str, verb: str) -> StoredImage:
+def find_image(store: Store, text: str, verb: str, names: ShortNames = _DOCKERS) -> StoredImage:
     """The image that is called ``text``, else the one whose ID (or manifest's digest) begins so.
 
-    ``verb`` says in errors what is to be done with it. Blocks. Raises NotFoundError; ImageError when there are several,
-    or when it can be neither a name nor an ID.
+    ``verb`` says in errors what is to be done with it, ``names`` what short names mean. Blocks. Raises NotFoundError;
+    ImageError when there are several, or when it can be neither a name nor an ID.
     """
     try:
-        found = store.find(parse_reference(text))
+        meanings = names.meanings(text)
     except ImageError:
         if not _ID.fullmatch(text):
             raise
-        found = None
-    if found is not None:
-        return found
+        meanings = ()
+    for meant in meanings:
+        if (found := store.find(meant)) is not None:
+            return found
     by_id = _by_id(store, text)
     if not by_id:
         raise NotFoundError(f'cannot {verb} image "{printable(text)}": there is no such image')

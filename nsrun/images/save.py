@@ -19,6 +19,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -268,7 +269,7 @@ def _whole(member: Member, blobs: Blobs) -> Iterator[bytes]:
     """A blob as it is. Never more than its size: the header of the archive is written already."""
     hasher, left = new_hasher(member.blob), member.size
     with _opened(member.blob, blobs) as blob:
-        while left and (chunk := os.read(blob.fileno(), min(_CHUNK, left))):
+        while left and (chunk := blob.read(min(_CHUNK, left))):
             hasher.update(chunk)
             left -= len(chunk)
             yield chunk
@@ -280,7 +281,7 @@ def _uncompressed(digest: str, diff_id: str, blobs: Blobs) -> Iterator[bytes]:
     hasher = new_hasher(diff_id)
     with _opened(digest, blobs) as blob:
         try:
-            for chunk in decompressed(blob.fileno(), limits=DEFAULT_LIMITS):
+            for chunk in decompressed(blob, limits=DEFAULT_LIMITS):
                 hasher.update(chunk)
                 yield chunk
         except CorruptBlob:
@@ -289,8 +290,8 @@ def _uncompressed(digest: str, diff_id: str, blobs: Blobs) -> Iterator[bytes]:
         raise _damaged(digest)
 
 
-def _opened(digest: str, blobs: Blobs) -> Fd:
-    return Fd.open(blobs.path(digest), os.O_RDONLY | os.O_NOFOLLOW)
+def _opened(digest: str, blobs: Blobs) -> FileIO:
+    return FileIO(Fd.open(blobs.path(digest), os.O_RDONLY | os.O_NOFOLLOW).detach())
 
 
 def _damaged(digest: str) -> ImageError:

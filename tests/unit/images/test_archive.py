@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,89 @@ def test_docker_archives_that_are_wrong(store: Store, tmp_path: Path, change: di
     files = {"a/layer.tar": LAYER, "0" * 64 + ".json": CONFIG}
     with pytest.raises(ImageError, match=said):
         load(store, docker_archive(tmp_path / "a.tar", files, {**ENTRY, **change}))
+
+
+# --- as docker wrote them before 1.10
+
+TOP, BASE = "a" * 64, "b" * 64
+LAYERS_V1 = {BASE: LAYER, TOP: layer_tar({"top": b"1"})}
+
+
+def v1_archive(path: Path, **changes: bytes) -> Path:
+    base = {"id": BASE, "created": "2014-01-01T00:00:00Z", "container_config": {"Cmd": ["/bin/sh", "-c", "a"]}}
+    top = {"id": TOP, "parent": BASE, "os": "linux", "architecture": "amd64", "config": {"Cmd": ["/top"]}}
+    files = {
+        "repositories": json.dumps({"busybox": {"1": TOP, "latest": TOP}, "q.io/base": {"2": BASE}}).encode(),
+        f"{TOP}/json": json.dumps(top).encode(),
+        f"{TOP}/layer.tar": LAYERS_V1[TOP],
+        f"{BASE}/json": json.dumps({**top, **base, "parent": ""}).encode(),
+        f"{BASE}/layer.tar": LAYERS_V1[BASE],
+        f"{BASE}/VERSION": b"1.0",
+        **changes,
+    }
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_names_that_lead_to_chains_of_layers(store: Store, tmp_path: Path) -> None:
+    images = load(store, v1_archive(tmp_path / "a.tar"))
+    assert names(images) == ["docker.io/library/busybox:1", "docker.io/library/busybox:latest", "q.io/base:2"]
+    manifest, configuration = store.documents(images[0].manifest)
+    assert configuration.diff_ids == (sha256(LAYERS_V1[BASE]), sha256(LAYERS_V1[TOP]))
+    assert configuration.config.cmd == ("/top",)
+    written = json.loads(store.blobs.read(manifest.config.digest, limit=1 << 20))
+    assert written["history"][0] == {"created": "2014-01-01T00:00:00Z", "created_by": "/bin/sh -c a"}
+    assert images[0].manifest == images[1].manifest != images[2].manifest
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"repositories": b'{"x": {"1": "../../etc"}}'}, "not a layer's id"),
+        ({"repositories": b'{"x": 1}'}, "repositories is not one"),
+        ({"repositories": b'{"UPPER": {"1": "%s"}}' % TOP.encode()}, "must be lower case"),
+        ({"repositories": b'{"x": {"1": "%s"}}' % (b"c" * 64)}, "it has no file"),
+        ({f"{TOP}/json": b'{"parent": "../x"}'}, "lies on what is not a layer's id"),
+        ({f"{TOP}/json": b'{"parent": "%s"}' % TOP.encode()}, "without end"),
+        ({f"{TOP}/json": b'{"os": 1}'}, "document is not valid"),
+        ({f"{TOP}/layer.tar": b"\x1f\x8bcut"}, "cannot be read"),
+    ],
+)
+def test_chains_that_are_wrong(store: Store, tmp_path: Path, changes: dict[str, bytes], said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        load(store, v1_archive(tmp_path / "a.tar", **changes))
+
+
+# --- out of a pipe
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_pipe(store: Store, source: LayoutBuilder, mode: str) -> None:
+    source.image("x", ImageParts.make([LAYER]))
+    data = source.tar(source.path.with_name("archive"), mode).read_bytes()
+    read, write = os.pipe()
+    with ThreadPoolExecutor(1) as pool, os.fdopen(read, "rb"):
+        pool.submit(_write_all, write, data)
+        assert names(load(store, Path(f"/proc/self/fd/{read}"))) == ["docker.io/library/x:latest"]
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    with os.fdopen(fd, "wb") as pipe:
+        pipe.write(data)
+
+
+def test_names_that_only_manifest_json_has(store: Store, source: LayoutBuilder) -> None:
+    """docker writes both; when the index says nothing, the other one counts."""
+    parts = ImageParts.make([LAYER])
+    source.image(None, parts)
+    config, layer = (f"blobs/{blob.digest.replace(':', '/')}" for blob in parts.blobs)
+    entry = {"Config": config, "RepoTags": ["nginx:1"], "Layers": [layer]}
+    (source.path / "manifest.json").write_text(json.dumps([entry]))
+    assert names(load(store, packed(source, "tar"))) == ["docker.io/library/nginx:1"]
 
 
 # --- image layouts that lie
