@@ -1,7 +1,7 @@
 """Package metadata, and the build of the native code.
 
-Three artefacts come out of ``native/``: the cffi extension ``nsrun._native`` (setuptools builds it from
-``native/build_ffi.py``), and the two static programs ``nsrun/_bin/nsrun-shim`` and ``nsrun/_bin/pause``
+Four artefacts come out of ``native/``: the cffi extension ``nsrun._native`` (setuptools builds it from
+``native/build_ffi.py``), and the static programs ``nsrun-shim``, ``nsrun-unpack`` and ``pause`` in ``nsrun/_bin/``
 (``native/Makefile``), which are shipped as package data. Man pages are made from what was built (``docs/manpages.py``).
 """
 
@@ -94,5 +94,5 @@ setup(
             "types-setuptools",
         ]
     },
-    entry_points={"console_scripts": ["nsrun=nsrun.cli.main:program"]},
+    scripts=["bin/nsrun"],
 )

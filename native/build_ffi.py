@@ -6,7 +6,8 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("native").resolve()
-SOURCES = ["expand.c", "idmap.c", "join.c", "logtext.c", "plan.c", "relay.c", "spawn.c", "syscalls.c", "vfork.c"]
+SOURCES = ["expand.c", "idmap.c", "join.c", "logtext.c", "plan.c", "relay.c", "spawn.c", "syscalls.c"]
+SOURCES += ["unpack_spawn.c", "vfork.c"]
 
 # Numbers of the kernel, read from its headers by the compiler.
 KERNEL_CONSTANTS = [
@@ -51,6 +52,13 @@ KERNEL_CONSTANTS = [
     "RESOLVE_NO_MAGICLINKS",
     "RESOLVE_NO_SYMLINKS",
     "RESOLVE_NO_XDEV",
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGTERM",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGWINCH",
     "UMOUNT_NOFOLLOW",
 ]
 
@@ -64,10 +72,11 @@ ffi = FFI()
 ffi.cdef(declarations((HERE / "nsrun_abi.h").read_text()))
 ffi.cdef(declarations((HERE / "logtext.h").read_text()))
 ffi.cdef(declarations((HERE / "relay.h").read_text()))
+ffi.cdef(declarations((HERE / "unpack.h").read_text()))
 ffi.cdef("".join(f"#define {name} ...\n" for name in KERNEL_CONSTANTS))
 ffi.set_source(
     "nsrun._native",
-    '#include "kernel.h"\n#include "nsrun_abi.h"\n#include "logtext.h"\n#include "relay.h"\n',
+    '#include "kernel.h"\n#include "nsrun_abi.h"\n#include "logtext.h"\n#include "relay.h"\n#include "unpack.h"\n',
     sources=[f"native/{name}" for name in SOURCES],
     depends=[str(path) for path in sorted(HERE.glob("*.h"))],
     include_dirs=[str(HERE)],
