@@ -16,7 +16,7 @@ from nsrun.model.probe import Grpc, HttpGet, Scheme, TcpSocket
 from nsrun.model.running import CheckResult
 from nsrun.probes.service import NetworkProbes
 from tests.system.probes.servers import Behaviour, Server, answering, serving
-from tests.waiting import idle
+from tests.waiting import PATIENCE, idle
 
 HERE = "127.0.0.1"
 MUCH = 4 << 20
@@ -75,7 +75,7 @@ async def test_endless_headers(probes: NetworkProbes, first: bytes, more: bytes)
     "more", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 X\r\nY: " + b"z" * 9000 + b"\r\n\r\n"]
 )
 async def test_endless_preliminaries(probes: NetworkProbes, more: bytes) -> None:
-    result = await asked(probes, endless(b"", more))
+    result = await asked(probes, endless(b"", more), timeout=5 * PATIENCE)
     assert "too many 1xx informational responses" in result.message
 
 
@@ -203,7 +203,7 @@ async def test_floods_of_frames(probes: NetworkProbes, first: bytes, more: bytes
     async with serving(endless(first, more)) as server:
         began = time.monotonic()
         result = await probes.check(Grpc(port=server.port), HERE, 2)
-        assert time.monotonic() - began < 30.0  # not for ever
+        assert time.monotonic() - began < 30.0 * PATIENCE  # not for ever
     assert not result.success
     assert len(result.message) < 3000
 

@@ -12,10 +12,14 @@ import pytest
 from tests.system.runtime.world import World, unpack_busybox
 
 
+# Not the tests' own /run: before Linux 6.3 a tmpfs has no idmapped mounts.
+DISK = "/var/tmp"
+
+
 @pytest.fixture(scope="session")
 def busybox(demo_images: Path) -> Iterator[Path]:
-    """The unpacked busybox image. In /run, which is the test world's own."""
-    path = Path(tempfile.mkdtemp(dir="/run", prefix="busybox-"))
+    """The unpacked busybox image."""
+    path = Path(tempfile.mkdtemp(dir=DISK, prefix="nsrun-busybox-"))
     path.chmod(0o755)
     unpack_busybox(demo_images, path)
     yield path
@@ -25,7 +29,7 @@ def busybox(demo_images: Path) -> Iterator[Path]:
 @pytest.fixture
 async def world(busybox: Path, cgroup_root: str) -> AsyncIterator[World]:
     """Everything a pod needs; every pod is removed at the end."""
-    root = Path(tempfile.mkdtemp(dir="/run", prefix="world-"))
+    root = Path(tempfile.mkdtemp(dir=DISK, prefix="nsrun-world-"))
     world = World(root=root, cgroup_root=cgroup_root, busybox=busybox)
     yield world
     await world.close()
