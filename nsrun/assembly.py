@@ -4,27 +4,47 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from nsrun.images.keychain import FileKeychain, auth_files
+from nsrun.images.keychain import AUTH_FILES, FileKeychain, Keychain, auth_files
 from nsrun.images.mounts import mounted_digests
+from nsrun.images.policy import load_policy
 from nsrun.images.registries import load_registries
 from nsrun.images.service import ImageService
 from nsrun.images.shortnames import ShortNames
 from nsrun.images.store import Store
+from nsrun.images.tls import own_certificates
 from nsrun.images.wording import sentences
 from nsrun.support.layout import Layout
 
 __all__ = ["image_service", "image_store", "images_in_use", "short_names"]
 
 
-def image_service(layout: Layout, registries_conf: Path | None = None) -> ImageService:
-    """The image store of ``layout`` with this machine's registries and credentials. Raises SettingsError."""
+def image_service(
+    layout: Layout,
+    registries_conf: Path | None = None,
+    policy: Path | None = None,
+    *,
+    auth_file: Path | None = None,
+    keychain: Keychain | None = None,
+    certificates: Path | None = None,
+    verify: bool | None = None,
+) -> ImageService:
+    """The image store of ``layout`` with this machine's registries, credentials, certificates and policy, and what a
+    command was told instead of them. ``certificates``: the directory for every registry. ``verify``: whether TLS is
+    verified, whatever registries.conf says. Raises SettingsError.
+    """
     environment = dict(os.environ)
+    registries = load_registries(registries_conf, environment)
+    files = (auth_file,) if auth_file is not None else auth_files(environment)
+    helpers = registries.credential_helpers or (AUTH_FILES,)
     return ImageService(
         layout=layout,
-        registries=load_registries(registries_conf, environment),
-        credentials=FileKeychain(auth_files(environment), environment),
+        registries=replace(registries, verify=verify),
+        credentials=keychain or FileKeychain(files, environment, sources=helpers),
+        certificates=replace(own_certificates(environment), home=certificates),
+        policy=load_policy(policy, environment),
         environment=environment,
         in_use=lambda: images_in_use(layout),
     )

@@ -272,7 +272,7 @@ def build(settings: Settings, source: Manifests) -> Parts:
     )
     logs = LogLimits(bytes=settings.log_max_bytes, files=settings.log_max_files)
     engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock, logs=logs)
-    images = image_service(layout, settings.registries_conf)
+    images = image_service(layout, settings.registries_conf, settings.image_policy)
     node = _node(settings, facts, address=network.host_address)
     volumes, counts = VolumeService(layout, node=node, clock=clock), Counts()
     supervisor = Supervisor(

@@ -36,8 +36,9 @@ class Settings:
     ``http_check_seconds``: how often it is. ``node_name``: this machine's name in UIDs and status.
     ``file_check_seconds``: how often the whole directory is read again. ``pod_cidr``: addresses of pods; the bridge has
     its first.
-    ``registries_conf`` None: the system's own. ``image_gc_high``, ``image_gc_low``: percent of the disk at which images
-    that nothing runs from begin to go, and stop to; ``image_minimum_age``, ``image_maximum_age``: how long they stay at
+    ``registries_conf``, ``image_policy`` None: the system's own.
+    ``image_gc_high``, ``image_gc_low``: percent of the disk at which images that nothing runs from begin to go, and stop
+    to; ``image_minimum_age``, ``image_maximum_age``: how long they stay at
     least and, unless 0, at most. ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
     ``address``: where the ports of the API are. ``read_only_port`` 0: no HTTP.
     ``max_pods``: how many pods run at once. ``pids_limit`` 0: none.
@@ -60,6 +61,7 @@ class Settings:
     pod_cidr: IPv4Network = IPv4Network("10.99.0.0/16")
     bridge: str = "nsrun0"
     registries_conf: Path | None = None
+    image_policy: Path | None = None
     image_gc_high: int = 85
     image_gc_low: int = 80
     image_minimum_age: float = 120.0

@@ -100,6 +100,12 @@ FLAGS = (
         help="containers-registries.conf(5) to use instead of the system's.",
     ),
     _images(
+        "--policy",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="containers-policy.json(5) to use instead of the system's.",
+    ),
+    _images(
         "--image-gc-high-threshold",
         type=click.IntRange(0, 100),
         default=85,

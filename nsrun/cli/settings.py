@@ -40,6 +40,7 @@ def settings_of(layout: Layout, manifests: Path | None, given: Mapping[str, Any]
         cluster_domain=values.domain("--cluster-domain", given["cluster_domain"]),
         resolv_conf=values.resolv_conf("--resolv-conf", given["resolv_conf"]),
         registries_conf=given["registries_conf"],
+        image_policy=given["policy"],
         cgroup_root=given["cgroup_root"].strip("/"),
         image_gc_high=images.high_percent,
         image_gc_low=images.low_percent,

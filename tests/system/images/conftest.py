@@ -12,6 +12,7 @@ import pytest
 from nsrun.images.keychain import Keychain
 from nsrun.images.registries import Registries
 from nsrun.images.service import ImageService
+from nsrun.images.tls import Certificates
 from nsrun.support.clock import Clock
 from nsrun.support.layout import Layout
 from tests.registry import registry
@@ -54,7 +55,7 @@ async def service(layout: Layout) -> AsyncIterator[MakeService]:
                 layout=layout,
                 registries=registries,
                 credentials=credentials,
-                certificates=certificates,
+                certificates=Certificates(roots=(certificates,)),
                 in_use=in_use,
                 clock=clock,
             )
