@@ -11,7 +11,6 @@ import pytest
 
 from tests.system.runtime.world import World, unpack_busybox
 
-
 # Not the tests' own /run: before Linux 6.3 a tmpfs has no idmapped mounts.
 DISK = "/var/tmp"
 
