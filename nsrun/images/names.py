@@ -69,19 +69,20 @@ class Names:
         """The same for who removes what has no name: half a file is no reason to. Raises ImageError."""
         return merged(self._read_kept() or (), self._read(self._index), self._has)
 
+    def knows(self) -> bool:
+        """Whether there is something to make index.json again from."""
+        return self._read_kept() is not None
+
     def settle(self) -> bool:
         """Writes down what counts, so that others read it too. False when index.json was not readable, and was made
         again from what nsrun knew. Raises ImageError when nsrun knew nothing, OSError."""
         with self._locked():
-            readable = self._is_readable_soon()
-            self._write(list)
-        return readable
+            return self._write(list)
 
     def change(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
         """Replaces the entries with what ``change`` makes of them. It may be called several times. Raises ImageError,
         OSError."""
         with self._locked():
-            self._is_readable_soon()
             self._write(change)
 
     def forget(self) -> None:
@@ -92,12 +93,11 @@ class Names:
 
     # --- what follows holds .lock
 
-    def _write(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
+    def _write(self, change: Callable[[list[Entry]], list[Entry]]) -> bool:
+        """Returns whether index.json was readable."""
         late: list[Entry] = []
         for _ in range(_ATTEMPTS):
-            with self._opened() as old:
-                before = _content(old)
-                found = self._found(before)
+            with self._settled() as (old, before, found):
                 wanted = _sorted(change(_with(merged(self._read_kept() or (), found or (), self._has), late)))
                 replacing = found is None or _sorted(found) != wanted
                 if replacing:
@@ -108,19 +108,36 @@ class Names:
                 self._keep(wanted)
                 late = self._written_since(old, before, found or ()) if replacing else []
             if not late:
-                return
+                return found is not None or before is None
         raise ImageError(f'cannot write "{self._index}": others write it all the time')
 
-    def _found(self, content: bytes | None) -> list[Entry] | None:
-        """None for no file, or half a one, which what nsrun knew is to replace. Raises ImageError when it knew
+    @contextmanager
+    def _settled(self) -> Iterator[tuple[Fd | None, bytes | None, list[Entry] | None]]:
+        """The open file, its content and its entries, once nobody is in the midst of writing it. No entries: there is
+        no file; or half a one that stays so, and what nsrun knew is to replace it. Raises ImageError when nsrun knew
         nothing."""
-        try:
-            return None if content is None else _decode(content)
-        except ImageError as error:
-            if self._read_kept() is None:
-                raise _unreadable(self._index, error) from None
-            logger.warning("%s cannot be read (%s): it is made again from what nsrun knew", self._index, error)
-            return None
+        seen, deadline = None, 0.0
+        while True:
+            with self._opened() as file:
+                content = _content(file)
+                try:
+                    found = None if content is None else _decode(content)
+                except ImageError as error:
+                    now = time.monotonic()
+                    if content != seen:
+                        seen, deadline = content, now + _PATIENCE
+                    if now < deadline:
+                        time.sleep(_PAUSE)
+                        continue
+                    self._give_up(error)
+                    found = None
+                yield file, content, found
+                return
+
+    def _give_up(self, error: ImageError) -> None:
+        if self._read_kept() is None:
+            raise _unreadable(self._index, error) from None
+        logger.warning("%s cannot be read (%s): it is made again from what nsrun knew", self._index, error)
 
     def _written_since(self, old: Fd | None, before: bytes | None, found: Sequence[Entry]) -> list[Entry]:
         """What somebody wrote into the file that was just replaced, having opened it before."""
@@ -133,18 +150,6 @@ class Names:
                     break  # they were killed in it
             time.sleep(_PAUSE)
         return []
-
-    def _is_readable_soon(self) -> bool:
-        """Waits a moment for who is writing it."""
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                self._read(self._index)
-                return True
-            except ImageError:
-                if time.monotonic() > deadline:
-                    return False
-            time.sleep(_PAUSE)
 
     def _keep(self, entries: Sequence[Entry]) -> None:
         if self._read_kept() != list(entries):
