@@ -37,9 +37,9 @@ class Settings:
     ``file_check_seconds``: how often the whole directory is read again. ``pod_cidr``: addresses of pods; the bridge has
     its first.
     ``registries_conf``, ``image_policy`` None: the system's own.
-    ``image_gc_high``, ``image_gc_low``: percent of the disk at which images that nothing runs from begin to go, and stop
-    to; ``image_minimum_age``, ``image_maximum_age``: how long they stay at
-    least and, unless 0, at most. ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
+    ``image_gc_high``, ``image_gc_low``: percent of the disk at which images that nothing runs from begin to go, and
+    stop to; ``image_minimum_age``, ``image_maximum_age``: how long they stay at least and, unless 0, at most.
+    ``cgroup_root``: the cgroup, in every hierarchy, below which pods live.
     ``address``: where the ports of the API are. ``read_only_port`` 0: no HTTP.
     ``max_pods``: how many pods run at once. ``pids_limit`` 0: none.
     ``cluster_dns``: name servers of pods that ask for the cluster's; ``cluster_domain``: what names in it end in.

@@ -7,7 +7,6 @@ import ipaddress
 import pytest
 
 from nsrun.images.exchange import Home, Origin, Request, is_local_address, origin_of, redirected
-from nsrun.images.proxies import proxy_for
 from nsrun.images.retry import Backoff, seconds_of_retry_after
 
 
@@ -67,41 +66,6 @@ def test_home_may_be_anywhere() -> None:
 )  # fmt: skip
 def test_local_addresses(address: str, local: bool) -> None:
     assert is_local_address(ipaddress.ip_address(address)) == local
-
-
-PROXY = {
-    "HTTPS_PROXY": "http://proxy:3128",
-    "http_proxy": "proxy:80",
-    "NO_PROXY": "skip.example,.sub.example,10.0.0.0/8",
-}
-
-
-@pytest.mark.parametrize(
-    ("url", "no_proxy", "proxy"),
-    [
-        ("https://h.example", None, "http://proxy:3128"),
-        ("http://h.example", None, "http://proxy:80"),
-        ("https://skip.example", None, None),
-        ("https://x.skip.example", None, None),
-        ("https://noskip.example", None, "http://proxy:3128"),
-        ("https://x.sub.example", None, None),
-        ("https://10.1.2.3", None, None),
-        ("https://11.1.2.3", None, "http://proxy:3128"),
-        ("https://127.0.0.1", None, None),
-        ("https://localhost", None, None),
-        ("https://[::1]", None, None),
-        ("https://h.example", "*", None),
-        ("https://h.example", "*.example", None),
-        ("https://h.example", "h.example:443", None),
-        ("https://h.example", "h.example:444", "http://proxy:3128"),
-        ("https://[2001:db8::1]", "2001:db8::/32", None),
-    ],
-)
-def test_proxies(url: str, no_proxy: str | None, proxy: str | None) -> None:
-    origin = origin_of(url)
-    assert origin is not None
-    assert proxy_for(origin, {**PROXY, **({"no_proxy": no_proxy} if no_proxy else {})}) == proxy
-    assert proxy_for(origin, {}) is None
 
 
 def test_pauses() -> None:
