@@ -37,7 +37,6 @@ DOORWAYS = {
     "nsrun._native": {"nsrun/support/relay.py", "nsrun/support/native.py", "nsrun/support/logtext.py"},
     "pyroute2": {"nsrun/network/netlink.py"},
     "aiohttp": {
-        "nsrun/images/registry.py",
         "nsrun/sources/fetch.py",
         *(f"nsrun/api/{name}.py" for name in ("server", "sending", "takeover")),
     },
@@ -177,6 +176,7 @@ KUBELETS_WORDS = (
     "failed to parse Location header ",
     '{"message": "Unable to decode query."}',
     "couldn't find key ",
+    "Unable to retrieve some image pull secrets (",
     "unable to provision SubPath `",
     "unable to upgrade: ",
     'unable to parse "',

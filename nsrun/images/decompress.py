@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from typing import Protocol
 
 import zstandard
 from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
 
 from nsrun.images.limits import Limits
 
-__all__ = ["CorruptBlob", "decompressed", "is_layer_type"]
+__all__ = ["CorruptBlob", "Readable", "decompressed", "is_layer_type"]
 
-CHUNK = 1 << 20
-# Compressed bytes read at a time: little, as all that was read counts when the ratio is looked at.
-READ = 1 << 17
+# Small enough to stay in the processor's cache while it is hashed and handed on.
+CHUNK = 1 << 18
+# Compressed bytes read at a time: little, as all that was read counts when the ratio is looked at, and as what follows
+# the end of a gzip member is copied.
+READ = 1 << 15
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2): 0x184D2A50 to 0x184D2A5F.
@@ -46,14 +48,14 @@ def is_layer_type(media_type: str) -> bool:
     return media_type in _LAYER_TYPES
 
 
-def decompressed(blob: int, *, limits: Limits) -> Iterator[bytes]:
-    """The chunks of the open blob, uncompressed, up to its very end.
+def decompressed(blob: Readable, *, limits: Limits) -> Iterator[bytes]:
+    """The chunks of the blob, uncompressed, up to its very end.
 
     The first bytes decide how it is compressed: media types and content disagree in the wild, a tar cannot begin like
-    gzip or zstd, and the diff_id has the last word anyway. Raises CorruptBlob, OSError.
+    gzip or zstd, and the diff_id has the last word anyway. Raises CorruptBlob, and what ``blob.read`` raises.
     """
     source = _Source(blob)
-    magic = os.pread(blob, 4, 0)
+    magic = source.peek(len(ZSTD_MAGIC))
     if magic.startswith(GZIP_MAGIC):
         chunks = _gzip(source)
     elif magic == ZSTD_MAGIC or magic in ZSTD_SKIPPABLE:
@@ -63,15 +65,31 @@ def decompressed(blob: int, *, limits: Limits) -> Iterator[bytes]:
     return _bounded(chunks, source, limits)
 
 
+class Readable(Protocol):
+    """Where a blob comes from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most ``size``; empty at the end only."""
+        ...
+
+
 class _Source:
     """The blob, read from its start; counts what was read."""
 
-    def __init__(self, blob: int) -> None:
+    def __init__(self, blob: Readable) -> None:
         self._blob = blob
+        self._ahead = b""
         self.consumed = 0
 
+    def peek(self, count: int) -> bytes:
+        """The next bytes, fewer than ``count`` at the end only; they are still to be read."""
+        while len(self._ahead) < count and (piece := self._blob.read(READ)):
+            self._ahead += piece
+        return self._ahead[:count]
+
     def read(self, size: int = READ) -> bytes:
-        data = os.pread(self._blob, size if 0 <= size <= CHUNK else CHUNK, self.consumed)
+        data, self._ahead = self._ahead, b""
+        data = data or self._blob.read(size if 0 <= size <= CHUNK else CHUNK)
         self.consumed += len(data)
         return data
 

@@ -17,19 +17,19 @@ import json
 import os
 import secrets
 import stat
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from nsrun.errors import ImageError, describe_errno
 from nsrun.images.digests import split_digest
+from nsrun.images.growth import BlobReader
+from nsrun.images.layerintake import DIRECTORY, LayerIntake, until_free
 from nsrun.images.limits import DEFAULT_LIMITS, Limits
-from nsrun.images.unpack import Unpacked, unpack_layer
+from nsrun.images.unpack import Unpacked
 from nsrun.support import native
-from nsrun.support.atomic import write_atomic
 from nsrun.support.fds import Fd
 from nsrun.support.removal import remove_tree
 
@@ -37,11 +37,8 @@ __all__ = ["Layers", "read_rootfs_file"]
 
 # Counts up when layers are laid out in another way; what an older version unpacked is then unpacked again.
 FORMAT = 1
-# Unpacking is bound by the processor, and by Python's one lock: more at once would only keep more half-done.
+# Unpacking is bound by the processor: more at once would only keep more half-done.
 AT_ONCE = 4
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-_Result = TypeVar("_Result")
 
 
 class Layers:
@@ -57,17 +54,35 @@ class Layers:
         self._xattr_prefix = xattr_prefix
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._places = asyncio.Semaphore(AT_ONCE)
+        # Threads of their own: they wait for blobs, and those who bring blobs must not wait for them.
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="layer")
         self._prepared = False
 
     async def ensure(self, *, blob: Path, media_type: str, diff_id: str) -> Path:
-        """The directory of the layer, unpacked from ``blob`` if it is not there yet.
+        """The directory of the layer, unpacked from the file ``blob`` if it is not there yet.
 
         Raises ImageError: the layer is damaged, hostile or not what its diff_id says, or the disk refuses.
         """
+        return await self.take(lambda: _open(blob), media_type=media_type, diff_id=diff_id)
+
+    async def take(self, blob: Callable[[], BlobReader], *, media_type: str, diff_id: str) -> Path:
+        """The same from a blob that may still be coming; it is opened if the layer is not there yet, and closed.
+
+        Who else takes the same layer meanwhile, in this process or another, waits. Raises ImageError; ReadCancelled
+        when the blob will never be whole.
+        """
         _check(diff_id)
         async with self._lock(diff_id), self._places:
-            cancelled = threading.Event()
-            return await _in_thread(lambda: self._ensure(blob, media_type, diff_id, cancelled.is_set), cancelled.set)
+            while True:
+                try:
+                    return await self._in_thread(_Taking(blob), media_type, diff_id)
+                except BlockingIOError:
+                    await until_free(self._work(diff_id))
+
+    async def has(self, diff_id: str) -> bool:
+        """Whether the layer is there. Raises ImageError."""
+        _check(diff_id)
+        return bool(await asyncio.to_thread(self._read, diff_id))
 
     async def remove(self, diff_id: str) -> None:
         """Removes the layer, which no container may use any more; fine when it is not there. Raises ImageError."""
@@ -102,58 +117,48 @@ class Layers:
     def _temporary(self) -> Path:
         return self._root / "tmp"
 
+    def _work(self, diff_id: str) -> Path:
+        return self._temporary / diff_id.replace(":", "-")
+
+    async def _in_thread(self, taking: _Taking, media_type: str, diff_id: str) -> Path:
+        """When the caller is cancelled, the work is, too, and its end awaited."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, self._take, taking, media_type, diff_id)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            taking.cancel()
+            await asyncio.wait([future])
+            future.exception()  # seen: the caller is gone
+            raise
+
     # --- what follows blocks, and runs in threads
 
-    def _ensure(self, blob: Path, media_type: str, diff_id: str, cancelled: Callable[[], bool]) -> Path:
+    def _take(self, taking: _Taking, media_type: str, diff_id: str) -> Path:
+        """Raises BlockingIOError when another process is making it."""
         home = self._home(diff_id)
         try:
             self._prepare()
             if not self._read(diff_id):
-                self._remove(diff_id)  # of another format
-                self._make(home, blob, media_type, diff_id, cancelled)
+                with LayerIntake.begin(self._work(diff_id)) as intake, taking.open() as blob:
+                    if not self._read(diff_id):  # another process may have been faster
+                        self._remove(diff_id)  # of another format
+                        self._fill(intake, home, blob, media_type, diff_id)
+        except BlockingIOError:
+            raise
         except OSError as error:
             cause = describe_errno(error.errno or errno.EIO)
             raise ImageError(f"cannot unpack layer {diff_id[:19]}: {cause}") from error
         return home / "diff"
 
-    def _make(self, home: Path, blob: Path, media_type: str, diff_id: str, cancelled: Callable[[], bool]) -> None:
-        with self._workplace(home.name) as work:
-            os.mkdir(work / "diff", 0o755)
-            with Fd.open(blob, os.O_RDONLY | os.O_NOFOLLOW) as source, Fd.open(work / "diff", _DIRECTORY) as root:
-                done = unpack_layer(
-                    source.fileno(),
-                    root.fileno(),
-                    media_type=media_type,
-                    diff_id=diff_id,
-                    limits=self._limits,
-                    xattr_prefix=self._xattr_prefix,
-                    cancelled=cancelled,
-                )
-                write_atomic(work / "layer.json", _document(diff_id, done), durable=False)
-                native.syncfs(root.fileno())
-            home.parent.mkdir(mode=0o700, exist_ok=True)
-            try:
-                os.rename(work, home)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process was faster
-                    raise
-
-    @contextmanager
-    def _workplace(self, name: str) -> Iterator[Path]:
-        """A private directory, gone at the end unless it was renamed; flock'ed, so nobody takes it for left over."""
-        work = self._temporary / f"{name}.{secrets.token_hex(4)}"
-        with ExitStack() as held:
-            with self._flock(self._temporary, fcntl.LOCK_SH):
-                os.mkdir(work, 0o700)
-                held.enter_context(self._flock(work, fcntl.LOCK_EX))
-            try:
-                yield work
-            finally:
-                remove_tree(work)
+    def _fill(self, intake: LayerIntake, home: Path, blob: BlobReader, media_type: str, diff_id: str) -> None:
+        done = intake.fill(
+            blob, media_type=media_type, diff_id=diff_id, limits=self._limits, xattr_prefix=self._xattr_prefix
+        )
+        intake.keep(home, _document(diff_id, done))
 
     @contextmanager
     def _flock(self, directory: Path, how: int) -> Iterator[None]:
-        with Fd.open(directory, _DIRECTORY) as opened:
+        with Fd.open(directory, DIRECTORY) as opened:
             fcntl.flock(opened.fileno(), how)
             yield
 
@@ -164,13 +169,10 @@ class Layers:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root.chmod(0o700)
         self._temporary.mkdir(mode=0o700, exist_ok=True)
-        with self._flock(self._temporary, fcntl.LOCK_EX):
-            for leftover in self._temporary.iterdir():
-                try:
-                    with self._flock(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                        remove_tree(leftover)
-                except BlockingIOError:
-                    continue  # another process is at it
+        for leftover in self._temporary.iterdir():
+            # Another process may be at it, or was faster.
+            with suppress(BlockingIOError, FileNotFoundError), self._flock(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                remove_tree(leftover)
         self._prepared = True
 
     def _remove(self, diff_id: str) -> None:
@@ -205,7 +207,7 @@ def read_rootfs_file(layers: Sequence[Path], path: str, *, stage: Path, limit: i
     """
     with ExitStack() as opened:
         try:
-            fds = [opened.enter_context(Fd.open(layer, _DIRECTORY)).fileno() for layer in layers]
+            fds = [opened.enter_context(Fd.open(layer, DIRECTORY)).fileno() for layer in layers]
             file = opened.enter_context(native.open_in_rootfs(str(stage), fds, path))
         except (FileNotFoundError, NotADirectoryError):
             return b""
@@ -222,16 +224,28 @@ def read_rootfs_file(layers: Sequence[Path], path: str, *, stage: Path, limit: i
     return content
 
 
-async def _in_thread(work: Callable[[], _Result], cancel: Callable[[], None]) -> _Result:
-    """Runs ``work`` in a thread; when the caller is cancelled, ``cancel`` is called and the end of the work awaited."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        cancel()
-        await asyncio.wait([future])
-        future.exception()  # seen: the caller is gone
-        raise
+class _Taking:
+    """A blob that is taken by a thread, and can be cancelled by another."""
+
+    def __init__(self, blob: Callable[[], BlobReader]) -> None:
+        self._blob = blob
+        self._opened: BlobReader | None = None
+        self._cancelled = False
+
+    def open(self) -> BlobReader:
+        self._opened = self._blob()
+        if self._cancelled:
+            self._opened.cancel()
+        return self._opened
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._opened is not None:
+            self._opened.cancel()
+
+
+def _open(blob: Path) -> BlobReader:
+    return BlobReader(Fd.open(blob, os.O_RDONLY | os.O_NOFOLLOW))
 
 
 def _check(diff_id: str) -> None:

@@ -1,19 +1,23 @@
 """From a reference to a stored, unpacked image.
 
-    endpoints ─▶ manifest (or index ─▶ manifest for this platform) ─▶ configuration ─▶ layers, several at once ─▶ name
-                                                                                        └ blob verified ─▶ unpacked
+    endpoints ─▶ manifest (or index ─▶ manifest for this platform) ─┬▶ configuration ─▶ diff_ids ┐
+                                                                    ├▶ layer ─▶ blob ─▶ unpacked ┼▶ name
+                                                                    └▶ layer ─▶ blob ─▶ unpacked ┘
 
-What is here already is not fetched again. The name comes last, so an image that has one is whole. One pull per
-reference and one download per layer, however many ask.
+A layer is unpacked while it comes (``growth``); a blob that broke off is gone on with, by the next endpoint or the next
+pull. What is here already is not fetched again. The name comes last, so an image that has one is whole. One pull per
+reference and one download per layer, however many ask; but nobody gets what another one's credentials opened.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,24 +32,29 @@ from nsrun.images.documents import (
     accept_configuration,
     accept_manifest,
 )
+from nsrun.images.growth import BlobReader, ReadCancelled
 from nsrun.images.layers import Layers
 from nsrun.images.limits import DEFAULT_LIMITS
 from nsrun.images.offloop import off_loop
 from nsrun.images.platform import Platform, best_match
+from nsrun.images.policy import Policy
 from nsrun.images.progress import Progress, Report, Stage
 from nsrun.images.reference import Reference
 from nsrun.images.registries import Endpoint, Registries
+from nsrun.images.retry import BrokenOff
 from nsrun.images.singleflight import SingleFlight
 from nsrun.images.store import Intake, Store, StoredImage
+from nsrun.model.credentials import Credentials
 
 if TYPE_CHECKING:
-    from nsrun.images.registry import RegistryClient  # aiohttp is loaded by whoever makes one
+    from nsrun.images.registry import RegistryClient  # loaded by whoever makes one
 
 __all__ = ["Puller", "choose_platform"]
 
 T = TypeVar("T")
 
 _PARALLEL_DOWNLOADS = 4
+_TELL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,7 @@ class _Pull:
 
     reference: Reference
     endpoints: Sequence[Endpoint]
+    credentials: Credentials | None
     intake: Intake
     report: Report
     places: asyncio.Semaphore
@@ -85,24 +95,33 @@ class Puller:
         registries: Registries,
         client: Callable[[], RegistryClient],
         platform: Platform,
+        policy: Policy,
     ) -> None:
         self._store = store
         self._layers = layers
         self._registries = registries
         self._client = client
         self._platform = platform
+        self._policy = policy
         self._pulls: SingleFlight[StoredImage] = SingleFlight()
         self._blobs: SingleFlight[None] = SingleFlight()
 
-    async def pull(self, reference: Reference, report: Report) -> StoredImage:
-        """Fetches what is missing and gives it its name. Raises ImageError (ErrImagePull)."""
-        return await self._pulls.run(str(reference), lambda: self._pull(reference, report))
+    async def pull(self, reference: Reference, report: Report, credentials: Credentials | None = None) -> StoredImage:
+        """Fetches what is missing and gives it its name. ``credentials``: tried before this machine's own.
 
-    async def digest(self, reference: Reference) -> str | None:
+        Raises ImageError (ErrImagePull).
+        """
+        self._policy.check_pull(reference)
+        key = (str(reference), credentials)
+        return await self._pulls.run(key, lambda: self._pull(reference, report, credentials))
+
+    async def digest(self, reference: Reference, credentials: Credentials | None = None) -> str | None:
         """What the reference names at its registry now, None when the registry does not say. Raises ImageError."""
         endpoints = self._registries.endpoints(reference)
         with _about(reference):
-            return await _first(endpoints, lambda e: self._client().digest(e, reference.identifier))
+            return await _first(
+                endpoints, lambda e: self._client().digest(e, reference.identifier, credentials=credentials)
+            )
 
     async def unpack(self, manifest: ImageManifest, configuration: ImageConfiguration) -> tuple[Path, ...]:
         """The directories of an image's layers, bottom first, unpacked from their blobs where they are not there.
@@ -112,33 +131,50 @@ class Puller:
         pairs = zip(manifest.layers, configuration.diff_ids, strict=True)
         return tuple(await _all(self._unpack(layer, diff_id) for layer, diff_id in pairs))
 
-    async def _pull(self, reference: Reference, report: Report) -> StoredImage:
+    async def _pull(self, reference: Reference, report: Report, credentials: Credentials | None) -> StoredImage:
         endpoints = self._registries.endpoints(reference)
         report(Progress(reference=str(reference), stage=Stage.RESOLVING))
         with _about(reference), await off_loop(self._store.intake) as intake:
-            places = asyncio.Semaphore(_PARALLEL_DOWNLOADS)
-            pull = _Pull(reference=reference, endpoints=endpoints, intake=intake, report=report, places=places)
-            found = await _first(endpoints, lambda endpoint: self._resolve(endpoint, reference.identifier))
-            configuration = await self._configuration(pull, found.manifest)
-            pairs = zip(found.manifest.layers, configuration.diff_ids, strict=True)
-            await _all(self._layer(pull, layer, diff_id) for layer, diff_id in pairs)
+            pull = _Pull(
+                reference=reference,
+                endpoints=endpoints,
+                credentials=credentials,
+                intake=intake,
+                report=report,
+                places=asyncio.Semaphore(_PARALLEL_DOWNLOADS),
+            )
+            found = await _first(endpoints, lambda endpoint: self._resolve(endpoint, pull))
+            await self._content(pull, found.manifest)
             kept = await off_loop(lambda: intake.keep(reference, found.data, found.manifest, found.descriptor))
             image = replace(kept, source=found.source)
             await off_loop(lambda: self._store.tag(image))
         report(Progress(reference=str(reference), stage=Stage.READY))
         return image
 
-    async def _resolve(self, endpoint: Endpoint, identifier: str) -> _Found:
+    async def _content(self, pull: _Pull, manifest: ImageManifest) -> None:
+        """All that the manifest leads to, at once: a layer need not know its diff_id to come."""
+        configuration: asyncio.Future[ImageConfiguration] = asyncio.get_running_loop().create_future()
+
+        async def configure() -> None:
+            configuration.set_result(await self._configuration(pull, manifest))
+
+        async def diff_id(number: int) -> str:
+            return (await asyncio.shield(configuration)).diff_ids[number]
+
+        layers = (self._layer(pull, layer, partial(diff_id, number)) for number, layer in enumerate(manifest.layers))
+        await _all((configure(), *layers))
+
+    async def _resolve(self, endpoint: Endpoint, pull: _Pull) -> _Found:
         """The manifest that suits this machine. Raises ImageError."""
         client = self._client()
-        named = await client.manifest(endpoint, identifier)
+        named = await client.manifest(endpoint, pull.reference.identifier, credentials=pull.credentials)
         with _said_by(endpoint):
             document = await off_loop(lambda: accept_manifest(named.data, named.media_type))
             if isinstance(document, ImageManifest):
                 own = Descriptor(media_type=document.media_type, digest=named.digest, size=len(named.data))
                 return _Found(source=named.digest, data=named.data, descriptor=own, manifest=document)
             chosen = choose_platform(document, self._platform)
-        fetched = await client.manifest(endpoint, chosen.digest)
+        fetched = await client.manifest(endpoint, chosen.digest, credentials=pull.credentials)
         with _said_by(endpoint):
             manifest = await off_loop(lambda: accept_manifest(fetched.data, fetched.media_type))
             if not isinstance(manifest, ImageManifest) or manifest.media_type != chosen.media_type:
@@ -155,68 +191,97 @@ class Puller:
         data = await off_loop(lambda: self._store.blobs.read(descriptor.digest, limit=DOCUMENT_LIMIT))
         return await off_loop(lambda: accept_configuration(data, manifest))
 
-    async def _layer(self, pull: _Pull, layer: Descriptor, diff_id: str) -> None:
+    async def _layer(self, pull: _Pull, layer: Descriptor, diff_id: Callable[[], Awaitable[str]]) -> None:
         if layer.size > DEFAULT_LIMITS.size:
             raise ImageError(f"its layer {layer.digest} is larger than {DEFAULT_LIMITS.size >> 30} GiB")
-        await self._blob(pull, layer)
-        pull.tell(Stage.UNPACKING, layer)
-        await self._unpack(layer, diff_id)
+        coming: asyncio.Future[BlobReader] = asyncio.get_running_loop().create_future()
+        await _all((self._blob(pull, layer, coming), self._take(layer, coming, diff_id)))
         pull.tell(Stage.READY, layer, done=layer.size)
+
+    async def _take(
+        self, layer: Descriptor, coming: asyncio.Future[BlobReader], diff_id: Callable[[], Awaitable[str]]
+    ) -> None:
+        """Unpacks a layer while it comes."""
+        name = await diff_id()
+        # When it is broken off, its download says why.
+        with await coming as blob, suppress(ReadCancelled):
+            await self._layers.take(lambda: blob, media_type=layer.media_type, diff_id=name)
 
     async def _unpack(self, layer: Descriptor, diff_id: str) -> Path:
         blob = self._store.blobs.path(layer.digest)
         return await self._layers.ensure(blob=blob, media_type=layer.media_type, diff_id=diff_id)
 
-    async def _blob(self, pull: _Pull, descriptor: Descriptor) -> None:
-        """Makes sure that the blob is in the store."""
+    async def _blob(
+        self, pull: _Pull, descriptor: Descriptor, coming: asyncio.Future[BlobReader] | None = None
+    ) -> None:
+        """Makes sure that the blob is in the store. ``coming`` becomes what reads it, as early as possible."""
         # Pulls from one registry share a download; those from another must not have to wait for it, nor fail with it.
-        key = f"{descriptor.digest} {pull.endpoints[-1].host}"
-        await self._blobs.run(key, lambda: self._fetch(pull, descriptor))
+        key = (descriptor.digest, pull.endpoints[-1].host, pull.credentials)
+        await self._blobs.run(key, lambda: self._fetch(pull, descriptor, coming))
+        if coming is not None and not coming.done():
+            coming.set_result(await off_loop(lambda: self._store.blobs.reader(descriptor.digest)))
 
-    async def _fetch(self, pull: _Pull, descriptor: Descriptor) -> None:
+    async def _fetch(self, pull: _Pull, descriptor: Descriptor, coming: asyncio.Future[BlobReader] | None) -> None:
         if await off_loop(lambda: self._store.blobs.has(descriptor.digest, descriptor.size)):
             return
-        async with pull.places:
-            await _first(pull.endpoints, lambda endpoint: self._download(pull, endpoint, descriptor))
+        async with pull.places if coming is not None else nullcontext():
+            writer = await off_loop(lambda: pull.intake.continued(descriptor.digest))
+            try:
+                if coming is not None and not coming.done():
+                    coming.set_result(writer.reader())
+                await off_loop(lambda: writer.recall(descriptor.size))
+                await _first(pull.endpoints, lambda endpoint: self._download(pull, endpoint, descriptor, writer))
+            finally:
+                await off_loop(writer.close)
+        if coming is not None:
+            pull.tell(Stage.UNPACKING, descriptor)
 
-    async def _download(self, pull: _Pull, endpoint: Endpoint, descriptor: Descriptor) -> None:
-        client = self._client()
-        writer = await off_loop(lambda: pull.intake.writer(descriptor.digest))
+    async def _download(self, pull: _Pull, endpoint: Endpoint, descriptor: Descriptor, writer: BlobWriter) -> None:
+        client, sink = self._client(), _Sink(writer, pull, descriptor)
         try:
-            sink = _Sink(writer, pull, descriptor)
-            pieced = await client.blob(endpoint, descriptor, sink)
+            pieced = writer.offset > 0
+            if writer.offset < descriptor.size:
+                pieced |= await client.blob(endpoint, descriptor, sink, credentials=pull.credentials)
             if pieced and writer.digest() != descriptor.digest:
                 # The pieces do not fit together, which a cache or a load balancer may have brought about: once more,
                 # whole.
-                await sink.restart()
-                await client.blob(endpoint, descriptor, sink)
-            if writer.digest() != descriptor.digest:
-                raise ImageError(f'registry "{endpoint.host}" sent {writer.digest()} instead of {descriptor.digest}')
-            await off_loop(writer.commit)
-        finally:
-            await off_loop(writer.close)
+                await off_loop(sink.restart)
+                await client.blob(endpoint, descriptor, sink, credentials=pull.credentials)
+            if (found := writer.digest()) != descriptor.digest:
+                raise ImageError(f'registry "{endpoint.host}" sent {found} instead of {descriptor.digest}')
+        except BrokenOff:
+            raise  # what came is good to go on with
+        except ImageError:
+            await off_loop(sink.restart)
+            raise
+        await off_loop(writer.commit)
+        pull.tell(Stage.DOWNLOADING, descriptor, done=descriptor.size)
 
 
 class _Sink:
-    """Writes what a registry sends into a blob, off the event loop, and tells how far it is."""
+    """Writes what a registry sends into a blob, in the thread that takes it, and tells now and then how far it is."""
 
     def __init__(self, writer: BlobWriter, pull: _Pull, descriptor: Descriptor) -> None:
         self._writer = writer
         self._pull = pull
         self._descriptor = descriptor
+        self._loop = asyncio.get_running_loop()
+        self._told = 0.0
 
     @property
     def offset(self) -> int:
         return self._writer.offset
 
-    async def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes) -> None:
         with _disk():
-            await off_loop(lambda: self._writer.write(chunk))
-        self._pull.tell(Stage.DOWNLOADING, self._descriptor, done=self.offset)
+            self._writer.write(chunk)
+        if (now := time.monotonic()) - self._told >= _TELL_SECONDS and self.offset < self._descriptor.size:
+            self._told = now
+            self._loop.call_soon_threadsafe(self._pull.tell, Stage.DOWNLOADING, self._descriptor, self.offset)
 
-    async def restart(self) -> None:
+    def restart(self) -> None:
         with _disk():
-            await off_loop(self._writer.restart)
+            self._writer.restart()
 
 
 def choose_platform(index: ImageIndex, platform: Platform) -> Descriptor:

@@ -1,55 +1,54 @@
-"""Registries over HTTP (OCI distribution-spec v2): the images' one doorway to aiohttp.
+"""Registries over HTTP (OCI distribution-spec v2), for asyncio.
 
 What a registry says is hearsay until a digest confirms it. So: nothing is read past its announced size, redirects are
 followed by hand (``exchange.redirected``, ``Home.objection``), names that strangers give us may not resolve to this
 machine, ``urls`` of descriptors are never looked at, content codings are refused. Errors are clauses (`registry "x"
 answered …`); the puller makes sentences of them.
+
+Every request has its end: its head must be there within ``HEAD_SECONDS``, a document within twice that; a blob may take
+as long as it brings ``SLOWEST`` bytes a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http
-import ipaddress
-import json
 import random
-import socket
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from http.client import HTTPException
 from typing import Protocol, TypeVar
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-from yarl import URL
-
-from nsrun.errors import ImageError, describe_errno
-from nsrun.images.auth import Proofs, authorized, pull_scope
-from nsrun.images.credentials import Credentials
+from nsrun.errors import ImageError
+from nsrun.images.connection import Connection, Unreachable, network_errors, read_at_most
 from nsrun.images.digests import digest_of, is_digest
 from nsrun.images.documents import DOCUMENT_LIMIT, INDEX_TYPES, MANIFEST_TYPES, Descriptor
-from nsrun.images.exchange import Answer, Home, Origin, Request, is_local_address, origin_of, redirected
-from nsrun.images.proxies import proxy_for
+from nsrun.images.exchange import Request
+from nsrun.images.keychain import Keychain
+from nsrun.images.refusal import said, shown_status
 from nsrun.images.registries import Endpoint
-from nsrun.images.retry import RETRIED_STATUSES, Backoff, Transient, seconds_of_retry_after
-from nsrun.images.tls import tls_context
+from nsrun.images.retry import RETRIED_STATUSES, Backoff, BrokenOff, Transient, seconds_of_retry_after
+from nsrun.images.tls import Certificates
+from nsrun.images.transport import Cancellation, Reply
 from nsrun.images.wording import printable
+from nsrun.model.credentials import Credentials
 from nsrun.support.clock import Clock, SystemClock
 
 __all__ = ["BlobSink", "FetchedManifest", "RegistryClient"]
 
 T = TypeVar("T")
 
-_HUB, _HUB_SERVER = "docker.io", "registry-1.docker.io"
+HEAD_SECONDS = 90.0
+SLOWEST, SLOW_SECONDS = 1024, 60.0
+
 _ACCEPT = ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES))
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_REDIRECT_LIMIT = 8
-_SMALL_BODY = 64 << 10  # tokens and error texts
-_CHUNK = 1 << 20
-_CONNECT_SECONDS, _SILENCE_SECONDS = 15.0, 60.0
+_SMALL_BODY = 64 << 10  # error texts
+_CHUNK = 256 << 10
+_THREADS = 32
+_BLOB_ATTEMPTS = 8
+# So much more of a blob is progress: attempts are counted anew.
+_PROGRESS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,436 +61,275 @@ class FetchedManifest:
 
 
 class BlobSink(Protocol):
-    """Where a blob goes. ``offset``: bytes taken so far. Raises ImageError, never OSError (that is the network's)."""
+    """Where a blob goes, in a thread. ``offset``: bytes taken so far. Raises ImageError, never OSError (that is the
+    network's)."""
 
     @property
     def offset(self) -> int: ...
 
-    async def write(self, chunk: bytes) -> None: ...
+    def write(self, chunk: bytes) -> None: ...
 
-    async def restart(self) -> None:
+    def restart(self) -> None:
         """Forgets everything taken so far."""
         ...
 
 
-class _Unreachable(Transient):
-    """No connection came about; nothing was asked yet."""
-
-
 class RegistryClient:
-    """Asks registries. One connection pool, and one memory of tokens, per registry host."""
+    """Asks registries. One set of connections, and one memory of tokens, per registry host.
+
+    ``credentials`` of a call are tried before this machine's own, and serve that call only.
+    """
 
     def __init__(
         self,
         *,
-        credentials: Credentials,
-        certificates: Path,
+        credentials: Keychain,
+        certificates: Certificates,
         environment: Mapping[str, str],
         clock: Clock | None = None,
         backoff: Backoff | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """``certificates``: a containers-certs.d(5) directory. ``environment`` names proxies."""
-        self._credentials = credentials
+        """``environment`` names proxies."""
+        self._keychain = credentials
         self._certificates = certificates
         self._environment = environment
         self._clock = clock or SystemClock()
         self._backoff = backoff or Backoff()
         self._chance = chance
-        self._connections: dict[tuple[str, bool], _Connection] = {}
+        self._connections: dict[tuple[str, bool], Connection] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="registry")
 
     async def close(self) -> None:
         """Closes every connection."""
         while self._connections:
             _, connection = self._connections.popitem()
-            await connection.close()
+            connection.close()
+        self._threads.shutdown(wait=False)
 
-    async def manifest(self, endpoint: Endpoint, identifier: str) -> FetchedManifest:
+    async def manifest(
+        self, endpoint: Endpoint, identifier: str, *, credentials: Credentials | None = None
+    ) -> FetchedManifest:
         """Fetches a manifest or index by tag or digest. Raises ImageError."""
-        return await self._retrying(lambda: self._manifest(endpoint, identifier), endpoint)
 
-    async def digest(self, endpoint: Endpoint, identifier: str) -> str | None:
+        def fetch(cancel: Cancellation) -> FetchedManifest:
+            reply = self._ask("GET", endpoint, f"manifests/{identifier}", {"Accept": _ACCEPT}, credentials, cancel)
+            return _manifest(reply, endpoint, identifier)
+
+        return await self._retrying(lambda: self._timed(fetch, endpoint, 2 * HEAD_SECONDS), self._backoff)
+
+    async def digest(
+        self, endpoint: Endpoint, identifier: str, *, credentials: Credentials | None = None
+    ) -> str | None:
         """The digest that a tag names now, None when the registry does not say. Raises ImageError."""
-        return await self._retrying(lambda: self._digest(endpoint, identifier), endpoint)
 
-    async def blob(self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> bool:
+        def fetch(cancel: Cancellation) -> str | None:
+            reply = self._ask("HEAD", endpoint, f"manifests/{identifier}", {"Accept": _ACCEPT}, credentials, cancel)
+            reply.close()
+            stated = reply.headers.get("Docker-Content-Digest", "")
+            return stated if is_digest(stated) else None
+
+        return await self._retrying(lambda: self._timed(fetch, endpoint, HEAD_SECONDS), self._backoff)
+
+    async def blob(
+        self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink, *, credentials: Credentials | None = None
+    ) -> bool:
         """Streams a blob of exactly ``descriptor.size`` bytes into ``sink``; the digest is the sink's to verify.
 
-        A broken transfer goes on where it broke; True when the blob was pieced together so. Raises ImageError.
+        A broken transfer goes on where it broke, as does what the sink has already; True when the blob was pieced
+        together so. Raises ImageError.
         """
-        return await self._retrying(lambda: self._blob(endpoint, descriptor, sink), endpoint, persistent=True)
+        backoff = replace(self._backoff, attempts=max(_BLOB_ATTEMPTS, self._backoff.attempts))
+        return await self._retrying(
+            lambda: self._blob(endpoint, descriptor, sink, credentials), backoff, progress=lambda: sink.offset
+        )
 
-    async def _manifest(self, endpoint: Endpoint, identifier: str) -> FetchedManifest:
-        async with self._ask("GET", endpoint, f"manifests/{identifier}", {"Accept": _ACCEPT}) as response:
-            _refuse_coding(response, endpoint)
-            if (response.content_length or 0) > DOCUMENT_LIMIT:
-                raise ImageError(f"{_who(endpoint)} sent a manifest larger than {DOCUMENT_LIMIT >> 20} MiB")
-            data = await _read(response, DOCUMENT_LIMIT + 1)
-            media_type = response.headers.get("Content-Type", "")
-            stated = response.headers.get("Docker-Content-Digest", "")
-        if len(data) > DOCUMENT_LIMIT:
-            raise ImageError(f"{_who(endpoint)} sent a manifest larger than {DOCUMENT_LIMIT >> 20} MiB")
-        wanted = identifier if is_digest(identifier) else stated if is_digest(stated) else ""
-        digest = digest_of(data, like=wanted)
-        if wanted and digest != wanted:
-            raise ImageError(f"{_who(endpoint)} sent a manifest with digest {digest} instead of {wanted}")
-        return FetchedManifest(data=data, media_type=media_type, digest=digest)
-
-    async def _digest(self, endpoint: Endpoint, identifier: str) -> str | None:
-        async with self._ask("HEAD", endpoint, f"manifests/{identifier}", {"Accept": _ACCEPT}) as response:
-            stated = response.headers.get("Docker-Content-Digest", "")
-        return stated if is_digest(stated) else None
-
-    async def _blob(self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> bool:
+    async def _blob(
+        self, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink, credentials: Credentials | None
+    ) -> bool:
         begun = sink.offset
         headers = {"Range": f"bytes={begun}-"} if begun else {}
+        cancel = Cancellation()
+
+        def ask(cancel: Cancellation) -> Reply:
+            return self._ask("GET", endpoint, f"blobs/{descriptor.digest}", headers, credentials, cancel)
+
         try:
-            async with self._ask("GET", endpoint, f"blobs/{descriptor.digest}", headers, partial=True) as response:
-                _refuse_coding(response, endpoint)
-                await _position(response, endpoint, descriptor, sink)
-                await _pour(response, endpoint, descriptor, sink)
-                return response.status == 206
+            reply = await self._timed(ask, endpoint, HEAD_SECONDS, cancel)
+            await self._threaded(lambda _: _take(reply, endpoint, descriptor, sink, self._clock), cancel)
+            return reply.status == 206
         except Transient:
             if sink.offset == begun and begun:
-                await sink.restart()  # the range brought nothing: the next attempt asks for the whole
+                sink.restart()  # the range brought nothing: the next attempt asks for the whole
             raise
 
-    @asynccontextmanager
-    async def _ask(
-        self, method: str, endpoint: Endpoint, path: str, headers: Mapping[str, str], *, partial: bool = False
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    def _ask(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        path: str,
+        headers: Mapping[str, str],
+        credentials: Credentials | None,
+        cancel: Cancellation,
+    ) -> Reply:
         """One request with proof of identity; what is not a success becomes Transient or ImageError."""
-        connection = await self._connection(endpoint)
+        connection = self._connection(endpoint)
+        connection.settle(cancel)
         url = f"{connection.home.origin}/v2/{endpoint.repository}/{path}"
-        async with connection.exchange(Request(method=method, url=url, headers=headers), endpoint) as response:
-            if response.status == 200 or (partial and response.status == 206):
-                yield response
-            else:
-                await self._refuse(response, endpoint)
+        request = Request(method=method, url=url, headers=headers)
+        reply = connection.exchange(request, endpoint, cancel, credentials=credentials)
+        if reply.status == 200 or (reply.status == 206 and "Range" in headers):
+            return reply
+        try:
+            raise self._refusal(reply, endpoint)
+        finally:
+            reply.close()
 
-    async def _refuse(self, response: aiohttp.ClientResponse, endpoint: Endpoint) -> None:
-        status = response.status
-        cause = f"{_who(endpoint)} answered {_status(status)}{await _detail(response)}"
-        if status in RETRIED_STATUSES or status == 416:
-            wait = seconds_of_retry_after(response.headers.get("Retry-After"), self._clock.now())
-            raise Transient(cause, retry_after=wait)
+    def _refusal(self, reply: Reply, endpoint: Endpoint) -> Exception:
+        cause = f"{_who(endpoint)} answered {shown_status(reply.status)}{_detail(reply)}"
+        if reply.status in RETRIED_STATUSES or reply.status == 416:
+            wait = seconds_of_retry_after(reply.headers.get("Retry-After"), self._clock.now())
+            return Transient(cause, retry_after=wait)
         hint = None
-        if status in (401, 403):
-            hint = f'put credentials for "{endpoint.host}" into auth.json, as skopeo login or podman login do'
-        raise ImageError(cause, hint=hint)
+        if reply.status in (401, 403):
+            hint = f"log in with nsrun login {endpoint.host}, or give the pod imagePullSecrets"
+        return ImageError(cause, hint=hint)
 
-    async def _connection(self, endpoint: Endpoint) -> _Connection:
+    def _connection(self, endpoint: Endpoint) -> Connection:
         key = (endpoint.host, endpoint.insecure)
         connection = self._connections.get(key)
         if connection is None:
-            connection = _Connection(
+            made = Connection(
                 endpoint,
-                credentials=self._credentials,
+                keychain=self._keychain,
                 certificates=self._certificates,
                 environment=self._environment,
-                proofs=Proofs(self._clock.monotonic),
+                now=self._clock.monotonic,
             )
-            self._connections[key] = connection
-        await connection.settle()
+            connection = self._connections.setdefault(key, made)
         return connection
 
-    async def _retrying(self, work: Callable[[], Awaitable[T]], endpoint: Endpoint, *, persistent: bool = False) -> T:
-        """``persistent``: also goes on when no connection comes about; otherwise another mirror may be better."""
-        attempt = 0
+    async def _retrying(
+        self, work: Callable[[], Awaitable[T]], backoff: Backoff, *, progress: Callable[[], int] | None = None
+    ) -> T:
+        """``progress``: bytes that are there; then it also goes on when no connection comes about, which for others may
+        mean that another mirror is better."""
+        attempt, reached = 0, progress() if progress is not None else 0
         while True:
             try:
                 return await work()
             except Transient as failure:
-                wait = self._backoff.pause(attempt, failure.retry_after, self._chance)
-                if wait is None or (isinstance(failure, _Unreachable) and not persistent):
+                if progress is not None and progress() >= reached + _PROGRESS:
+                    attempt, reached = 0, progress()
+                wait = backoff.pause(attempt, failure.retry_after, self._chance)
+                if wait is None or (isinstance(failure, Unreachable) and progress is None):
                     tries = f" (tried {attempt + 1} times)" if attempt else ""
-                    raise ImageError(f"{failure.cause}{tries}", hint=failure.hint) from None
+                    raise BrokenOff(f"{failure.cause}{tries}", hint=failure.hint) from None
                 await self._clock.sleep(wait)
             attempt += 1
 
-
-class _Connection:
-    """Everything about one registry host. ``home`` is settled before the first request."""
-
-    def __init__(
+    async def _timed(
         self,
+        work: Callable[[Cancellation], T],
         endpoint: Endpoint,
-        *,
-        credentials: Credentials,
-        certificates: Path,
-        environment: Mapping[str, str],
-        proofs: Proofs,
-    ) -> None:
-        self._name = endpoint.host
-        self._credentials = credentials
-        self._certificates = certificates
-        self._environment = environment
-        self._proofs = proofs
-        self._contexts: dict[str, ssl.SSLContext] = {}
-        self._settled = not endpoint.insecure
-        self._settling = asyncio.Lock()
-        self.home = Home(origin=_home_origin("https", endpoint.host), insecure=endpoint.insecure)
-        self._session = _session(self.home, environment)
-
-    async def close(self) -> None:
-        await self._session.close()
-
-    async def settle(self) -> None:
-        """Finds out whether an insecure registry speaks TLS; when it does not, goes on without."""
-        async with self._settling:
-            if self._settled:
-                return
-            if not await self._speaks(self.home):
-                plain = Home(origin=_home_origin("http", self._name), insecure=True)
-                if await self._speaks(plain):
-                    self.home = plain
-                else:
-                    return  # nobody there: the request itself will say why, and the next one looks again
-            self._settled = True
-
-    async def _speaks(self, home: Home) -> bool:
+        seconds: float,
+        cancel: Cancellation | None = None,
+    ) -> T:
+        """Raises Transient when ``work`` has not ended in time."""
         try:
-            response = await self._send(Request(method="GET", url=f"{home.origin}/v2/"))
-        except (Transient, ImageError):
-            return False
-        response.close()
-        return True
+            async with asyncio.timeout(seconds):
+                return await self._threaded(work, cancel or Cancellation())
+        except TimeoutError:
+            raise Transient(f"{_who(endpoint)} did not answer within {seconds:.0f} s") from None
 
-    @asynccontextmanager
-    async def exchange(self, request: Request, endpoint: Endpoint) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Drives the authorisation flow; gives the last answer, its body unread."""
-        flow = authorized(
-            request,
-            scope=pull_scope(endpoint.repository),
-            home=self.home,
-            credential=self._credentials.find(endpoint.host, endpoint.repository),
-            proofs=self._proofs,
-        )
-        step: Request | None = next(flow)
-        while step is not None:
-            response = await self._follow(step)
-            try:
-                body = await _read(response, _SMALL_BODY) if step.wants_body else b""
-                try:
-                    step = flow.send(_answer(response, body))
-                except StopIteration:
-                    step = None
-                if step is None:
-                    yield response
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise _failure(error, origin_of(request.url)) from None
-            finally:
-                response.release()
-
-    async def _follow(self, request: Request) -> aiohttp.ClientResponse:
-        """Sends the request, wherever it leads."""
-        for _ in range(_REDIRECT_LIMIT):
-            response = await self._send(request)
-            location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or location is None:
-                return response
-            response.close()
-            request = redirected(request, location)
-            objection = self.home.objection(request.url) if not request.body else "it would get our token"
-            if objection is not None:
-                target = printable(request.url.partition("?")[0])
-                raise ImageError(f'registry "{self._name}" redirects us to "{target}": {objection}')
-        raise ImageError(f'registry "{self._name}" redirects us more than {_REDIRECT_LIMIT} times')
-
-    async def _send(self, request: Request) -> aiohttp.ClientResponse:
-        origin = origin_of(request.url)
-        if origin is None:
-            raise ImageError(f'registry "{self._name}" cannot be asked at "{printable(request.url)}"')
+    async def _threaded(self, work: Callable[[Cancellation], T], cancel: Cancellation) -> T:
+        """Runs ``work`` in a thread; a cancelled caller cancels it, and leaves when it has ended."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work, cancel)
         try:
-            return await self._session.request(
-                request.method,
-                URL(request.url, encoded=True),  # verbatim: signed URLs must not be quoted anew
-                headers=dict(request.headers),
-                data=request.body or None,
-                allow_redirects=False,
-                ssl=await self._context(origin) if origin.scheme == "https" else True,
-                proxy=proxy_for(origin, self._environment),
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _failure(error, origin) from None
-        except ValueError as error:
-            raise ImageError(f'registry "{self._name}" cannot be asked: {printable(str(error))}') from None
-
-    async def _context(self, origin: Origin) -> ssl.SSLContext:
-        known = self._contexts.get(origin.authority)
-        if known is None:
-            home = origin.host == self.home.origin.host
-            directory = self._certificates / (self._name if home else origin.authority)
-            known = await asyncio.to_thread(tls_context, directory, verify=not (home and self.home.insecure))
-            self._contexts[origin.authority] = known
-        return known
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            cancel.cancel()
+            await asyncio.wait([future])
+            if not future.cancelled() and future.exception() is None and isinstance(reply := future.result(), Reply):
+                reply.close()
+            raise
 
 
-class _GuardedResolver(AbstractResolver):
-    """Resolves names; those that strangers gave us must not lead to this machine or its link (DNS rebinding)."""
-
-    def __init__(self, home: Home, trusted: frozenset[str]) -> None:
-        self._resolver = ThreadedResolver()
-        self._home = home
-        self._trusted = trusted
-        self._at_home = False
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        addresses = [ipaddress.ip_address(entry["host"].partition("%")[0]) for entry in found]
-        if host in self._trusted:
-            self._at_home = self._at_home or all(is_local_address(a) for a in addresses)
-        elif not all(self._home.allows(address, at_home=self._at_home) for address in addresses):
-            raise OSError(None, f'the name "{printable(host)}" leads to an address of this machine or its link')
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
+def _manifest(reply: Reply, endpoint: Endpoint, identifier: str) -> FetchedManifest:
+    try:
+        _refuse_coding(reply, endpoint)
+        too_large = ImageError(f"{_who(endpoint)} sent a manifest larger than {DOCUMENT_LIMIT >> 20} MiB")
+        if (reply.length or 0) > DOCUMENT_LIMIT:
+            raise too_large
+        with network_errors(endpoint.host):
+            data = read_at_most(reply, DOCUMENT_LIMIT + 1)
+    finally:
+        reply.close()
+    if len(data) > DOCUMENT_LIMIT:
+        raise too_large
+    stated = reply.headers.get("Docker-Content-Digest", "")
+    wanted = identifier if is_digest(identifier) else stated if is_digest(stated) else ""
+    digest = digest_of(data, like=wanted)
+    if wanted and digest != wanted:
+        raise ImageError(f"{_who(endpoint)} sent a manifest with digest {digest} instead of {wanted}")
+    return FetchedManifest(data=data, media_type=reply.headers.get("Content-Type", ""), digest=digest)
 
 
-def _session(home: Home, environment: Mapping[str, str]) -> aiohttp.ClientSession:
-    proxies = {proxy_for(Origin(scheme=s, host="proxied.invalid", port=1), environment) for s in ("http", "https")}
-    origins = [origin_of(proxy) for proxy in proxies if proxy is not None]
-    trusted = frozenset({home.origin.host, *(origin.host for origin in origins if origin is not None)})
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=_GuardedResolver(home, trusted), limit=16),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,  # it would also read ~/.netrc, and send what is there along redirects
-        read_bufsize=_CHUNK,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS),
-        headers={"User-Agent": "nsrun", "Accept-Encoding": "identity"},
-    )
+def _take(reply: Reply, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink, clock: Clock) -> None:
+    """Takes the blob's bytes into the sink, and closes the reply. Raises Transient, ImageError, Cancelled."""
+    try:
+        _refuse_coding(reply, endpoint)
+        _position(reply, endpoint, descriptor, sink)
+        _pour(reply, endpoint, descriptor, sink, clock)
+    finally:
+        reply.close()
 
 
-def _home_origin(scheme: str, host: str) -> Origin:
-    origin = origin_of(f"{scheme}://{_HUB_SERVER if host == _HUB else host}")
-    if origin is None:
-        raise ImageError(f'"{printable(host)}" is not a registry\'s host name')
-    return origin
-
-
-async def _position(
-    response: aiohttp.ClientResponse, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink
-) -> None:
-    """Makes sure that the next byte of the answer is the one the sink wants next."""
-    if response.status == 200:
-        if sink.offset:
-            await sink.restart()
-    elif response.headers.get("Content-Range") != f"bytes {sink.offset}-{descriptor.size - 1}/{descriptor.size}":
-        await sink.restart()
-        raise Transient(f"{_who(endpoint)} sent another part of the blob than we asked for")
-    expected = descriptor.size - sink.offset
-    if response.content_length not in (None, expected):
-        raise ImageError(
-            f"{_who(endpoint)} sent {response.content_length} bytes of {descriptor.digest} instead of {expected}"
-        )
-
-
-async def _pour(response: aiohttp.ClientResponse, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> None:
-    async for chunk in _chunks(response):
-        if sink.offset + len(chunk) > descriptor.size:
+def _pour(reply: Reply, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink, clock: Clock) -> None:
+    since, seen = clock.monotonic(), sink.offset
+    while piece := _piece(reply, endpoint):
+        if sink.offset + len(piece) > descriptor.size:
             raise ImageError(f"{_who(endpoint)} sent more than the {descriptor.size} bytes of {descriptor.digest}")
-        await sink.write(chunk)
+        sink.write(piece)
+        if (now := clock.monotonic()) - since > SLOW_SECONDS:
+            if sink.offset - seen < SLOWEST * SLOW_SECONDS:
+                raise Transient(f"{_who(endpoint)} sent less than {SLOWEST} bytes a second for {SLOW_SECONDS:.0f} s")
+            since, seen = now, sink.offset
     if sink.offset < descriptor.size:
         raise Transient(f"{_who(endpoint)} sent {sink.offset} of {descriptor.size} bytes of {descriptor.digest}")
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The body in pieces of about a MiB: each costs a hop to another thread. What came before a break is given too."""
-    pieces: list[bytes] = []
-    size = 0
-    broken: Exception | None = None
-    while True:
-        try:
-            piece = await response.content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            piece, broken = b"", error
-        pieces.append(piece)
-        size += len(piece)
-        if size >= _CHUNK or (size and not piece):
-            yield b"".join(pieces)
-            pieces, size = [], 0
-        if broken is not None:
-            raise broken
-        if not piece:
-            return
+def _piece(reply: Reply, endpoint: Endpoint) -> bytes:
+    with network_errors(endpoint.host):
+        return reply.read(_CHUNK)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """At most ``limit`` bytes of the body."""
-    data = bytearray()
-    while len(data) < limit:
-        piece = await response.content.read(limit - len(data))
-        if not piece:
-            break
-        data += piece
-    return bytes(data)
+def _position(reply: Reply, endpoint: Endpoint, descriptor: Descriptor, sink: BlobSink) -> None:
+    """Makes sure that the next byte of the answer is the one the sink wants next."""
+    if reply.status == 200:
+        if sink.offset:
+            sink.restart()
+    elif reply.headers.get("Content-Range") != f"bytes {sink.offset}-{descriptor.size - 1}/{descriptor.size}":
+        sink.restart()
+        raise Transient(f"{_who(endpoint)} sent another part of the blob than we asked for")
+    expected = descriptor.size - sink.offset
+    if reply.length not in (None, expected):
+        raise ImageError(f"{_who(endpoint)} sent {reply.length} bytes of {descriptor.digest} instead of {expected}")
 
 
-def _answer(response: aiohttp.ClientResponse, body: bytes) -> Answer:
-    names = {name.lower() for name in response.headers}
-    headers = {name: tuple(response.headers.getall(name)) for name in names}
-    return Answer(status=response.status, headers=headers, body=body)
+def _detail(reply: Reply) -> str:
+    with suppress(HTTPException, OSError):
+        return said(read_at_most(reply, _SMALL_BODY))
+    return ""
 
 
-async def _detail(response: aiohttp.ClientResponse) -> str:
-    """`` (manifest unknown)``: what distribution-spec error bodies say, as far as it can be read."""
-    try:
-        document: object = json.loads(await _read(response, _SMALL_BODY))
-        errors = document.get("errors") if isinstance(document, dict) else None
-        first = errors[0] if isinstance(errors, list) and errors else None
-        text = (first.get("message") or first.get("code")) if isinstance(first, dict) else None
-    except (ValueError, RecursionError, aiohttp.ClientError, TimeoutError, OSError):
-        text = None
-    return f" ({printable(text, 200)})" if isinstance(text, str) and text else ""
-
-
-def _refuse_coding(response: aiohttp.ClientResponse, endpoint: Endpoint) -> None:
-    coding = response.headers.get("Content-Encoding", "identity")
+def _refuse_coding(reply: Reply, endpoint: Endpoint) -> None:
+    coding = reply.headers.get("Content-Encoding", "identity")
     if coding.lower() != "identity":
         raise ImageError(
             f'{_who(endpoint)} answered in the content coding "{printable(coding)}", which was not asked for'
         )
 
 
-def _failure(error: Exception, origin: Origin | None) -> Exception:
-    """aiohttp's exceptions in our words."""
-    authority = origin.authority if origin is not None else "?"
-    who = f'registry "{authority}"'
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        cause = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
-        return ImageError(
-            f"{who} has a certificate that cannot be verified: {printable(cause)}",
-            hint=f"put its authority into /etc/containers/certs.d/{authority}/ca.crt",
-        )
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return ImageError(
-            f"{who} does not speak TLS: {printable(str(error.os_error))}",
-            hint=f'if it speaks plain HTTP, set insecure = true for "{authority}" in registries.conf',
-        )
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        known = number is not None and number > 0 and not isinstance(error.os_error, socket.gaierror)
-        text = describe_errno(number) if known and number is not None else error.os_error.strerror or str(error)
-        return _Unreachable(f"{who} cannot be reached: {printable(text)}")
-    if isinstance(error, aiohttp.ServerTimeoutError) and "onnect" in str(error):
-        return _Unreachable(f"{who} cannot be reached: no answer within {_CONNECT_SECONDS:.0f} s")
-    if isinstance(error, TimeoutError):
-        return Transient(f"{who} was silent for {_SILENCE_SECONDS:.0f} s")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return ImageError(f"{who} does not speak HTTP: {printable(error.message)}")
-    return Transient(f"{who} broke the connection: {printable(str(error) or type(error).__name__)}")
-
-
 def _who(endpoint: Endpoint) -> str:
     return f'registry "{endpoint.host}"'
-
-
-def _status(status: int) -> str:
-    try:
-        return f"{status} {http.HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-__all__ = ["RETRIED_STATUSES", "Backoff", "Transient", "seconds_of_retry_after"]
+from nsrun.errors import ImageError
+
+__all__ = ["RETRIED_STATUSES", "Backoff", "BrokenOff", "Transient", "seconds_of_retry_after"]
 
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -23,10 +25,15 @@ class Transient(Exception):
         self.hint = hint
 
 
+class BrokenOff(ImageError):
+    """Something transient that did not pass. What came before it is good."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """``attempts`` in all. Before the nth retry: a random part of ``base * 2**n``, at most ``cap`` seconds; or what the
-    server asked for, unless that is longer than ``patience``."""
+    """``attempts`` in all. Before the nth retry: ``base * 2**n``, at most ``cap`` seconds, half of it at random; or
+    what the server asked for, unless that is longer than ``patience``. Eight attempts outlast a network that is away
+    for ten seconds."""
 
     attempts: int = 5
     base: float = 0.5
@@ -38,7 +45,7 @@ class Backoff:
         if attempt + 1 >= self.attempts:
             return None
         # The jitter keeps machines that failed together from coming back together.
-        wait = min(self.cap, self.base * (1 << attempt)) * random()
+        wait = min(self.cap, self.base * (1 << attempt)) * (1 + random()) / 2
         if retry_after is None:
             return wait
         return None if retry_after > self.patience else max(wait, retry_after)

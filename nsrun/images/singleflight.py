@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 __all__ = ["SingleFlight"]
@@ -19,9 +19,9 @@ class SingleFlight(Generic[T]):
     """No task of its own: the first caller does the work, and when it is cancelled one of the others takes over."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, asyncio.Future[T]] = {}
+        self._flights: dict[Hashable, asyncio.Future[T]] = {}
 
-    async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """The result of ``work``, or its exception, done once for all who ask for ``key`` while it is under way."""
         while (flight := self._flights.get(key)) is not None:
             try:
@@ -30,7 +30,7 @@ class SingleFlight(Generic[T]):
                 continue
         return await self._lead(key, work)
 
-    async def _lead(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _lead(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         flight: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._flights[key] = flight
         try:

@@ -3,7 +3,7 @@
     oci-layout, index.json      one entry per name; annotation org.opencontainers.image.ref.name = the full reference
     .names.json, .lock          what nsrun knows of that, and flock'ed while it changes: ``names``
     blobs/sha256/<hex>          manifests, configurations, layers: verified before they got there
-    .incoming/                  blobs under way
+    .incoming/                  blobs under way; *.partial: their beginnings, with which the next pull goes on
     .intake                     flock'ed: blobs are being brought in
 
 Content comes first, names last: a crash leaves blobs that nothing names (found again by the next pull, or collected),
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Self
 
 from nsrun.errors import ImageError
-from nsrun.images.blobs import Blobs, BlobWriter
+from nsrun.images.blobs import Blobs, BlobWriter, is_partial
 from nsrun.images.digests import is_digest
 from nsrun.images.documents import (
     CONFIG_TYPES,
@@ -89,11 +89,12 @@ class Reachable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What was removed: blobs by digest, and the bytes they took on the disk. ``needed``: diff_ids that still are."""
+    """What was removed: blobs by digest, and the bytes they took on the disk. ``needed``: diff_ids that still are, None
+    when that cannot be known, as documents are gone of an image that a container runs from."""
 
     blobs: frozenset[str]
     freed: int
-    needed: frozenset[str]
+    needed: frozenset[str] | None
 
 
 class Store:
@@ -120,11 +121,12 @@ class Store:
         collection = self.collection()
         if collection is not None:
             with collection:
-                self._clear_incoming()
+                self._clear_incoming(but=is_partial)
 
-    def _clear_incoming(self) -> None:
+    def _clear_incoming(self, *, but: Callable[[str], bool] = lambda _: False) -> None:
         for leftover in self._incoming.iterdir():
-            leftover.unlink()
+            if not but(leftover.name):
+                leftover.unlink()
 
     def images(self) -> tuple[StoredImage, ...]:
         """Every name, sorted. Raises ImageError."""
@@ -204,12 +206,13 @@ class Store:
 
     def unneeded(
         self, used: Collection[str] = (), *, without: Callable[[Entry], bool] = lambda _: False
-    ) -> tuple[frozenset[str], frozenset[str]]:
-        """The blobs that nothing needs, and the diff_ids that something does, as if there were no entries of which
-        ``without`` is true. Raises ImageError."""
-        needed = self.reachable(used, without=without)
+    ) -> tuple[frozenset[str], frozenset[str] | None]:
+        """The blobs that nothing needs, and the diff_ids that something does (see ``Swept``), as if there were no
+        entries of which ``without`` is true. Raises ImageError."""
+        needed, running = self.reachable(used, without=without), self.layers_of(used)
         free = (digest for digest in self.blobs.listed() - needed.blobs if is_digest(digest))
-        return frozenset(digest for digest in free if not self.may_be_coming(digest)), needed.diff_ids
+        blobs = frozenset(digest for digest in free if not self.may_be_coming(digest))
+        return blobs, None if running is None else needed.diff_ids | running
 
     def blob_takes(self, digest: str) -> int:
         """The bytes that a blob takes on the disk; 0 when it is not here."""
@@ -239,9 +242,18 @@ class Store:
         roots = map(_descriptor_of, filter(is_digest, (*used, *originals)))
         return self._follow([*(descriptor for descriptor in named if descriptor is not None), *roots])
 
-    def needed_by(self, used: Collection[str]) -> Reachable:
-        """What these manifests (by digest) lead to."""
-        return self._follow([_descriptor_of(digest) for digest in used if is_digest(digest)])
+    def layers_of(self, used: Collection[str]) -> frozenset[str] | None:
+        """The diff_ids of the layers of these manifests (by digest); None when not all of them can be read."""
+        diff_ids: set[str] = set()
+        for digest in filter(is_digest, used):
+            try:
+                data = self.blobs.read(digest, limit=DOCUMENT_LIMIT)
+                media_type = str(parse(data).get("mediaType", MediaType.OCI_MANIFEST))
+                _, configuration = self.documents(Descriptor(media_type=media_type, digest=digest, size=len(data)))
+            except (ImageError, OSError):
+                return None
+            diff_ids.update(configuration.diff_ids)
+        return frozenset(diff_ids)
 
     def _follow(self, waiting: list[Descriptor]) -> Reachable:
         blobs: set[str] = set()
@@ -329,6 +341,10 @@ class Intake(_Held):
     def writer(self, digest: str | None = None) -> BlobWriter:
         """Begins a blob. Raises OSError."""
         return self._store.blobs.writer() if digest is None else self._store.blobs.writer(digest)
+
+    def continued(self, digest: str) -> BlobWriter:
+        """Goes on with the blob ``digest``, of which an earlier pull may have left a beginning. Raises OSError."""
+        return self._store.blobs.continued(digest)
 
     def add(self, data: bytes, media_type: str, *, like: str | None = None) -> Descriptor:
         """Stores bytes that are at hand, under a digest of the algorithm of ``like``. Raises OSError."""

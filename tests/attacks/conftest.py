@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from nsrun.images.limits import DEFAULT_LIMITS, Limits
 from nsrun.images.unpack import Unpacked, unpack_layer
+from nsrun.images.unpacker import PROGRAM
 from nsrun.support.fds import Fd
 from tests.attacks.archives import diff_id
 
@@ -19,10 +22,12 @@ TAR = "application/vnd.oci.image.layer.v1.tar"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """``layer``: unpacked into. ``victim``: not to be touched; archives may name it by its absolute path."""
+    """``layer``: unpacked into. ``victim``: not to be touched; archives may name it by its absolute path. ``program``:
+    who unpacks."""
 
     layer: Path
     victim: Path
+    program: Path = PROGRAM
 
     @property
     def victim_bytes(self) -> bytes:
@@ -34,14 +39,15 @@ class Scene:
         """``blob``: the tar compressed; ``expected``: another diff_id than the tar's own."""
         source = self.layer.with_name("blob")
         source.write_bytes(tar if blob is None else blob)
-        with Fd.open(source, os.O_RDONLY) as opened, Fd.open(self.layer, os.O_RDONLY | os.O_DIRECTORY) as root:
+        with FileIO(source) as opened, Fd.open(self.layer, os.O_RDONLY | os.O_DIRECTORY) as root:
             return unpack_layer(
-                opened.fileno(),
+                opened,
                 root.fileno(),
                 media_type=TAR,
                 diff_id=expected or diff_id(tar),
                 limits=limits,
                 xattr_prefix="trusted.overlay.",
+                program=self.program,
             )
 
 
@@ -71,8 +77,23 @@ def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
     return seen
 
 
+@pytest.fixture(scope="session")
+def sanitized(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """nsrun-unpack with AddressSanitizer and UndefinedBehaviorSanitizer. What they find is in the layer, and the end of
+    the program."""
+    program = tmp_path_factory.mktemp("programs") / "nsrun-unpack-asan"
+    subprocess.run(["make", "--silent", "-C", repo / "native", f"BIN={program.parent}", program], check=True)
+    return program
+
+
+@pytest.fixture(params=["plain", "sanitized"])
+def unpack_program(request: pytest.FixtureRequest) -> Path:
+    """The program as it is shipped, and the sanitizers'."""
+    return PROGRAM if request.param == "plain" else request.getfixturevalue("sanitized")
+
+
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, unpack_program: Path) -> Iterator[Scene]:
     """Fails the test when anything of the victim changed, or anything appeared beside the layer."""
     victim = tmp_path / "victim"
     (victim / "sub").mkdir(parents=True)
@@ -84,7 +105,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     layer = tmp_path / "work" / "layer"
     layer.mkdir(parents=True)
     before = snapshot(victim)
-    yield Scene(layer=layer, victim=victim)
+    yield Scene(layer=layer, victim=victim, program=unpack_program)
     assert snapshot(victim) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["victim", "work"]
     assert {p.name for p in (tmp_path / "work").iterdir()} <= {"layer", "blob"}

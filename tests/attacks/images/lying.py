@@ -69,6 +69,10 @@ class LyingRegistry:
     def serve_document(self, path: str, data: bytes, media_type: str, digest: str = "") -> None:
         self._truth[path] = (data, media_type, digest)
 
+    def is_beginning(self, data: bytes) -> bool:
+        """Whether some blob begins with these bytes."""
+        return any(truth.startswith(data) for truth, _, _ in self._truth.values())
+
     def requests(self, part: str) -> list[Asked]:
         return [asked for asked in self.asked if part in asked.path]
 

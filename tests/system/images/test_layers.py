@@ -9,18 +9,19 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nsrun.errors import ImageError
+from nsrun.images.growth import BlobReader, Growth, ReadCancelled
 from nsrun.images.layers import Layers, read_rootfs_file
 from nsrun.images.limits import Limits
+from nsrun.support.fds import Fd
 from tests.attacks.archives import Archive, diff_id, gzipped, header
 from tests.attacks.conftest import snapshot
-from tests.waiting import PATIENCE
+from tests.waiting import eventually_async
 
 pytestmark = pytest.mark.root
 
@@ -123,45 +124,73 @@ async def test_remove(tmp_path: Path, root: Path, layers: Layers) -> None:
     assert sorted(p.name for p in root.rglob("*")) == ["sha256", "tmp"]
 
 
-async def test_cancelled_calls_stop_and_leave_nothing(tmp_path: Path, root: Path) -> None:
+async def test_cancelled_calls_stop_and_leave_nothing(tmp_path: Path, root: Path, layers: Layers) -> None:
     """The thread is told to stop, and waited for: nothing is being written any more when the call has ended."""
     source, name = blob(tmp_path, big())
-    started, go_on = threading.Event(), threading.Event()
-
-    class Slow(Layers):
-        def _make(self, home: Path, blob: Path, media_type: str, diff_id: str, cancelled: Callable[[], bool]) -> None:
-            started.set()
-            go_on.wait(10 * PATIENCE)
-            super()._make(home, blob, media_type, diff_id, cancelled)
-
-    layers = Slow(root)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(layers.ensure(blob=source, media_type=GZIP, diff_id=name))
-        await asyncio.to_thread(started.wait, 10)
-        task.cancel()
-        asyncio.get_running_loop().call_soon(go_on.set)
-    assert task.cancelled()
+    coming = Growth()
+    coming.grow(3 << 20)  # and no more: it waits for what comes next
+    reader = BlobReader(Fd.open(source, os.O_RDONLY), coming)
+    task = asyncio.ensure_future(layers.take(lambda: reader, media_type=GZIP, diff_id=name))
+    await eventually_async(lambda: bool(list(root.glob("tmp/*/diff/f1"))), what="it has begun")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert sorted(p.name for p in root.rglob("*")) == ["tmp"]
     assert (await layers.ensure(blob=source, media_type=GZIP, diff_id=name) / "f0").stat().st_size == 1 << 20
 
 
+async def test_a_blob_is_unpacked_while_it_comes_and_anew_when_it_begins_anew(
+    tmp_path: Path, root: Path, layers: Layers
+) -> None:
+    source, name = blob(tmp_path, big())
+    other, _ = blob(tmp_path, Archive().file(b"other").file(b"f1", os.urandom(4 << 20)))
+    under_way = tmp_path / "under-way"
+    under_way.write_bytes(other.read_bytes()[: 3 << 20])
+    coming = Growth()
+    coming.grow(3 << 20)
+    reader = BlobReader(Fd.open(under_way, os.O_RDONLY), coming)
+    task = asyncio.ensure_future(layers.take(lambda: reader, media_type=GZIP, diff_id=name))
+    await eventually_async(lambda: bool(list(root.glob("tmp/*/diff/other"))), what="it has begun")
+    coming.restart()
+    under_way.write_bytes(source.read_bytes())
+    coming.grow(under_way.stat().st_size)
+    coming.end(whole=True)
+    assert sorted(p.name for p in (await task).iterdir()) == [f"f{n}" for n in range(8)]
+
+
+async def test_a_blob_that_will_never_be_whole(tmp_path: Path, root: Path, layers: Layers) -> None:
+    source, name = blob(tmp_path, big())
+    coming = Growth()
+    coming.grow(3 << 20)
+    coming.end(whole=False)
+    reader = BlobReader(Fd.open(source, os.O_RDONLY), coming)
+    with pytest.raises(ReadCancelled):
+        await layers.take(lambda: reader, media_type=GZIP, diff_id=name)
+    assert sorted(p.name for p in root.rglob("*")) == ["tmp"]
+
+
 STUCK = """
-import asyncio, signal, sys
+import asyncio, os, sys
 from pathlib import Path
+from nsrun.images.growth import BlobReader, Growth
+from nsrun.images.growth import BlobReader, Growth, ReadCancelled
 from nsrun.images.layers import Layers
+from nsrun.support.fds import Fd
 
 root, blob, diff_id = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+coming = Growth()
+coming.grow(3 << 20)
+reader = BlobReader(Fd.open(blob, os.O_RDONLY), coming)
+gzip = "application/vnd.oci.image.layer.v1.tar+gzip"
 
-class Stuck(Layers):
-    def _make(self, home, blob, media_type, diff_id, cancelled):
-        def stop():
-            if list(root.glob("tmp/*/diff/f1")):
-                print("stuck", flush=True)
-                signal.pause()
-            return False
-        super()._make(home, blob, media_type, diff_id, stop)
+async def main():
+    task = asyncio.ensure_future(Layers(root).take(lambda: reader, media_type=gzip, diff_id=diff_id))
+    while not list(root.glob("tmp/*/diff/f1")):
+        await asyncio.sleep(0.01)
+    print("stuck", flush=True)
+    await task
 
-asyncio.run(Stuck(root).ensure(blob=blob, media_type="application/vnd.oci.image.layer.v1.tar+gzip", diff_id=diff_id))
+asyncio.run(main())
 """
 
 
@@ -178,6 +207,24 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, root: Path, repo:
     asyncio.run(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
     assert list((root / "tmp").iterdir()) == []
     assert set(asyncio.run(Layers(root).list())) == {name, small_name}
+
+
+async def test_a_layer_that_another_process_makes_is_waited_for(
+    tmp_path: Path, root: Path, layers: Layers, repo: Path
+) -> None:
+    source, name = blob(tmp_path, big())
+    program = [sys.executable, "-c", STUCK, str(root), str(source), name]
+    with subprocess.Popen(program, cwd=repo, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220 - its end is awaited
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == b"stuck\n"
+        given_up = asyncio.ensure_future(layers.ensure(blob=source, media_type=GZIP, diff_id=name))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(given_up, 0.3)
+        waiting = asyncio.ensure_future(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done
+        process.kill()
+    assert (await waiting / "f7").stat().st_size == 1 << 20
 
 
 async def test_layers_of_another_format_are_made_again(tmp_path: Path, layers: Layers) -> None:
@@ -217,17 +264,11 @@ async def test_holes_stay_holes(tmp_path: Path, layers: Layers, tool: Callable[[
         assert (path / "source").read_bytes() == source.read_bytes()
 
 
-async def test_two_processes_may_make_the_same_layer(tmp_path: Path, root: Path) -> None:
-    """The slower one finds it there, and that is as good."""
-    source, name = blob(tmp_path, Archive().file(b"f"))
-
-    class Slower(Layers):
-        def _make(self, home: Path, blob: Path, media_type: str, diff_id: str, cancelled: Callable[[], bool]) -> None:
-            asyncio.run(Layers(root).ensure(blob=blob, media_type=media_type, diff_id=diff_id))
-            super()._make(home, blob, media_type, diff_id, cancelled)
-
-    path = await Slower(root).ensure(blob=source, media_type=GZIP, diff_id=name)
-    assert (path / "f").exists()
+async def test_two_directories_of_layers_may_make_the_same_layer(tmp_path: Path, root: Path) -> None:
+    """As two processes do: the slower one waits, and finds it there."""
+    source, name = blob(tmp_path, big())
+    paths = await asyncio.gather(*(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name) for _ in range(5)))
+    assert set(paths) == {Layers(root).path(name)}
     assert list((root / "tmp").iterdir()) == []
 
 

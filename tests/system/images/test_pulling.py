@@ -118,7 +118,7 @@ async def test_wrong_credentials_say_so(registry: Registry, service: MakeService
     ) as e:
         await images.ensure("nginx", PullPolicy.IF_NOT_PRESENT)
     assert "wrong" not in str(e.value)
-    assert "auth.json" in str(e.value.hint)
+    assert "nsrun login" in str(e.value.hint)
 
 
 async def test_what_is_not_there_says_so(registry: Registry, service: MakeService) -> None:
