@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nsrun.images.keychain import AUTH_FILES, FileKeychain, Keychain, auth_files
 from nsrun.images.mounts import mounted_digests
 from nsrun.images.policy import load_policy
-from nsrun.images.registries import load_registries
+from nsrun.images.registries import Registries, load_registries
 from nsrun.images.service import ImageService
 from nsrun.images.shortnames import ShortNames
 from nsrun.images.store import Store
-from nsrun.images.tls import own_certificates
+from nsrun.images.tls import Certificates, own_certificates
 from nsrun.images.wording import sentences
 from nsrun.support.layout import Layout
 
-__all__ = ["image_service", "image_store", "images_in_use", "short_names"]
+if TYPE_CHECKING:
+    from nsrun.images.push import Pusher
+
+__all__ = ["image_pusher", "image_service", "image_store", "images_in_use", "short_names"]
 
 
 def image_service(
@@ -36,17 +42,33 @@ def image_service(
     verified, whatever registries.conf says. Raises SettingsError.
     """
     environment = dict(os.environ)
-    registries = load_registries(registries_conf, environment)
-    files = (auth_file,) if auth_file is not None else auth_files(environment)
-    helpers = registries.credential_helpers or (AUTH_FILES,)
+    registries, keys, trusted = _access(environment, registries_conf, auth_file, certificates, verify)
     return ImageService(
         layout=layout,
-        registries=replace(registries, verify=verify),
-        credentials=keychain or FileKeychain(files, environment, sources=helpers),
-        certificates=replace(own_certificates(environment), home=certificates),
+        registries=registries,
+        credentials=keychain or keys,
+        certificates=trusted,
         policy=load_policy(policy, environment),
         environment=environment,
         in_use=lambda: images_in_use(layout),
+    )
+
+
+def _access(
+    environment: Mapping[str, str],
+    registries_conf: Path | None,
+    auth_file: Path | None,
+    certificates: Path | None,
+    verify: bool | None,
+) -> tuple[Registries, Keychain, Certificates]:
+    """The way to registries. Raises SettingsError."""
+    registries = load_registries(registries_conf, environment)
+    files = (auth_file,) if auth_file is not None else auth_files(environment)
+    helpers = registries.credential_helpers or (AUTH_FILES,)
+    return (
+        replace(registries, verify=verify),
+        FileKeychain(files, environment, sources=helpers),
+        replace(own_certificates(environment), home=certificates),
     )
 
 
@@ -56,6 +78,28 @@ def image_store(layout: Layout) -> Store:
     with sentences("open the image store"):
         store.open()
     return store
+
+
+@asynccontextmanager
+async def image_pusher(
+    layout: Layout,
+    registries_conf: Path | None = None,
+    *,
+    auth_file: Path | None = None,
+    certificates: Path | None = None,
+    verify: bool | None = None,
+) -> AsyncIterator[Pusher]:
+    """Who pushes the images of ``layout``; the rest as for ``image_service``. Raises SettingsError, ImageError."""
+    from nsrun.images.push import Pusher
+    from nsrun.images.pushclient import PushClient
+
+    environment = dict(os.environ)
+    registries, keychain, trusted = _access(environment, registries_conf, auth_file, certificates, verify)
+    client = PushClient(credentials=keychain, certificates=trusted, environment=environment)
+    try:
+        yield Pusher(store=image_store(layout), registries=registries, client=client)
+    finally:
+        await client.close()
 
 
 def short_names() -> ShortNames:

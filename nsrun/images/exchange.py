@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urljoin
 
@@ -44,12 +44,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request to be sent. ``wants_body``: whoever sends it reads the answer's body (at most ``BODY_LIMIT`` bytes)."""
+    """A request to be sent. ``wants_body``: whoever sends it reads the answer's body (at most ``BODY_LIMIT`` bytes).
+
+    ``body``: bytes; or pieces, which can be had again, of as many bytes as a Content-Length among the headers says.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes = field(default=b"", repr=False)
+    body: bytes | Iterable[bytes] = field(default=b"", repr=False)
     wants_body: bool = False
 
     def with_authorization(self, value: str) -> Request:

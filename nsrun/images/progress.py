@@ -1,4 +1,4 @@
-"""How far a pull is, as plain data for whoever shows it."""
+"""How far a pull or a push is, as plain data for whoever shows it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ class Stage(StrEnum):
     RESOLVING = "resolving"
     DOWNLOADING = "downloading"
     UNPACKING = "unpacking"
+    UPLOADING = "uploading"
+    MOUNTED = "mounted from another repository"
+    PRESENT = "already there"
     READY = "ready"
 
 
