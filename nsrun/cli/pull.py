@@ -3,51 +3,86 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from nsrun.cli.options import Context, flag, pass_context
-from nsrun.cli.size import size
+from nsrun.cli.registry_flags import RegistryFlags, registry_flags
+from nsrun.errors import NsrunError
 
 if TYPE_CHECKING:
-    from nsrun.images.progress import Progress
+    from nsrun.images.progress import Report
+    from nsrun.images.reference import Reference
+    from nsrun.images.service import ImageService
 
 __all__ = ["command"]
 
 
 @click.command("pull")
 @click.argument("references", nargs=-1, required=True, metavar="IMAGE...")
-@flag("--registries-conf", type=click.Path(path_type=Path), help="A registries.conf(5) to use.")
+@registry_flags
+@flag("--policy", type=click.Path(path_type=Path), metavar="FILE", help="A policy.json(5) to use.")
 @flag("--quiet", "-q", is_flag=True, help="Say nothing but the digest.")
 @pass_context
-def command(context: Context, references: tuple[str, ...], registries_conf: Path | None, quiet: bool) -> None:
-    """Fetch images from their registries."""
-    for reference in references:
-        click.echo(asyncio.run(_pull(context, reference, registries_conf, quiet=quiet)))
+def command(
+    context: Context, references: tuple[str, ...], flags: RegistryFlags, policy: Path | None, quiet: bool
+) -> None:
+    """Fetch images from their registries, whatever is here already; say each with its digest.
+
+    What can be had of several is had, though another one cannot.
+    """
+    failures = asyncio.run(_pull_all(context, references, flags, policy, quiet=quiet))
+    if len(failures) > 1:
+        raise ExceptionGroup("some images cannot be pulled", failures)
+    if failures:
+        raise failures[0]
 
 
-async def _pull(context: Context, reference: str, registries_conf: Path | None, *, quiet: bool) -> str:
+async def _pull_all(
+    context: Context, references: tuple[str, ...], flags: RegistryFlags, policy: Path | None, *, quiet: bool
+) -> list[NsrunError]:
     from nsrun.assembly import image_service
+    from nsrun.cli.pull_progress import shown
 
-    async with image_service(context.layout, registries_conf) as images:
-        image = await images.pull(reference, _Narrator(quiet=quiet).tell)
+    failures: list[NsrunError] = []
+    service = image_service(
+        context.layout,
+        flags.registries_conf,
+        policy,
+        auth_file=flags.authfile,
+        keychain=flags.keychain,
+        certificates=flags.cert_dir,
+        verify=flags.tls_verify,
+    )
+    async with service as images:
+        for text in references:
+            try:
+                chosen = _chosen(images, text)
+                with shown(quiet=quiet) as report:
+                    pulled = await _pull(images, text, chosen, report)
+                click.echo(pulled)
+            except NsrunError as error:
+                failures.append(error)
+    return failures
+
+
+async def _pull(images: ImageService, text: str, chosen: Reference | None, report: Report) -> str:
+    image = await images.pull(text if chosen is None else str(chosen), report)
+    if chosen is not None:
+        await images.remember(text, chosen)
     return f"{image.reference}@{image.digest}"
 
 
-class _Narrator:
-    """One line for each step of each layer, on standard error."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._told: set[tuple[str, str]] = set()
-
-    def tell(self, progress: Progress) -> None:
-        step = (progress.layer, str(progress.stage))
-        if self._quiet or step in self._told:
-            return
-        self._told.add(step)
-        what = progress.layer.partition(":")[2][:12] or progress.reference
-        much = f" {size(progress.total)}" if progress.total else ""
-        click.echo(f"{what}: {progress.stage}{much}", err=True)
+def _chosen(images: ImageService, text: str) -> Reference | None:
+    """What a person at a terminal means by a name that may be in several registries; None when nothing is to be
+    asked."""
+    choices = images.names.to_choose(text) if sys.stdin.isatty() and sys.stdout.isatty() else ()
+    if not choices:
+        return None
+    for number, choice in enumerate(choices, 1):
+        click.echo(f"{number:3} {choice}", err=True)
+    answer = click.prompt(f'Which one is "{text}"', type=click.IntRange(1, len(choices)), err=True)
+    return choices[answer - 1]

@@ -10,7 +10,10 @@ from nsrun.cli.image import command as images
 from nsrun.cli.main import COMMANDS, cli
 
 # What nsrun itself listens on is no wish for what a forwarded port listens on.
-OTHERWISE = {("port-forward", "--address"): "NSRUN_FORWARD_ADDRESS"}
+OTHERWISE = {
+    ("port-forward", "--address"): "NSRUN_FORWARD_ADDRESS",
+    ("pull", "--cert-dir"): "NSRUN_REGISTRY_CERT_DIR",
+}
 
 
 def commands() -> list[tuple[str, click.Command]]:
