@@ -27,4 +27,4 @@ def command(context: Context, image: str, names: tuple[str, ...]) -> None:
         with store.intake():  # nothing is collected meanwhile
             found = find_image(store, image, "tag", short_names())
             for reference in wanted:
-                store.tag(replace(found, reference=reference))
+                store.tag(replace(found, reference=reference, secrets=frozenset()))

@@ -26,16 +26,30 @@ from pathlib import Path
 from nsrun.errors import ImageError
 from nsrun.images.digests import is_digest
 from nsrun.images.documents import MediaType, json_text, parse
+from nsrun.images.reference import parse_reference
 from nsrun.support.atomic import write_atomic
 from nsrun.support.fds import Fd
 
-__all__ = ["NAME", "ORIGINAL", "SOURCE", "Entry", "Names", "entry_name", "is_ours", "merged"]
+__all__ = [
+    "NAME",
+    "ORIGINAL",
+    "SECRETS",
+    "SOURCE",
+    "Entry",
+    "Names",
+    "by_reference",
+    "entry_name",
+    "is_ours",
+    "merged",
+    "reference_of",
+]
 
 logger = logging.getLogger(__name__)
 
 NAME = "org.opencontainers.image.ref.name"
 SOURCE = "nsrun.source.digest"
 ORIGINAL = "nsrun.original.digest"
+SECRETS = "nsrun.pull.secrets"
 
 _LIMIT = 64 << 20
 # A foreign writer needs microseconds between the moment it empties the file and the moment it has filled it.
@@ -67,7 +81,10 @@ class Names:
 
     def entries_for_certain(self) -> list[Entry]:
         """The same for who removes what has no name: half a file is no reason to. Raises ImageError."""
-        return merged(self._read_kept() or (), self._read(self._index), self._has)
+        with self._settled() as (_, _, found, problem):
+            if problem is not None:
+                raise _unreadable(self._index, problem)
+            return merged(self._read_kept() or (), found or (), self._has)
 
     def knows(self) -> bool:
         """Whether there is something to make index.json again from."""
@@ -97,7 +114,9 @@ class Names:
         """Returns whether index.json was readable."""
         late: list[Entry] = []
         for _ in range(_ATTEMPTS):
-            with self._settled() as (old, before, found):
+            with self._settled() as (old, before, found, problem):
+                if problem is not None:
+                    self._give_up(problem)
                 wanted = _sorted(change(_with(merged(self._read_kept() or (), found or (), self._has), late)))
                 replacing = found is None or _sorted(found) != wanted
                 if replacing:
@@ -112,32 +131,30 @@ class Names:
         raise ImageError(f'cannot write "{self._index}": others write it all the time')
 
     @contextmanager
-    def _settled(self) -> Iterator[tuple[Fd | None, bytes | None, list[Entry] | None]]:
+    def _settled(self) -> Iterator[tuple[Fd | None, bytes | None, list[Entry] | None, ImageError | None]]:
         """The open file, its content and its entries, once nobody is in the midst of writing it. No entries: there is
-        no file; or half a one that stays so, and what nsrun knew is to replace it. Raises ImageError when nsrun knew
-        nothing."""
+        no file; or half a one that stays so, and then a problem."""
         seen, deadline = None, 0.0
         while True:
             with self._opened() as file:
-                content = _content(file)
+                content, found, problem = _content(file), None, None
                 try:
                     found = None if content is None else _decode(content)
                 except ImageError as error:
-                    now = time.monotonic()
+                    problem, now = error, time.monotonic()
                     if content != seen:
                         seen, deadline = content, now + _PATIENCE
                     if now < deadline:
                         time.sleep(_PAUSE)
                         continue
-                    self._give_up(error)
-                    found = None
-                yield file, content, found
+                yield file, content, found, problem
                 return
 
-    def _give_up(self, error: ImageError) -> None:
+    def _give_up(self, problem: ImageError) -> None:
+        """Half a file is made again from what nsrun knew. Raises ImageError when that was nothing."""
         if self._read_kept() is None:
-            raise _unreadable(self._index, error) from None
-        logger.warning("%s cannot be read (%s): it is made again from what nsrun knew", self._index, error)
+            raise _unreadable(self._index, problem) from None
+        logger.warning("%s cannot be read (%s): it is made again from what nsrun knew", self._index, problem)
 
     def _written_since(self, old: Fd | None, before: bytes | None, found: Sequence[Entry]) -> list[Entry]:
         """What somebody wrote into the file that was just replaced, having opened it before."""
@@ -208,6 +225,25 @@ def is_ours(entry: Entry) -> bool:
     """Whether nsrun wrote it."""
     annotations = entry.get("annotations")
     return isinstance(annotations, dict) and is_digest(str(annotations.get(SOURCE)))
+
+
+def reference_of(entry: Entry) -> str | None:
+    """The full name that an entry's stands for: ``nginx`` → ``docker.io/library/nginx:latest``; None without one."""
+    try:
+        return str(parse_reference(entry_name(entry) or ""))
+    except ImageError:
+        return None
+
+
+def by_reference(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Entries by their full names. Whoever names an image removes what had the name before, if it is nsrun: of two the
+    other's is the newer one."""
+    found: dict[str, Entry] = {}
+    for entry in sorted(entries, key=is_ours, reverse=True):
+        name = reference_of(entry)
+        if name is not None:
+            found[name] = entry
+    return found
 
 
 def _with(entries: Sequence[Entry], late: Sequence[Entry]) -> list[Entry]:

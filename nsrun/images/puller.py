@@ -38,6 +38,7 @@ from nsrun.images.limits import DEFAULT_LIMITS
 from nsrun.images.offloop import off_loop
 from nsrun.images.platform import Platform, best_match
 from nsrun.images.policy import Policy
+from nsrun.images.private import secrets_for
 from nsrun.images.progress import Progress, Report, Stage
 from nsrun.images.reference import Reference
 from nsrun.images.registries import Endpoint, Registries
@@ -123,6 +124,10 @@ class Puller:
                 endpoints, lambda e: self._client().digest(e, reference.identifier, credentials=credentials)
             )
 
+    def secrets_for(self, reference: Reference, credentials: Credentials | None) -> frozenset[str]:
+        """The pod's Secrets that count where the reference is pulled from. Raises ImageError."""
+        return secrets_for(self._registries.endpoints(reference), credentials)
+
     async def unpack(self, manifest: ImageManifest, configuration: ImageConfiguration) -> tuple[Path, ...]:
         """The directories of an image's layers, bottom first, unpacked from their blobs where they are not there.
 
@@ -146,7 +151,7 @@ class Puller:
             found = await _first(endpoints, lambda endpoint: self._resolve(endpoint, pull))
             await self._content(pull, found.manifest)
             kept = await off_loop(lambda: intake.keep(reference, found.data, found.manifest, found.descriptor))
-            image = replace(kept, source=found.source)
+            image = replace(kept, source=found.source, secrets=secrets_for(endpoints, credentials))
             await off_loop(lambda: self._store.tag(image))
         report(Progress(reference=str(reference), stage=Stage.READY))
         return image

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from nsrun.errors import ImageError, NotFoundError
+from nsrun.errors import ImageError
 from nsrun.images.archive import load_archive
-from nsrun.images.collect import Collector, Space, disk_space
-from nsrun.images.credentials import Credentials
+from nsrun.images.collect import Collector, Removed, Space, disk_space
 from nsrun.images.disk import StoreDisk
+from nsrun.images.keeper import Keeper, Pruned
+from nsrun.images.keychain import Keychain
 from nsrun.images.layers import Layers, read_rootfs_file
 from nsrun.images.offloop import off_loop
 from nsrun.images.platform import Platform, platform_of_machine
+from nsrun.images.policy import Policy
+from nsrun.images.private import admitted, is_open_to
 from nsrun.images.progress import Report, silent
 from nsrun.images.puller import Puller
-from nsrun.images.reference import Reference, parse_reference
-from nsrun.images.registries import Registries
-from nsrun.images.shortnames import first_of
+from nsrun.images.reference import Reference
+from nsrun.images.registries import Registries, record_alias
+from nsrun.images.shortnames import ShortNames, bare_name, first_of
 from nsrun.images.store import Store, StoredImage
+from nsrun.images.tls import Certificates
 from nsrun.images.wording import sentences
 from nsrun.model.container import PullPolicy
+from nsrun.model.credentials import Credentials
 from nsrun.model.figures import Filesystem
 from nsrun.model.image import Image
 from nsrun.model.retention import ImageRetention, Reclaimed
@@ -34,9 +40,8 @@ from nsrun.support.layout import Layout
 if TYPE_CHECKING:
     from nsrun.images.registry import RegistryClient
 
-__all__ = ["CERTIFICATES", "ImageService", "ImageSummary"]
+__all__ = ["ImageService", "ImageSummary"]
 
-CERTIFICATES = Path("/etc/containers/certs.d")
 _ACCOUNT_FILE_LIMIT = 1 << 20
 
 
@@ -63,24 +68,27 @@ class ImageService:
         *,
         layout: Layout,
         registries: Registries | None = None,
-        credentials: Credentials | None = None,
-        certificates: Path = CERTIFICATES,
+        credentials: Keychain | None = None,
+        certificates: Certificates | None = None,
         environment: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         in_use: Callable[[], Collection[str]] = frozenset,
         machine: Platform | None = None,
         space: Callable[[Path], Space] = disk_space,
+        policy: Policy | None = None,
     ) -> None:
-        self._layout = layout
         registries = registries or Registries()
-        self._credentials = credentials or Credentials()
+        self._layout = layout
         self._names = registries.names
-        self._certificates = certificates
+        self._answers = registries.recorded
+        self._policy = policy or Policy()
+        self._credentials = credentials or Credentials()
+        self._certificates = certificates or Certificates()
         self._environment = environment or {}
         self._clock = clock or SystemClock()
         self._in_use = in_use
         self._platform = machine or platform_of_machine(platform.machine())
-        self._store = Store(layout.images)
+        self._store = Store(layout.images, machine=self._platform)
         self._layers = Layers(layout.layers)
         self._registry: RegistryClient | None = None
         self._puller = Puller(
@@ -89,6 +97,7 @@ class ImageService:
             registries=registries,
             client=self._client,
             platform=self._platform,
+            policy=self._policy,
         )
         self._collector = Collector(
             store=self._store,
@@ -97,6 +106,14 @@ class ImageService:
             in_use=in_use,
             clock=self._clock,
             space=space,
+        )
+        self.keeper = Keeper(
+            store=self._store,
+            layers=self._layers,
+            collector=self._collector,
+            images_root=layout.images,
+            layers_root=layout.layers,
+            in_use=in_use,
         )
         self._disk = StoreDisk(store=layout.images, layers=layout.layers)
         # Images by the digest of their manifest, which says all about them but the name.
@@ -120,14 +137,21 @@ class ImageService:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def ensure(self, reference: str, policy: PullPolicy, *, pulling: Callable[[], None] | None = None) -> Image:
-        """The image, pulled if the policy asks for it or it is absent.
+    async def ensure(
+        self,
+        reference: str,
+        policy: PullPolicy,
+        *,
+        pulling: Callable[[], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> Image:
+        """The image, pulled if the policy asks for it or it is absent, or not this pod's (``private``).
 
-        ``pulling`` is called before a registry is asked.
+        ``pulling`` is called before a registry is asked. ``credentials``: tried before this machine's own.
         Raises ImageError with the kubelet's reason.
         """
         if policy is not PullPolicy.ALWAYS:
-            present = await self.resolve(reference)
+            present = await self._resolve(reference, lambda stored: is_open_to(stored.secrets, credentials))
             if present is not None:
                 return present
         if policy is PullPolicy.NEVER:
@@ -139,19 +163,31 @@ class ImageService:
         meanings = self._names.to_pull(reference)
         if pulling is not None:
             pulling()
-        if policy is PullPolicy.ALWAYS:
-            return await first_of(reference, meanings, self._newest)
-        return await first_of(reference, meanings, lambda meant: self._fetch(meant, silent))
+        return await first_of(reference, meanings, lambda meant: self._newest(meant, credentials))
 
     async def pull(self, reference: str, report: Report = silent) -> Image:
         """Asks the registry, whatever is here; fetches what is missing. Raises ImageError."""
         return await first_of(reference, self._names.to_pull(reference), lambda meant: self._fetch(meant, report))
 
+    @property
+    def names(self) -> ShortNames:
+        """What names without a registry mean here."""
+        return self._names
+
+    async def remember(self, name: str, meant: Reference) -> None:
+        """From now on the short name means this, for everybody who reads registries.conf. Raises SettingsError."""
+        answers = self._answers
+        if answers is not None:
+            await off_loop(lambda: record_alias(answers, bare_name(name), meant))
+
     async def resolve(self, reference: str) -> Image | None:
         """The image if it is here, None otherwise. Raises ImageError (InvalidImageName, ImageInspectError)."""
+        return await self._resolve(reference, lambda _: True)
+
+    async def _resolve(self, reference: str, allowed: Callable[[StoredImage], bool]) -> Image | None:
         for meant in self._names.meanings(reference):
             stored = await off_loop(partial(self._store.find, meant))
-            present = None if stored is None else await self._present(stored)
+            present = await self._present(stored) if stored is not None and allowed(stored) else None
             if present is not None:
                 return present
         return None
@@ -163,7 +199,9 @@ class ImageService:
         """
         with sentences(f'load "{path}"'):
             with await off_loop(self._store.intake) as intake:
-                images = await off_loop(lambda: load_archive(path, intake, self._store.blobs, self._platform))
+                images = await off_loop(
+                    lambda: load_archive(path, intake, self._store.blobs, self._platform, self._policy)
+                )
                 for image in images:
                     await self._take(image)
             await self.collect()
@@ -173,21 +211,17 @@ class ImageService:
         """Every image, by name. Raises ImageError."""
         return await off_loop(self._summaries)
 
-    async def remove(self, reference: str) -> None:
-        """Removes a name, and what only it led to. Raises NotFoundError; ImageError when a container runs from it."""
-        wanted = parse_reference(reference)
-        stored = await off_loop(lambda: self._store.find(wanted))
-        if stored is None:
-            raise NotFoundError(f'cannot remove image "{wanted}": there is no such image')
-        if stored.digest in await off_loop(self._in_use):
-            raise ImageError(
-                f'cannot remove image "{wanted}": a container runs from it',
-                reason="ImageInUse",
-                hint="stop its pod first: remove the manifest",
-            )
-        with sentences(f'remove image "{wanted}"'):
-            await off_loop(lambda: self._store.untag(wanted))
-        await self.collect()
+    async def remove(self, reference: str, *, force: bool = False) -> Pruned:
+        """Removes a name, or by an ID what has no other name, and what only it led to.
+
+        ``force``: also several names of an ID, and that of an image that a container runs from. Raises NotFoundError,
+        ConflictError; ImageError when a container runs from it.
+        """
+        names = await self.keeper.remove(await self._called(reference), force=force)
+        with sentences("collect unused images"):
+            removed = await self._collector.sweep()
+        self._known.clear()
+        return Pruned(names=names, removed=removed or Removed())
 
     async def collect(self) -> bool:
         """Removes blobs and layers that no image and no container needs. Raises ImageError.
@@ -197,7 +231,7 @@ class ImageService:
         with sentences("collect unused images"):
             swept = await self._collector.sweep()
         self._known.clear()
-        return swept
+        return swept is not None
 
     async def reclaim(self, retention: ImageRetention, used: Collection[str]) -> Reclaimed:
         """Removes images that nothing runs from, when they are too old or the disk is too full. Raises ImageError."""
@@ -212,23 +246,37 @@ class ImageService:
         with sentences("measure the image store"):
             return await off_loop(self._disk.measure)
 
+    async def _called(self, text: str) -> str:
+        """The full name of what is here under a short one; else ``text``, which may be an ID."""
+        with suppress(ImageError):
+            for meant in self._names.meanings(text):
+                if await off_loop(partial(self._store.find, meant)) is not None:
+                    return str(meant)
+        return text
+
     async def _take(self, image: StoredImage) -> None:
         """Unpacks a loaded image, which verifies its layers, and then gives it its name."""
         manifest, configuration = await off_loop(lambda: self._store.documents(image.manifest))
         await self._puller.unpack(manifest, configuration)
         await off_loop(lambda: self._store.tag(image))
 
-    async def _fetch(self, wanted: Reference, report: Report) -> Image:
-        return await self._image(await self._puller.pull(wanted, report))
+    async def _fetch(self, wanted: Reference, report: Report, credentials: Credentials | None = None) -> Image:
+        return await self._image(await self._puller.pull(wanted, report, credentials))
 
-    async def _newest(self, wanted: Reference) -> Image:
+    async def _newest(self, wanted: Reference, credentials: Credentials | None) -> Image:
         """What the registry has now: pulled, unless it is here."""
         stored = await off_loop(lambda: self._store.find(wanted))
-        if stored is not None and stored.source and await self._puller.digest(wanted) == stored.source:
+        if stored is not None and stored.source and await self._puller.digest(wanted, credentials) == stored.source:
             present = await self._present(stored)
             if present is not None:
+                await self._admit(stored, self._puller.secrets_for(wanted, credentials))
                 return present
-        return await self._fetch(wanted, silent)
+        return await self._fetch(wanted, silent, credentials)
+
+    async def _admit(self, stored: StoredImage, shown: frozenset[str]) -> None:
+        secrets = admitted(stored.secrets, shown)
+        if secrets != stored.secrets:
+            await off_loop(lambda: self._store.tag(replace(stored, secrets=secrets)))
 
     async def _present(self, stored: StoredImage) -> Image | None:
         """The image, None when something of it is gone, so that it must be fetched again."""
@@ -247,7 +295,9 @@ class ImageService:
 
     async def _assemble(self, stored: StoredImage) -> Image:
         """Raises ImageError, FileNotFoundError when a blob is gone."""
-        manifest, configuration = await off_loop(lambda: self._store.documents(stored.manifest))
+        manifest, configuration = await off_loop(
+            lambda: self._store.documents(stored.manifest, strange=not stored.source)
+        )
         blobs = (manifest.config, *manifest.layers)
         if not await off_loop(lambda: all(self._store.blobs.has(blob.digest, blob.size) for blob in blobs)):
             raise FileNotFoundError(stored.digest)

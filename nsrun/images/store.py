@@ -48,13 +48,24 @@ from nsrun.images.documents import (
     stored_configuration,
     stored_manifest,
 )
-from nsrun.images.names import NAME, ORIGINAL, SOURCE, Entry, Names, entry_name, is_ours
+from nsrun.images.names import (
+    NAME,
+    ORIGINAL,
+    SECRETS,
+    SOURCE,
+    Entry,
+    Names,
+    by_reference,
+    entry_name,
+    is_ours,
+    reference_of,
+)
 from nsrun.images.platform import Platform, best_match, platform_of_machine
 from nsrun.images.reference import Reference, parse_reference
 from nsrun.support.atomic import write_atomic
 from nsrun.support.fds import Fd
 
-__all__ = ["FOREIGN_GRACE", "Collecting", "Intake", "Reachable", "Store", "StoredImage", "Swept", "reference_of"]
+__all__ = ["FOREIGN_GRACE", "Collecting", "Intake", "Reachable", "Store", "StoredImage", "Swept"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +88,8 @@ class StoredImage:
     manifest: Descriptor
     digest: str
     source: str
+    secrets: frozenset[str] = frozenset()
+    """Who may use it: ``private``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +143,12 @@ class Store:
 
     def images(self) -> tuple[StoredImage, ...]:
         """Every name, sorted. Raises ImageError."""
-        named = _by_reference(self.names.entries())
+        named = by_reference(self.names.entries())
         return tuple(image for name in sorted(named) if (image := self._stored_image(named[name])) is not None)
 
     def find(self, reference: Reference) -> StoredImage | None:
         """The image of that name, None when there is none. Raises ImageError."""
-        entry = _by_reference(self.names.entries()).get(str(reference))
+        entry = by_reference(self.names.entries()).get(str(reference))
         return None if entry is None else self._stored_image(entry)
 
     def documents(self, manifest: Descriptor, *, strange: bool = False) -> tuple[ImageManifest, ImageConfiguration]:
@@ -184,6 +197,8 @@ class Store:
         """Gives content a name, which then names nothing else."""
         name = str(image.reference)
         annotations = {NAME: name, SOURCE: image.source, ORIGINAL: image.digest}
+        if image.secrets:
+            annotations[SECRETS] = " ".join(sorted(image.secrets))
         entry = encode_descriptor(replace(image.manifest, annotations=annotations))
         self.names.change(lambda entries: [*(other for other in entries if reference_of(other) != name), entry])
 
@@ -300,6 +315,7 @@ class Store:
             manifest=replace(descriptor, annotations={}),
             digest=original if is_digest(original) else descriptor.digest,
             source=annotations.get(SOURCE, ""),
+            secrets=frozenset(annotations.get(SECRETS, "").split()),
         )
 
     def _chosen(self, index: Descriptor) -> Descriptor:
@@ -378,25 +394,6 @@ class Collecting(_Held):
         Raises ImageError, OSError.
         """
         return self._store.sweep(used)
-
-
-def reference_of(entry: Entry) -> str | None:
-    """The full name that an entry's stands for: ``nginx`` → ``docker.io/library/nginx:latest``; None without one."""
-    try:
-        return str(parse_reference(entry_name(entry) or ""))
-    except ImageError:
-        return None
-
-
-def _by_reference(entries: Sequence[Entry]) -> dict[str, Entry]:
-    """Entries by their full names. Whoever names an image removes what had the name before, if it is nsrun: of two the
-    other's is the newer one."""
-    found: dict[str, Entry] = {}
-    for entry in sorted(entries, key=is_ours, reverse=True):
-        name = reference_of(entry)
-        if name is not None:
-            found[name] = entry
-    return found
 
 
 def _descriptor(entry: Entry) -> Descriptor | None:

@@ -134,7 +134,7 @@ SPEC = Shape(
         "resources": ("resources", POD_RESOURCES),
         "overhead": ("overhead", mapping_of(quantity)),
         "priorityClassName": ("priority_class_name", text),
-        "imagePullSecrets": ("image_pull_secrets", inert(list_of(_named("name"), ""))),
+        "imagePullSecrets": ("image_pull_secrets", list_of(_named("name"), "")),
         "readinessGates": ("readiness_gates", list_of(_named("conditionType"), "")),
     },
     ignored={

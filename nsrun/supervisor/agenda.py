@@ -121,7 +121,7 @@ def _toward_running(facts: PodFacts, busy: Collection[str], now: float) -> Itera
         yield StartSandbox()
     complete = facts.state is PodState.RUNNING and facts.attachment is not None and facts.volumes is not None
     for container in (c for c in facts.containers if c.hold is None):
-        if container.state is ContainerState.WAITING:
+        if container.state is ContainerState.WAITING and _can_pull(facts):
             yield EnsureImage(container=container.name)
         elif complete and _can_start(facts, container):
             yield StartContainer(container=container.name)
@@ -138,13 +138,18 @@ def _volumes(facts: PodFacts) -> Iterator[Step]:
         return
     of_images = [v.name for v in facts.pod.spec.volumes if isinstance(v.source, ImageVolume)]
     missing = [name for name in of_images if name not in facts.images]
-    for name in missing:
+    for name in missing if _can_pull(facts) else ():
         yield EnsureVolumeImage(volume=name)
     if facts.volumes is None:
         if not missing and (facts.objects is not None or not volume_view(facts.pod, Objects())):
             yield PrepareVolumes()
     elif facts.fresh < facts.stale and facts.objects is not None:
         yield RefreshVolumes()
+
+
+def _can_pull(facts: PodFacts) -> bool:
+    """Whether it is known what the pod's pull secrets say."""
+    return facts.objects is not None or facts.pod is None or not facts.pod.spec.image_pull_secrets
 
 
 def _can_start(facts: PodFacts, container: ContainerFacts) -> bool:

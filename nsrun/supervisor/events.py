@@ -5,6 +5,7 @@ Each function gives the notice; the worker adds who and when.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nsrun.errors import ImageError, NsrunError
@@ -33,6 +34,7 @@ __all__ = [
     "pod_removed",
     "post_start_failed",
     "pre_stop_failed",
+    "pull_secrets_unusable",
     "record_failed",
     "rejected",
     "restarting_all",
@@ -86,6 +88,16 @@ def image_pulled(reference: str, image: Image, seconds: float, container: str = 
 def image_present(reference: str, container: str = "") -> Notice:
     message = f'Container image "{reference}" already present on machine'
     return Notice(reason="Pulled", message=message, container=container)
+
+
+def pull_secrets_unusable(names: Sequence[str]) -> Notice:
+    """Of the pod as a whole. ``names``: of the secrets that cannot be used."""
+    return Notice(
+        reason="FailedToRetrieveImagePullSecret",
+        message=f"Unable to retrieve some image pull secrets ({', '.join(names)}); "
+        "attempting to pull the image may not succeed.",
+        warning=True,
+    )
 
 
 def image_failed(

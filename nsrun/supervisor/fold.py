@@ -17,7 +17,7 @@ from nsrun.supervisor.backoff import BackoffSettings, Retry, Schedule
 from nsrun.supervisor.facts import ContainerFacts, Failure, Marks, PodFacts, Role, Run, Stop, StopCause, new_containers
 from nsrun.supervisor.lifecycle import ContainerEvent, ContainerState, PodEvent, PodState, container_after, pod_after
 from nsrun.supervisor.order import is_up
-from nsrun.supervisor.references import environment_view, shows_itself, volume_view
+from nsrun.supervisor.references import environment_view, pull_view, shows_itself, volume_view
 from nsrun.supervisor.steps import (
     KILL_PATIENCE,
     DetachNetwork,
@@ -298,6 +298,8 @@ def told_objects(facts: PodFacts, objects: Objects, now: float) -> PodFacts:
         facts = replace(facts, stale=facts.stale + (before is not None))
     if before is None or environment_view(pod, before) != environment_view(pod, objects):
         facts = replace(facts, containers=tuple(_config_due(c, now) for c in facts.containers))
+    if pull_view(pod, before or Objects()) != pull_view(pod, objects):
+        facts = runs.pulls_due(facts, now)
     return facts
 
 

@@ -31,6 +31,7 @@ from nsrun.supervisor.lifecycle import ContainerState, PodState
 from nsrun.supervisor.podjson import pod_document
 from nsrun.supervisor.ports import Images, Network, Probes, Runtime, Volumes
 from nsrun.supervisor.probing import Probing
+from nsrun.supervisor.pull_secrets import pull_secrets
 from nsrun.supervisor.status import pod_status
 from nsrun.supervisor.stepcounts import count_step
 from nsrun.supervisor.steps import Step
@@ -196,7 +197,10 @@ class Performer:
             asked = True
             self._say(events.image_pulling(reference, container))
 
-        image = await self._with.images.ensure(reference, policy, pulling=pulling)
+        secrets = pull_secrets(self._pod, self._facts.objects or Objects())
+        if secrets.unusable:
+            self._say(events.pull_secrets_unusable(secrets.unusable))
+        image = await self._with.images.ensure(reference, policy, pulling=pulling, credentials=secrets.credentials)
         took = clock.monotonic() - began
         if asked:
             self._with.counts.pulled(image.size, took)

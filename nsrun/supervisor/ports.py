@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import Protocol
 
 from nsrun.model.container import PullPolicy
+from nsrun.model.credentials import Credentials
 from nsrun.model.figures import ContainerDisk, Figures, Filesystem, NetworkFigures
 from nsrun.model.image import Image
 from nsrun.model.objects import Objects
@@ -86,11 +87,19 @@ class Manifests(Protocol):
 class Images(Protocol):
     """Images: references in, unpacked rootfs layers out."""
 
-    async def ensure(self, reference: str, policy: PullPolicy, *, pulling: Callable[[], None] | None = None) -> Image:
+    async def ensure(
+        self,
+        reference: str,
+        policy: PullPolicy,
+        *,
+        pulling: Callable[[], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> Image:
         """The image, pulled if the policy asks for it or it is absent. Concurrent calls for one image pull once.
 
         ``pulling`` is called, at most once, when this call asks a registry, or waits for another call that does.
-        Raises ImageError with the kubelet's reason.
+        ``credentials`` are tried before this machine's own. An image that was pulled with somebody's is given to nobody
+        else until its registry has let him in, too. Raises ImageError with the kubelet's reason.
         """
         ...
 

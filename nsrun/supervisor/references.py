@@ -16,7 +16,7 @@ from nsrun.model.volume import (
     VolumeSource,
 )
 
-__all__ = ["environment_view", "shows_itself", "volume_view"]
+__all__ = ["environment_view", "pull_view", "shows_itself", "volume_view"]
 
 View = Mapping[tuple[ObjectKind, str], object]
 """Of each document that is referred to, by kind and name: what it says, None for one that is missing."""
@@ -35,6 +35,11 @@ def volume_view(pod: Pod, objects: Objects) -> View:
 def environment_view(pod: Pod, objects: Objects) -> View:
     """What the variables of the pod's containers are made from."""
     return _view(pod, objects, set(_of_variables(pod)))
+
+
+def pull_view(pod: Pod, objects: Objects) -> View:
+    """What the pod's images are pulled with."""
+    return _view(pod, objects, {(ObjectKind.SECRET, name) for name in pod.spec.image_pull_secrets})
 
 
 def shows_itself(pod: Pod) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from nsrun.errors import ImageError, LaunchError, NetworkError, NsrunError, RuntimeFailure, VolumeError
 from nsrun.model.container import Container, PullPolicy
+from nsrun.model.credentials import Credentials
 from nsrun.model.figures import ContainerDisk, DiskUse, Figures, Filesystem, NetworkFigures
 from nsrun.model.image import Image, ImageConfig
 from nsrun.model.objects import Objects
@@ -181,6 +182,7 @@ class FakeMachine:
         self.violations: list[str] = []
         self.images: dict[str, Image] = {}  # what the store holds
         self.registry: dict[str, Image | ImageError] = {}  # what can be pulled; absent: everything can
+        self.private: dict[str, tuple[str, str]] = {}  # who may pull it: user and password; absent: everybody
         self.pull_seconds = 0.0
         self.attached: dict[str, tuple[PodName, bool]] = {}  # by UID; True when complete
         self.addresses: dict[str, str] = {}  # ever leased, by UID
@@ -307,7 +309,14 @@ class FakeImages:
         self._machine = machine
         self._life = life
 
-    async def ensure(self, reference: str, policy: PullPolicy, *, pulling: Callable[[], None] | None = None) -> Image:
+    async def ensure(
+        self,
+        reference: str,
+        policy: PullPolicy,
+        *,
+        pulling: Callable[[], None] | None = None,
+        credentials: Credentials | None = None,
+    ) -> Image:
         machine = self._machine
         await self._life.at(f"ensure {reference}")
         present = machine.images.get(reference)
@@ -323,6 +332,9 @@ class FakeImages:
         image = machine.registry.get(reference, fake_image(reference))
         if isinstance(image, ImageError):
             raise image
+        shown = () if credentials is None else credentials.find(*image.reference.split(":")[0].split("/", 1))
+        if reference in machine.private and machine.private[reference] not in [(c.username, c.password) for c in shown]:
+            raise ImageError(f'cannot pull image "{reference}": the registry answered 401 Unauthorized')
         machine.images[reference] = image
         return image
 

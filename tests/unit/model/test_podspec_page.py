@@ -242,7 +242,6 @@ def test_what_has_no_effect_is_told(field: str) -> None:
         assert read("enableServiceLinks: false, ").warnings == read("enableServiceLinks: true, ").warnings == ()
         return
     value = {"automountServiceAccountToken": "true", "priority": "7"}.get(field, "x")
-    value = "[{name: x}]" if field == "imagePullSecrets" else value
     manifest = read(f"{field}: {value}, ")
     assert len(manifest.pods) == 1
     (line,) = manifest.warnings
