@@ -156,8 +156,31 @@ int ns_copy_size(int from, int to)
         return ioctl(from, TIOCGWINSZ, &size) < 0 || ioctl(to, TIOCSWINSZ, &size) < 0 ? -errno : 0;
 }
 
-int ns_signal_fd(uint64_t signals)
+static uint64_t without_ignored(uint64_t signals)
 {
-        int fd = (int)syscall(SYS_signalfd4, -1, &signals, NS_SIGSET_SIZE, SFD_CLOEXEC | SFD_NONBLOCK);
-        return fd < 0 ? -errno : fd;
+        for (int number = 1; number <= NS_SIGNAL_COUNT; number++) {
+                struct sigaction action;
+                uint64_t bit = 1ULL << (number - 1);
+                if ((signals & bit) != 0 && sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+                        signals &= ~bit;
+        }
+        return signals;
+}
+
+int ns_tell_signals(struct ns_told *told)
+{
+        told->signals = without_ignored(told->signals);
+        int fd = (int)syscall(SYS_signalfd4, -1, &told->signals, NS_SIGSET_SIZE, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (fd < 0)
+                return -errno;
+        syscall(SYS_rt_sigprocmask, SIG_BLOCK, &told->signals, &told->before, NS_SIGSET_SIZE);
+        return fd;
+}
+
+void ns_untell_signals(const struct ns_told *told)
+{
+        static const struct timespec now = {0};
+        while (syscall(SYS_rt_sigtimedwait, &told->signals, NULL, &now, NS_SIGSET_SIZE) > 0)
+                continue;
+        sys_sigmask(told->before, NULL);
 }

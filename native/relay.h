@@ -58,7 +58,15 @@ int ns_relay_run(struct ns_relay *relay, int draining);
 /* The size of one terminal becomes that of another. 0 or -errno. */
 int ns_copy_size(int from, int to);
 
-/* signalfd(2) for these signals (bit n - 1 is signal n), which have to be blocked. Close-on-exec. A descriptor or
- * -errno.
- */
-int ns_signal_fd(uint64_t signals);
+/* Signals that are told by a descriptor, and do nothing else meanwhile; bit n - 1 is signal n. */
+struct ns_told {
+        uint64_t signals;
+        uint64_t before; /* the mask that was */
+};
+
+/* Blocks the signals for this thread, but those that are ignored, which stay so. The signalfd(2), close-on-exec, or
+ * -errno. */
+int ns_tell_signals(struct ns_told *told);
+
+/* The mask is what it was; a signal that came and was not read is dropped. */
+void ns_untell_signals(const struct ns_told *told);

@@ -1,5 +1,5 @@
 """``python -m nsrun``."""
 
-from nsrun.cli.main import program
+from nsrun.cli.program import program
 
 program()

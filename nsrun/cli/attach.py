@@ -80,8 +80,8 @@ def command(
     A signal, and the detach keys, end the attachment; the container runs on. When the container ends, its exit code is
     this command's.
     """
-    run = find_run(context.layout, pod, namespace, container)
-    with shim_of(context.layout, run) as shim:
+    run = find_run(context.layout.run_paths, pod, namespace, container)
+    with shim_of(context.layout.run_paths, run) as shim:
         reads = stdin and not no_stdin
         code = attach(shim, run, stdin=reads, keys=detach_keys, begun=_hint if reads else lambda terminal: None)
     raise click.exceptions.Exit(code or 0)

@@ -21,13 +21,13 @@ from click.shell_completion import (
 
 from nsrun.api.client import ApiClient
 from nsrun.cli.documents import Document, containers, rows_at, text_at
-from nsrun.cli.options import default_layout
+from nsrun.cli.flagtable import COMPLETION, PLACES
+from nsrun.cli.places import layout_at
 from nsrun.errors import NsrunError
 from nsrun.support.layout import Layout
 
 __all__ = ["answer", "command", "with_names"]
 
-_VARIABLE = "_NSRUN_COMPLETE"
 _PATIENCE = 1.0
 """Seconds: somebody sits there and waits."""
 
@@ -86,15 +86,15 @@ def command(ctx: click.Context, shell: str) -> None:
     zsh:  source <(nsrun completion zsh)        after compinit
     fish: nsrun completion fish | source
     """
-    click.echo(_SHELLS[shell](ctx.find_root().command, {}, "nsrun", _VARIABLE).source(), nl=False)
+    click.echo(_SHELLS[shell](ctx.find_root().command, {}, "nsrun", COMPLETION).source(), nl=False)
 
 
 def answer(cli: click.Command, instruction: str) -> int:
-    """Answers a shell that asks, as the scripts do by ``_VARIABLE``; the exit code."""
+    """Answers a shell that asks, as the scripts do by ``COMPLETION``; the exit code."""
     shell, _, wanted = instruction.partition("_")
     if shell not in _SHELLS or wanted != "complete":
         return 1
-    click.echo(_SHELLS[shell](cli, {}, "nsrun", _VARIABLE).complete())
+    click.echo(_SHELLS[shell](cli, {}, "nsrun", COMPLETION).complete())
     return 0
 
 
@@ -126,7 +126,7 @@ def with_names(command: click.Command) -> click.Command:
 
 def _layout(ctx: click.Context) -> Layout:
     given = ctx.find_root().params
-    return default_layout(given.get("root"), given.get("run_dir"), given.get("log_dir"))
+    return layout_at(**{row.parameter: given.get(row.parameter) for row in PLACES})
 
 
 def _documents(ctx: click.Context) -> list[Document]:

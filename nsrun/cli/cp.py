@@ -50,7 +50,7 @@ def command(
     there = [one for one in places if isinstance(one, InPod)]
     if len(there) != 1:
         raise click.UsageError("one of the two is POD:PATH, the other a path of this machine or -")
-    run = find_run(context.layout, there[0].pod, namespace, container)
+    run = find_run(context.layout.run_paths, there[0].pod, namespace, container)
     dress = Dress(archive=archive, preserve=not no_preserve)
     opened = open_container_root(context.layout, ContainerId(uid=run.uid, name=run.container, attempt=run.attempt))
     with opened.root:

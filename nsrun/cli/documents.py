@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from nsrun.cli.podnames import pod_name
 from nsrun.errors import NotFoundError, NsrunError
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "is_called",
     "named",
     "nearest",
-    "pod_name",
     "pod_status",
     "ready",
     "render",
@@ -26,9 +26,6 @@ __all__ = [
 ]
 
 Document = Mapping[str, object]
-
-_KINDS = ("pod", "pods", "po")
-"""What kubectl calls a pod. A namespace of that name can be meant with -n."""
 
 
 def at(document: object, *path: str | int) -> object:
@@ -94,13 +91,6 @@ def _status_of(pod: Document, statuses: str, name: str) -> Document:
     return {}
 
 
-def pod_name(wanted: str, namespace: str | None) -> tuple[str, str]:
-    """Namespace, empty for any, and name of what is called ``name``, ``namespace/name`` or, as ``-o name`` writes it,
-    ``pod/name``."""
-    where, _, name = wanted.rpartition("/")
-    return (where if where not in _KINDS else "") or namespace or "", name
-
-
 def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Document:
     """The pod called ``name``, ``namespace/name`` or, as ``-o name`` writes it, ``pod/name``. Raises NotFoundError, and
     NsrunError when two fit."""
@@ -120,8 +110,7 @@ def find_pod(pods: Sequence[Document], wanted: str, namespace: str | None) -> Do
 
 def is_called(pod: Document, wanted: str, namespace: str | None = None) -> bool:
     """Whether this is the pod called ``name``, ``namespace/name`` or ``pod/name``."""
-    where, _, name = wanted.rpartition("/")
-    where = (where if where not in _KINDS else "") or namespace or ""
+    where, name = pod_name(wanted, namespace)
     return text_at(pod, "metadata", "name") == name and where in ("", text_at(pod, "metadata", "namespace"))
 
 

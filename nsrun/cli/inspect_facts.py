@@ -32,9 +32,8 @@ def pids_of(layout: Layout, uid: str) -> Pids:
         connection = connect(layout.run_pod(uid))
         if connection is None:
             return found
-        with connection:
-            connection.settimeout(_PATIENCE)
-            shim = PlainShim(connection)
+        connection.settimeout(_PATIENCE)
+        with PlainShim(connection) as shim:
             serial = shim.ask(abi.NS_REQ_LIST)
             while (message := shim.hear(serial).message).kind == abi.NS_MSG_ENTRY:
                 if message.state == abi.NS_STATE_RUNNING:

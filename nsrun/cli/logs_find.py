@@ -9,17 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from nsrun.cli.documents import ContainerRow, Document, at, containers, find_pod, named, rows_at, text_at
-from nsrun.cli.lookup import kept_pods, name_of, uid_of
+from nsrun.cli.lookup import container_called, kept_pods, name_of, uid_of
 from nsrun.cli.selectors import Selection
 from nsrun.errors import ApiError, NotFoundError
 from nsrun.support.layout import Layout
 
 __all__ = ["Run", "attempt_before", "attempt_of", "choose", "known_pods", "run_of", "why_silent", "why_waiting"]
 
-_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _PATIENCE = 2.0
 """Seconds that the daemon has to answer."""
 
@@ -106,15 +103,9 @@ def choose(
 
 def _containers(pod: Document, name: str | None, *, every: bool, told: bool) -> list[ContainerRow]:
     rows = containers([pod])
-    names = [text_at(row.spec, "name") for row in rows]
     if every:
         return rows
-    if name is None:
-        name = text_at(pod, "metadata", "annotations", _DEFAULT_CONTAINER) or names[0]
-        if len(names) > 1 and told:
-            known = [f"{name} (init)" if row.init else name for row, name in zip(rows, names, strict=True)]
-            click.echo(f'Defaulted container "{name}" out of: {", ".join(known)}', err=True)
-    return [named(rows, name)]
+    return [named(rows, container_called(pod, text_at(pod, "metadata", "name"), name, told=told))]
 
 
 def run_of(row: ContainerRow, layout: Layout, *, previous: bool) -> Run:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
-import sys
-from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from nsrun import __version__
-from nsrun.cli.options import Context, Flag, default_layout, flag, write_grouped
+from nsrun.cli.flagtable import COMPLETION, PLACES
+from nsrun.cli.options import Context, Flag, flags_of, write_grouped
+from nsrun.cli.outcome import reader_has_gone
+from nsrun.cli.places import layout_at
 from nsrun.cli.verbs import Verbs
-from nsrun.errors import NsrunError, describe_errno
 
-__all__ = ["COMMANDS", "COMPLETION", "GROUPS", "cli", "main", "names_command", "program"]
+__all__ = ["COMMANDS", "GROUPS", "by_click", "cli", "names_command"]
 
 # Command → module: a command's code, and what it imports, is loaded when the command is used.
 COMMANDS = {
@@ -41,6 +39,7 @@ COMMANDS = {
     "port-forward": "nsrun.cli.port_forward",
     "ps": "nsrun.cli.ps",
     "pull": "nsrun.cli.pull",
+    "push": "nsrun.cli.push",
     "restart": "nsrun.cli.restart",
     "rm": "nsrun.cli.rm",
     "rmi": "nsrun.cli.rmi",
@@ -59,23 +58,11 @@ GROUPS = {
     "See what runs": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
     "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
     "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
-    "Keep images": ("images", "image", "history", "pull", "tag", "save", "load", "rmi"),
+    "Keep images": ("images", "image", "history", "pull", "push", "tag", "save", "load", "rmi"),
 }
 """How the help shows the commands; those that are in none come last."""
 
-COMPLETION = "_NSRUN_COMPLETE"
-"""The variable by which a shell asks for words (``completion``)."""
-
-EXIT_ERROR = 1
 _COMMAND_ONLY = "nsrun.cli.main.command_only"
-EXIT_INTERRUPTED = 130
-
-# Objects that are made before anybody looks for garbage, instead of 700. The daemon goes back to those.
-_GARBAGE = 50_000
-
-
-PLACES = ("--root", "--run-dir", "--log-dir")
-
 
 # Commands that do a daemon's work, and must know what it was told.
 IN_PLACE_OF_A_DAEMON = frozenset({"down"})
@@ -84,11 +71,12 @@ IN_PLACE_OF_A_DAEMON = frozenset({"down"})
 def names_command(arguments: list[str]) -> bool:
     """Whether these words are a command's that needs no flag of the daemon, with nothing before it but where things
     are."""
+    places = [row.names[0] for row in PLACES]
     words = iter(arguments)
     for word in words:
-        if word in PLACES:
+        if word in places:
             next(words, None)
-        elif not word.startswith(tuple(f"{place}=" for place in PLACES)):
+        elif not word.startswith(tuple(f"{place}=" for place in places)):
             return word in COMMANDS and word not in IN_PLACE_OF_A_DAEMON
     return False
 
@@ -119,8 +107,7 @@ class LazyGroup(Verbs):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # Python would complain again while it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            reader_has_gone()
             return 0
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -137,18 +124,13 @@ class LazyGroup(Verbs):
                 formatter.write_dl([(name, one.get_short_help_str(width)) for name, one in found if one is not None])
 
 
-place = partial(flag, group="Places", type=click.Path(path_type=Path))
-
-
 @click.group(
     cls=LazyGroup,
     modules=COMMANDS,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@place("--root", help="Images, layers and volumes.  [default: /var/lib/nsrun]")
-@place("--run-dir", help="Sockets and run-time state.  [default: /run/nsrun]")
-@place("--log-dir", help="Where pods/ and containers/ logs are kept.  [default: /var/log]")
+@flags_of(PLACES, group="Places", type=click.Path(path_type=Path))
 @click.version_option(
     __version__,
     "--version",
@@ -174,7 +156,7 @@ def cli(
     nsrun --manifests DIR     run the pods of a directory, in the foreground
     nsrun COMMAND             look at what runs
     """
-    ctx.obj = Context(layout=default_layout(root, run_dir, log_dir))
+    ctx.obj = Context(layout=layout_at(root=root, run_dir=run_dir, log_dir=log_dir))
     if ctx.invoked_subcommand is not None:
         return
     if manifests is None and not options["manifest_url"]:
@@ -187,78 +169,19 @@ def cli(
     ctx.exit(run_daemon(settings, tips=options["tips"], verbose=options["verbose"]))
 
 
-def program() -> NoReturn:
-    """The console script: ``main``, for a process that is its own. Most commands live for a moment, in which there is
-    no garbage worth looking for, and they need not be taken apart at the end: of 112 ms that leaves 79."""
-    gc.set_threshold(_GARBAGE)
-    try:
-        main()
-    except SystemExit as done:
-        code = done.code if isinstance(done.code, int) else 0
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        pass  # its reader has gone, which is no failure
-    except OSError as error:
-        complain_of_output(error)
-        code = code or EXIT_ERROR
-    os._exit(code)
+def by_click(arguments: list[str]) -> int:
+    """Does what these words say; the exit code. Raises what becomes of it otherwise (``outcome``)."""
+    if COMPLETION in os.environ:
+        from nsrun.cli.completion import answer
 
-
-def main() -> NoReturn:
-    """Runs what the arguments say. Exit codes: 0 done, 1 cannot, 2 wrong usage, 130 interrupted."""
+        return answer(cli, os.environ[COMPLETION])
     try:
-        if COMPLETION in os.environ:
-            from nsrun.cli.completion import answer
-
-            sys.exit(answer(cli, os.environ[COMPLETION]))
-        code = cli.main(standalone_mode=False, prog_name="nsrun")
-    except NsrunError as error:
-        complain(error)
-        code = EXIT_ERROR
+        code = cli.main(arguments, standalone_mode=False, prog_name="nsrun")
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        code = EXIT_INTERRUPTED
-    except ExceptionGroup as group:
-        code = several(group)
-    except OSError as error:
-        complain_of_output(error)
-        code = EXIT_ERROR
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def several(group: ExceptionGroup[Exception]) -> int:
-    """What ended together: each of ours is told; anything else is a bug, and its traceback goes on."""
-    ours, bugs = group.split(NsrunError)
-    if bugs is not None:
-        raise bugs
-    for error in leaves(ours or group):
-        complain(error)
-    return EXIT_ERROR
-
-
-def leaves(group: ExceptionGroup[Exception]) -> Iterator[NsrunError]:
-    """The errors at the ends of a tree of groups."""
-    for error in group.exceptions:
-        if isinstance(error, ExceptionGroup):
-            yield from leaves(error)
-        elif isinstance(error, NsrunError):
-            yield error
-
-
-def complain_of_output(error: OSError) -> None:
-    """Output that cannot be written: a full disk, a terminal that is gone."""
-    what = f'use "{error.filename}"' if error.filename else "write the output"
-    with contextlib.suppress(OSError):
-        complain(NsrunError(f"cannot {what}: {describe_errno(error.errno or 0)}"))
-
-
-def complain(error: NsrunError) -> None:
-    """One sentence on standard error, the remedy below it."""
-    click.echo(f"nsrun: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"       ({error.hint})", err=True)
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    return code if isinstance(code, int) else 0

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nsrun.cli.flagtable import FlagRow, variable
 from nsrun.support.layout import Layout
 
 if TYPE_CHECKING:
     from nsrun.api.client import ApiClient
 
-__all__ = ["Context", "Flag", "default_layout", "flag", "pass_context", "write_grouped"]
+__all__ = ["Context", "Flag", "flag", "flags_of", "pass_context", "write_grouped"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,9 +29,20 @@ class Flag(click.Option):
 
 def flag(name: str, *others: str, group: str = "", **attributes: Any) -> Callable[[F], F]:
     """A click option ``--some-name`` that NSRUN_SOME_NAME sets too. ``group``: where the help shows it."""
-    variable = "NSRUN_" + name.partition("/")[0].removeprefix("--").replace("-", "_").upper()
     attributes.setdefault("show_envvar", True)
-    return click.option(name, *others, cls=Flag, group=group, envvar=variable, **attributes)
+    return click.option(name, *others, cls=Flag, group=group, envvar=variable(name), **attributes)
+
+
+def flags_of(rows: Sequence[FlagRow], **attributes: Any) -> Callable[[F], F]:
+    """The flags of a table."""
+
+    def decorate(function: F) -> F:
+        for row in reversed(rows):
+            switch: dict[str, Any] = {"is_flag": True} if row.switch else {}
+            function = flag(row.names[0], *row.names[1:], help=row.help, **switch, **attributes)(function)
+        return function
+
+    return decorate
 
 
 def write_grouped(command: click.Command, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -62,17 +72,3 @@ class Context:
 
 
 pass_context = click.make_pass_decorator(Context)
-
-
-def default_layout(root: Path | None, run_dir: Path | None, log_dir: Path | None) -> Layout:
-    """The layout of the flags given; the rest by default."""
-    base = Layout()
-    return Layout(
-        root=_absolute(root) if root else base.root,
-        run_dir=_absolute(run_dir) if run_dir else base.run_dir,
-        log_dir=_absolute(log_dir) if log_dir else base.log_dir,
-    )
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))

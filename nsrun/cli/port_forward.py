@@ -71,8 +71,8 @@ def _shim(context: Context, pod: Document) -> Fd:
         raise NsrunError(f"{refusal}: {describe_errno(error.errno or 0)}", hint="run it as root") from error
     if connection is None:
         raise NsrunError(f"{refusal}: it does not run")
-    with connection:
-        _, process = peer_process(connection)
+    _, process = peer_process(connection)
+    connection.close()
     if process is None:
         raise NsrunError(f"{refusal}: it has just ended")
     return process

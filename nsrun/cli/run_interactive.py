@@ -48,7 +48,7 @@ def terminal(layout: Layout, run: Run, log: Path, *, stdin: bool) -> int | None:
         _replay(log)
 
     try:
-        with shim_of(layout, run) as shim:
+        with shim_of(layout.run_paths, run) as shim:
             return attach(shim, run, stdin=stdin, keys=parse_keys(_KEYS), begun=begun)
     except NsrunError as error:
         raise error if seen else Missed(error.message) from None
@@ -80,7 +80,7 @@ def _replay(log: Path) -> None:
 def fed(layout: Layout, run: Run) -> Iterator[None]:
     """While it lasts, our standard input is the container's; its end ends that. A container that has ended already gets
     nothing. Raises NsrunError."""
-    with shim_of(layout, run) as shim:
+    with shim_of(layout.run_paths, run) as shim:
         said = shim.hear(shim.ask(abi.NS_REQ_ATTACH, run.key, flags=abi.NS_STREAM_IN))
         # Signals are the business of who waits for them: the thread is born with all of them blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -3,44 +3,41 @@ daemon, and have no time to ask one."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-import click
-
-from nsrun.cli.documents import Document, pod_name, rows_at, text_at
+from nsrun.cli.podnames import pod_name
 from nsrun.errors import NotFoundError, NsrunError, describe_errno
-from nsrun.support.layout import Layout
+from nsrun.support.record import Record
+
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    from nsrun.support.runpaths import RunPaths
 
 __all__ = ["Run", "find_run"]
 
-_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-_MAX_DOCUMENT = 1 << 22
 
-
-class Run(NamedTuple):
+class Run(Record):
     """One run of one container. ``key``: its name at the shim."""
 
-    uid: str
-    container: str
-    attempt: int
+    __slots__ = ("attempt", "container", "uid")
+
+    def __init__(self, uid: str, container: str, attempt: int) -> None:
+        self.uid = uid
+        self.container = container
+        self.attempt = attempt
 
     @property
     def key(self) -> str:
         return f"{self.container}.{self.attempt}"
 
 
-def find_run(layout: Layout, wanted: str, namespace: str | None, container: str | None) -> Run:
+def find_run(paths: RunPaths, wanted: str, namespace: str | None, container: str | None) -> Run:
     """The last run of a container of the pod called ``name`` or ``namespace/name``. Without ``container``: the one that
     the pod's annotation names, or its first, which is said when there are more. Raises NotFoundError, NsrunError."""
     try:
-        uid = _uid(layout, wanted, namespace)
-        pod = _document(layout.pod_json(uid))
-        name = _choose(pod, wanted, container)
-        attempts = _attempts(layout.run_pod(uid) / "containers" / name)
+        uid = _uid(paths, wanted, namespace)
+        name = _container(paths, uid, wanted, container)
+        attempts = _attempts(paths.runs(uid, name))
     except PermissionError as error:
         raise NsrunError(f'cannot look for pod "{wanted}": permission denied', hint="use sudo") from error
     except (OSError, ValueError) as error:
@@ -51,10 +48,10 @@ def find_run(layout: Layout, wanted: str, namespace: str | None, container: str 
     return Run(uid, name, max(attempts))
 
 
-def _uid(layout: Layout, wanted: str, namespace: str | None) -> str:
+def _uid(paths: RunPaths, wanted: str, namespace: str | None) -> str:
     where, name = pod_name(wanted, namespace)
     try:
-        links = [link for link in os.listdir(layout.run_names) if link.rpartition("_")[2] == name]
+        links = [link for link in os.listdir(paths.names) if link.rpartition("_")[2] == name]
     except FileNotFoundError:
         links = []
     found = [link for link in links if where in ("", link.rpartition("_")[0])]
@@ -65,40 +62,24 @@ def _uid(layout: Layout, wanted: str, namespace: str | None) -> str:
         )
     if not found:
         raise NotFoundError(f'cannot find pod "{wanted}": none of this name runs here', hint="nsrun pods lists them")
-    return os.path.basename(os.readlink(layout.run_names / found[0]))
+    return os.path.basename(os.readlink(f"{paths.names}/{found[0]}"))
 
 
-def _document(path: Path) -> Document:
-    with open(path, "rb") as file:
-        document = json.loads(file.read(_MAX_DOCUMENT))
-    return document if isinstance(document, dict) else {}
-
-
-def _choose(pod: Document, wanted: str, container: str | None) -> str:
-    names = [text_at(spec, "name") for spec in rows_at(pod, "spec", "containers")]
-    others = [text_at(spec, "name") for spec in rows_at(pod, "spec", "initContainers")]
-    if container is not None:
-        if container not in (*names, *others):
-            raise NotFoundError(
-                f'cannot find container "{container}" in pod "{wanted}"', hint=f"it has: {', '.join((*names, *others))}"
-            )
+def _container(paths: RunPaths, uid: str, wanted: str, container: str | None) -> str:
+    """What pod.json says is asked for only when the directory does not say it."""
+    if container is None:
+        try:
+            return os.path.basename(os.readlink(paths.default_container(uid)))
+        except FileNotFoundError:
+            pass
+    elif container.replace("-", "").isalnum() and _attempts(paths.runs(uid, container)):
         return container
-    if not names:
-        raise NotFoundError(f'cannot find a container in pod "{wanted}"')
-    annotated = text_at(pod, "metadata", "annotations", _DEFAULT_CONTAINER)
-    if annotated in names:
-        return annotated
-    _tell_default(names, others)
-    return names[0]
+    from nsrun.cli.lookup import container_called, read_document
+
+    return container_called(read_document(paths.pod_json(uid)), wanted, container)
 
 
-def _tell_default(names: Sequence[str], others: Sequence[str]) -> None:
-    known = [*names, *(f"{name} (init)" for name in others)]
-    if len(known) > 1:
-        click.echo(f'Defaulted container "{names[0]}" out of: {", ".join(known)}', err=True)
-
-
-def _attempts(directory: Path) -> list[int]:
+def _attempts(directory: str) -> list[int]:
     try:
         return [int(name) for name in os.listdir(directory) if name.isdigit()]
     except FileNotFoundError:

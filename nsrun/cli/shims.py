@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from nsrun.cli.runs import Run
 from nsrun.errors import NsrunError, describe_errno
 from nsrun.runtime.shimsocket import PlainShim, connect
-from nsrun.support.layout import Layout
+
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    from nsrun.cli.runs import Run
+    from nsrun.support.runpaths import RunPaths
 
 __all__ = ["shim_of"]
 
 
-@contextmanager
-def shim_of(layout: Layout, run: Run) -> Iterator[PlainShim]:
-    """Raises NsrunError when it cannot be reached."""
+def shim_of(paths: RunPaths, run: Run) -> PlainShim:
+    """To be entered and left. Raises NsrunError when it cannot be reached."""
     try:
-        connection = connect(layout.run_pod(run.uid))
+        connection = connect(paths.pod(run.uid))
     except PermissionError as error:
         raise NsrunError("cannot reach the pod's shim: permission denied", hint="use sudo") from error
     except OSError as error:
         raise NsrunError(f"cannot reach the pod's shim: {describe_errno(error.errno or 0)}") from error
     if connection is None:
         raise NsrunError(f'cannot reach container "{run.container}": its pod does not run')
-    shim = PlainShim(connection)
-    try:
-        yield shim
-    finally:
-        shim.close()
+    return PlainShim(connection)

@@ -6,36 +6,37 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
-import click
-
+from nsrun.cli.outcome import Ended
 from nsrun.errors import NsrunError, RuntimeFailure, describe_errno
-from nsrun.runtime.shimsocket import PlainShim, Said
 from nsrun.support import relay as relays
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
-from nsrun.support.relay import Flow, Relay
+from nsrun.support.relay import Flow, Relay, ToldSignals
+
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from nsrun.runtime.shimsocket import PlainShim, Said
 
 __all__ = [
     "Ends",
+    "RawTerminal",
     "command_ends",
     "first_word",
     "is_terminal",
-    "raw_terminal",
     "stream",
     "terminal_size",
     "told_signals",
 ]
 
 # What a user, or an init, says to a tool. With a terminal in raw mode none of them comes from its keys.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_SIGNALS = (relays.SIGINT, relays.SIGTERM, relays.SIGHUP, relays.SIGQUIT, relays.SIGUSR1, relays.SIGUSR2)
 
-_HUNG_UP = 128 + signal.SIGHUP
+_HUNG_UP = 128 + relays.SIGHUP
 
 
 def is_terminal(fd: int) -> bool:
@@ -56,11 +57,14 @@ def terminal_size(fds: Sequence[int] = (0, 1, 2)) -> os.terminal_size | None:
 # --- the ends of a command without a terminal
 
 
-class Ends(NamedTuple):
+class Ends:
     """``theirs``: what becomes a command's 0, 1 and 2; ``flows``: what has to be copied for that."""
 
-    theirs: tuple[Fd, Fd, Fd]
-    flows: list[Flow]
+    __slots__ = ("flows", "theirs")
+
+    def __init__(self, theirs: tuple[Fd, Fd, Fd], flows: list[Flow]) -> None:
+        self.theirs = theirs
+        self.flows = flows
 
     def close_theirs(self) -> None:
         for fd in self.theirs:
@@ -143,38 +147,35 @@ def _same(first: int, second: int) -> bool:
 # --- while it lasts
 
 
-@contextmanager
-def raw_terminal(fd: int | None) -> Iterator[None]:
+class RawTerminal:
     """Keys come as they are typed, none means anything here; afterwards all is as before. None: nothing happens."""
-    if fd is None:
-        yield
-        return
-    import termios
-    import tty
 
-    before = termios.tcgetattr(fd)
-    try:
-        tty.setraw(fd, termios.TCSADRAIN)
-        yield
-    finally:
-        with suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        if self._fd is not None:
+            import termios
+            import tty
+
+            self._before = termios.tcgetattr(self._fd)
+            tty.setraw(self._fd, termios.TCSADRAIN)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._fd is not None:
+            import termios
+
+            try:
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            except termios.error:
+                pass  # the terminal is gone
 
 
-@contextmanager
-def told_signals(*, resize: bool = False) -> Iterator[Fd]:
-    """A descriptor that tells signals, which do nothing else meanwhile. What is ignored stays ignored. ``resize``:
-    SIGWINCH, too."""
-    heard = {number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
-    heard |= {signal.SIGWINCH} if resize else set()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
-    try:
-        with relays.signal_fd(heard) as fd:
-            yield fd
-    finally:
-        while signal.sigtimedwait(heard, 0) is not None:
-            pass  # it came too late to be passed on
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def told_signals(*, resize: bool = False) -> ToldSignals:
+    """What is said to a tool is told by a descriptor. ``resize``: SIGWINCH, too."""
+    return ToldSignals((*_SIGNALS, relays.SIGWINCH) if resize else _SIGNALS)
 
 
 def first_word(shim: PlainShim, serial: int, told: Fd, *, pass_on: bool = False) -> Said:
@@ -185,7 +186,7 @@ def first_word(shim: PlainShim, serial: int, told: Fd, *, pass_on: bool = False)
     while True:
         if relay.run() != relays.SHIM:
             if early or not pass_on:
-                raise click.exceptions.Exit(128 + relay.signal)
+                raise Ended(128 + relay.signal)
             early = relay.signal
         elif (said := shim.receive()).message.serial == serial:
             break
@@ -209,7 +210,7 @@ def stream(
     which with ``pass_on`` go to the command, else they end the session. ``raw``: the terminal here whose keys go there;
     ``master``: of the one there. Raises RuntimeFailure, NsrunError."""
     size_from = next((fd for fd in (0, 1, 2) if is_terminal(fd)), -1) if master is not None else -1
-    with raw_terminal(raw):
+    with RawTerminal(raw):
         relay = Relay(
             flows,
             shim=shim.fileno(),

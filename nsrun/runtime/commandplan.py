@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from nsrun.errors import NsrunError, describe_errno
 from nsrun.model.running import ContainerId
@@ -30,8 +31,8 @@ def compile_template(layout: Layout, id: ContainerId, *, terminal: bool) -> byte
     """Compiles the template of a run's commands, and keeps it beside the run's configuration. Raises OSError,
     RuntimeFailure; ValueError or KeyError when the configuration cannot be read."""
     template = _plan(layout, id, _NOTHING, terminal).encode()
-    path = template_path(layout.container_run(id.uid, id.name, id.attempt), terminal=terminal)
-    write_atomic(path, template, durable=False)
+    path = template_path(layout.run_paths.run(id.uid, id.name, id.attempt), terminal=terminal)
+    write_atomic(Path(path), template, durable=False)
     return template
 
 

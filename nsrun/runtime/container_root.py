@@ -98,8 +98,7 @@ def _running(run_pod: Path, id: ContainerId) -> Message:
     connection = connect(run_pod)
     if connection is None:
         raise _not_running(id)
-    with connection:
-        shim = PlainShim(connection)
+    with PlainShim(connection) as shim:
         serial = shim.ask(abi.NS_REQ_LIST)
         while (message := shim.hear(serial).message).kind == abi.NS_MSG_ENTRY:
             if message.id == container_key(id) and message.state == abi.NS_STATE_RUNNING:

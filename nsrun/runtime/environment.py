@@ -3,12 +3,12 @@ over ENTRYPOINT and CMD) over Docker's image configuration. Nothing is expanded 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from nsrun.errors import RuntimeFailure
 
-if TYPE_CHECKING:  # `nsrun exec` looks for a program, and has no time for more
+TYPE_CHECKING = False  # `nsrun exec` looks for a program, and has no time for more
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nsrun.model.container import Container
     from nsrun.model.image import ImageConfig
 

@@ -7,23 +7,25 @@ size."""
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
 
 from nsrun.runtime.environment import executable_candidates
 from nsrun.support.native import complete_plan, plan_environment
+
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["complete", "read_template", "template_path"]
 
 _MAX_TEMPLATE = 1 << 20
 
 
-def template_path(run: Path, *, terminal: bool) -> Path:
+def template_path(run: str, *, terminal: bool) -> str:
     """Where it is kept: ``run`` is the run's directory."""
-    return run / ("exec-terminal.plan" if terminal else "exec.plan")
+    return f"{run}/{'exec-terminal.plan' if terminal else 'exec.plan'}"
 
 
-def read_template(run: Path, *, terminal: bool) -> bytes | None:
+def read_template(run: str, *, terminal: bool) -> bytes | None:
     """None when nobody has compiled it yet. Raises OSError."""
     try:
         with open(template_path(run, terminal=terminal), "rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def peer_process(connection: socket.socket) -> tuple[int, Fd | None]:
+def peer_process(connection: _socket.socket) -> tuple[int, Fd | None]:
     """Who listens at the other end: its pid, and its pidfd unless it is gone."""
     pid: int = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from nsrun.model.container import MessagePolicy
+from nsrun.model.defaultcontainer import default_container
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerId
 from nsrun.runtime.exits import ExitRecord, parse_record
@@ -95,7 +96,7 @@ class RunDirectory:
         for directory, mode in ((layout.stage, 0o700), (layout.empty_dir, 0o555)):
             make_directories(directory.parent)
             make_directories(directory, mode)
-        _write_json(layout.pod_json(pod.uid), document)
+        self._write_pod(pod.uid, document)
         make_directories(layout.run_names)
         _link(layout.run_name(pod.name), Path("..", layout.run_pods.name, pod.uid))
         write_atomic(layout.etc_hostname(pod.uid), f"{hostname}\n".encode(), mode=0o644, durable=False)
@@ -112,9 +113,19 @@ class RunDirectory:
     def write_document(self, uid: str, document: Mapping[str, object]) -> None:
         """Another pod.json, unless the run directory is gone. Raises OSError."""
         try:
-            _write_json(self._layout.pod_json(uid), document)
+            self._write_pod(uid, document)
         except FileNotFoundError:
             return
+
+    def _write_pod(self, uid: str, document: Mapping[str, object]) -> None:
+        """pod.json, and the container of it that is meant when none is named, if that is no guess: who runs a command
+        there shall not have to read pod.json for it."""
+        _write_json(self._layout.pod_json(uid), document)
+        default, link = default_container(document), self._layout.default_container(uid)
+        if default.name is None or default.guessed:
+            link.unlink(missing_ok=True)
+        else:
+            _link(link, Path("containers", default.name))
 
     def document(self, uid: str) -> Mapping[str, object] | None:
         """pod.json, None when it cannot be read."""

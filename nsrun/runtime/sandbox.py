@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -180,7 +181,7 @@ def open_sandbox(uid: str, run_dir: Path, tell: Callable[[Ended | Gone], None]) 
     def make() -> Sandbox:
         sandbox: Sandbox
         shim = Shim(
-            connection,
+            socket.socket(fileno=connection.detach()),
             pid=pid,
             on_exit=lambda message: _on_exit(sandbox, message, tell),
             on_death=lambda: _on_death(sandbox, tell),

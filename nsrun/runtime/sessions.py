@@ -54,9 +54,9 @@ async def _command(
         flags = abi.NS_EXEC_TERMINAL if request.terminal else abi.NS_EXEC_STDIO
         fds = [memory.fileno(), *(fd.fileno() for fd in theirs)]
         conversation = await shim.converse(abi.NS_REQ_EXEC, container_key(id), fds, flags=flags)
-        message, master = await _begun(shim, conversation)
-        if message.kind != abi.NS_MSG_STARTED:
-            raise explain(id, words, plan, message.failure)
+        said = await _begun(shim, conversation)
+        if said.message.kind != abi.NS_MSG_STARTED:
+            raise explain(id, words, plan, said.message.failure)
     except BaseException:
         streams.close()
         raise
@@ -64,13 +64,13 @@ async def _command(
         for fd in theirs:
             fd.close()
     if request.terminal:
-        streams = _of_master(request, master[0])
+        streams = _of_master(request, said.fds[0])
     return ShimSession(
         what=what,
         shim=shim,
         conversation=conversation,
         streams=streams,
-        master=master[0] if master else None,
+        master=said.fds[0] if said.fds else None,
     )
 
 
@@ -85,7 +85,8 @@ def _of_master(request: SessionRequest, master: Fd) -> Streams:
 async def _attach(shim: Shim, id: ContainerId, request: SessionRequest) -> ShimSession:
     what = f'the attachment to container "{id.name}"'
     conversation = await shim.converse(abi.NS_REQ_ATTACH, container_key(id), (), flags=wanted_streams(request))
-    message, fds = await _begun(shim, conversation)
+    said = await _begun(shim, conversation)
+    message, fds = said.message, said.fds
     if message.kind != abi.NS_MSG_STARTED:
         raise _refused(id, message)
     master = _copy(fds[0]) if message.flags & abi.NS_STREAM_TERMINAL else None

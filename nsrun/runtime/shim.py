@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nsrun.errors import RuntimeFailure, describe_errno
-from nsrun.runtime.shimsocket import Said, receive
+from nsrun.runtime.shimsocket import Said, receive, send
 from nsrun.support import native
 from nsrun.support.native import Message, abi
 
@@ -226,7 +226,7 @@ class Shim:
     def _try_send(self, message: bytes, fds: Sequence[int]) -> bool:
         """False: the socket is full."""
         try:
-            socket.send_fds(self._connection, [message], list(fds))
+            send(self._connection, message, fds)
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionError) as error:

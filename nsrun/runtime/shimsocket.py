@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+import sys
 
 from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.native import Message, abi
+from nsrun.support.record import Record
 
-__all__ = ["MOST_FDS", "RECEIVE", "PlainShim", "Said", "connect", "receive"]
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+__all__ = ["MOST_FDS", "RECEIVE", "PlainShim", "Said", "connect", "receive", "send"]
 
 _SOCKET = "shim.sock"
 
@@ -23,21 +27,27 @@ RECEIVE = native.MESSAGE_SIZE + abi.NS_OUTPUT_MAX + 1
 MOST_FDS = 3
 """The most descriptors that come with one: input, output, errors."""
 
+_FD_SIZE = 4
 
-class Said(NamedTuple):
+
+class Said(Record):
     """A message and its descriptors, which belong to whoever has it."""
 
-    message: Message
-    fds: tuple[Fd, ...]
+    __slots__ = ("fds", "message")
+
+    def __init__(self, message: Message, fds: tuple[Fd, ...]) -> None:
+        self.message = message
+        self.fds = fds
 
 
-def connect(run_dir: Path) -> socket.socket | None:
-    """A connection to the shim of this run directory; None when none listens. Blocks for microseconds.
+def connect(run_dir: str | os.PathLike[str]) -> _socket.socket | None:
+    """A connection to the shim of this run directory; None when none listens. Blocks for microseconds. It is what
+    ``socket`` makes its sockets from: they are the same, but `socket` itself takes as long to load as all of a tool.
 
     Through the directory's descriptor, because a socket's address holds 107 bytes and a run directory may be deeper.
     Raises OSError.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
         with Fd.open(run_dir, os.O_PATH | os.O_DIRECTORY) as directory:
             connection.connect(f"/proc/self/fd/{directory.fileno()}/{_SOCKET}")
@@ -49,19 +59,44 @@ def connect(run_dir: Path) -> socket.socket | None:
     return connection
 
 
-def receive(connection: socket.socket) -> Said:
+def receive(connection: _socket.socket) -> Said:
     """What comes next. Raises OSError; ValueError when it is no message of a shim, as at its end."""
-    data, numbers, _, _ = socket.recv_fds(connection, RECEIVE, MOST_FDS, socket.MSG_CMSG_CLOEXEC)
-    fds = tuple(Fd(number) for number in numbers)
+    room = _socket.CMSG_LEN(MOST_FDS * _FD_SIZE)
+    data, passed, _, _ = connection.recvmsg(RECEIVE, room, _socket.MSG_CMSG_CLOEXEC)
+    fds = tuple(Fd(number) for number in _numbers(passed))
     return Said(native.unpack_message(data), fds)
+
+
+def _numbers(passed: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """Of what came beside a message. A number that was cut off is none."""
+    return [
+        int.from_bytes(data[start : start + _FD_SIZE], sys.byteorder)
+        for level, kind, data in passed
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
+        for start in range(0, len(data) - _FD_SIZE + 1, _FD_SIZE)
+    ]
+
+
+def send(connection: _socket.socket, request: bytes, fds: Sequence[int]) -> None:
+    """Raises OSError."""
+    numbers = b"".join(fd.to_bytes(_FD_SIZE, sys.byteorder) for fd in fds)
+    connection.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)] if fds else [])
 
 
 class PlainShim:
     """A connection of one's own, for one session at a time; what runs by it ends with it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: _socket.socket) -> None:
         self._connection = connection
         self._serial = 0
+
+    def __enter__(self) -> PlainShim:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
 
     def fileno(self) -> int:
         return self._connection.fileno()
@@ -88,13 +123,10 @@ class PlainShim:
         except (OSError, ValueError) as error:
             raise _gone() from error
 
-    def close(self) -> None:
-        self._connection.close()
-
     def _send(self, request: bytes, fds: Sequence[int]) -> int:
         self._serial += 1
         try:
-            socket.send_fds(self._connection, [request], list(fds))
+            send(self._connection, request, fds)
         except (BrokenPipeError, ConnectionError) as error:
             raise _gone() from error
         except OSError as error:

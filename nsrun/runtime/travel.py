@@ -6,13 +6,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 from nsrun.support.fds import Fd
 
-if TYPE_CHECKING:  # `nsrun exec` seals a plan that is encoded already
+TYPE_CHECKING = False  # `nsrun exec` seals a plan that is encoded already
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
     from nsrun.runtime.launchplan import LaunchPlan
 
 __all__ = ["Luggage", "sealed", "sealed_plan", "sealed_program"]

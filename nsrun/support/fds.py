@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
+
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["Fd"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nsrun.support.runpaths import RUN_DIR, RunPaths
+
 __all__ = ["Layout", "PodName"]
 
 
@@ -29,11 +31,16 @@ class Layout:
     """Roots given by ``--root``, ``--run-dir`` and ``--log-dir``, and everything below them."""
 
     root: Path = Path("/var/lib/nsrun")
-    run_dir: Path = Path("/run/nsrun")
+    run_dir: Path = Path(RUN_DIR)
     log_dir: Path = Path("/var/log")
     netns_dir: Path = Path("/run/netns")
 
     # --- run directory: dies with the boot, as the processes do
+    @property
+    def run_paths(self) -> RunPaths:
+        """What of it `nsrun exec` needs."""
+        return RunPaths(str(self.run_dir))
+
     @property
     def socket(self) -> Path:
         return self.run_dir / "nsrun.sock"
@@ -45,7 +52,7 @@ class Layout:
 
     @property
     def run_pods(self) -> Path:
-        return self.run_dir / "pods"
+        return Path(self.run_paths.pods)
 
     @property
     def leases(self) -> Path:
@@ -101,18 +108,19 @@ class Layout:
 
     @property
     def run_names(self) -> Path:
-        """One link per pod that has a run directory: ``<namespace>_<pod>`` leads there."""
-        return self.run_dir / "names"
+        return Path(self.run_paths.names)
 
     def run_name(self, pod: PodName) -> Path:
         return self.run_names / pod.netns
 
     def run_pod(self, uid: str) -> Path:
-        return self.run_pods / uid
+        return Path(self.run_paths.pod(uid))
 
     def pod_json(self, uid: str) -> Path:
-        """The pod as it was accepted, so that it can be stopped, or go on, without its manifest."""
-        return self.run_pod(uid) / "pod.json"
+        return Path(self.run_paths.pod_json(uid))
+
+    def default_container(self, uid: str) -> Path:
+        return Path(self.run_paths.default_container(uid))
 
     def shim_socket(self, uid: str) -> Path:
         return self.run_pod(uid) / "shim.sock"
@@ -120,8 +128,11 @@ class Layout:
     def exits(self, uid: str) -> Path:
         return self.run_pod(uid) / "exits"
 
+    def container_runs(self, uid: str, container: str) -> Path:
+        return Path(self.run_paths.runs(uid, container))
+
     def container_run(self, uid: str, container: str, attempt: int) -> Path:
-        return self.run_pod(uid) / "containers" / container / str(attempt)
+        return Path(self.run_paths.run(uid, container, attempt))
 
     # --- root: survives the boot
     @property

@@ -8,13 +8,16 @@ text, and the name of what it was about. The GIL is released while C works.
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
 
 import nsrun._native as _native
 from nsrun.support.fds import Fd
+from nsrun.support.record import Record
+
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from typing import Any, Final
 
 __all__ = [
     "AT_EMPTY_PATH",
@@ -184,6 +187,8 @@ def netns_create(path: str, *, ids: tuple[int, int] | None = None) -> tuple[Fd, 
 
 def socket_in(netns_fd: int, domain: int, kind: int, protocol: int = 0) -> socket.socket:
     """``socket.socket(domain, kind, protocol)``, made inside the network namespace ``netns_fd``."""
+    import socket
+
     number = _checked(_lib.ns_socket_in(netns_fd, domain, kind, protocol), "network namespace")
     return socket.socket(domain, kind, protocol, fileno=number)
 
@@ -402,38 +407,46 @@ def pack_request(
     return bytes(_ffi.buffer(request))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Record):
     """A step that went wrong. ``index``: which operation of the plan, or None. ``step`` 0: none."""
 
-    step: int
-    errno: int
-    index: int | None
+    __slots__ = ("errno", "index", "step")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What the shim says: struct ns_message. Times in nanoseconds since the epoch; ``failure`` None: there is none;
-    ``flags``: of a result, with the command's ``output``."""
-
-    kind: int
-    state: int
-    serial: int
-    failure: Failure | None
-    pid: int
-    start_ticks: int
-    started_ns: int
-    exited_ns: int
-    wait_status: int
-    dropped: int
-    tolerated: tuple[Failure, ...]
-    id: str
-    flags: int = 0
-    output: bytes = b""
+    def __init__(self, *, step: int, errno: int, index: int | None) -> None:
+        self.step = step
+        self.errno = errno
+        self.index = index
 
 
 def _failure(raw: Any) -> Failure:
     return Failure(step=raw.step, errno=raw.error, index=None if raw.index == abi.NS_NO_INDEX else raw.index)
+
+
+class Message(Record):
+    """What the shim says: struct ns_message. Times in nanoseconds since the epoch; ``failure`` None: there is none;
+    ``flags``: of a result, with the command's ``output``."""
+
+    __slots__ = (
+        *("dropped", "exited_ns", "failure", "flags", "id", "kind", "output", "pid", "serial", "start_ticks"),
+        *("started_ns", "state", "tolerated", "wait_status"),
+    )
+
+    def __init__(self, raw: Any, output: bytes) -> None:
+        self.kind: int = raw.kind
+        self.state: int = raw.state
+        self.serial: int = raw.serial
+        self.failure = _failure(raw.failure) if raw.failure.step else None
+        self.pid: int = raw.pid
+        self.start_ticks: int = raw.start_ticks
+        self.started_ns: int = raw.started_ns
+        self.exited_ns: int = raw.exited_ns
+        self.wait_status: int = raw.wait_status
+        self.dropped: int = raw.dropped
+        tolerated = min(raw.tolerated_count, len(raw.tolerated))
+        self.tolerated = tuple(_failure(raw.tolerated[index]) for index in range(tolerated))
+        self.id: str = _ffi.string(raw.id).decode("utf-8", "replace")
+        self.flags: int = raw.flags
+        self.output = output
 
 
 def unpack_message(data: bytes) -> Message:
@@ -443,24 +456,7 @@ def unpack_message(data: bytes) -> Message:
     raw = _ffi.cast("struct ns_message *", _ffi.from_buffer(data))
     if len(data) > MESSAGE_SIZE and raw.kind != abi.NS_MSG_RESULT:
         raise ValueError(f"a message of the shim has {MESSAGE_SIZE} bytes, not {len(data)}")
-    return Message(
-        kind=raw.kind,
-        state=raw.state,
-        serial=raw.serial,
-        failure=_failure(raw.failure) if raw.failure.step else None,
-        pid=raw.pid,
-        start_ticks=raw.start_ticks,
-        started_ns=raw.started_ns,
-        exited_ns=raw.exited_ns,
-        wait_status=raw.wait_status,
-        dropped=raw.dropped,
-        tolerated=tuple(
-            _failure(raw.tolerated[index]) for index in range(min(raw.tolerated_count, len(raw.tolerated)))
-        ),
-        id=_ffi.string(raw.id).decode("utf-8", "replace"),
-        flags=raw.flags,
-        output=data[MESSAGE_SIZE:],
-    )
+    return Message(raw, data[MESSAGE_SIZE:])
 
 
 def step_name(step: int) -> str:

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
 
 import nsrun._native as _native
 from nsrun.support.fds import Fd
 
-__all__ = ["DETACHED", "HANGUP", "IDLE", "SHIM", "SIGNAL", "Flow", "Relay", "copy_size", "signal_fd"]
+TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+    from typing import Final
+
+__all__ = [
+    "DETACHED",
+    "HANGUP",
+    "IDLE",
+    "SHIM",
+    "SIGHUP",
+    "SIGINT",
+    "SIGNAL",
+    "SIGQUIT",
+    "SIGTERM",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGWINCH",
+    "Flow",
+    "Relay",
+    "ToldSignals",
+    "copy_size",
+]
 
 _ffi = _native.ffi
 _lib = _native.lib
@@ -21,18 +42,28 @@ DETACHED: Final[int] = _lib.NS_RELAY_DETACHED
 HANGUP: Final[int] = _lib.NS_RELAY_HANGUP
 IDLE: Final[int] = _lib.NS_RELAY_IDLE
 
+# As numbers: `signal` takes as long to load as all of this.
+SIGHUP: Final[int] = _lib.SIGHUP
+SIGINT: Final[int] = _lib.SIGINT
+SIGQUIT: Final[int] = _lib.SIGQUIT
+SIGTERM: Final[int] = _lib.SIGTERM
+SIGUSR1: Final[int] = _lib.SIGUSR1
+SIGUSR2: Final[int] = _lib.SIGUSR2
+SIGWINCH: Final[int] = _lib.SIGWINCH
+
 # What can be written to a pipe or a terminal that poll(2) calls writable, without waiting.
 _ATOMIC = 4096
 
 
-class Flow(NamedTuple):
+class Flow:
     """``there``: the container's end, which the relay closes; ``here``: the tool's own. ``input``: from here to there.
     ``typed``: here is a terminal in raw mode."""
 
-    here: int
-    there: Fd
-    input: bool = False
-    typed: bool = False
+    __slots__ = ("here", "input", "there", "typed")
+
+    def __init__(self, here: int, there: Fd, *, input: bool = False, typed: bool = False) -> None:
+        self.here, self.there = here, there
+        self.input, self.typed = input, typed
 
 
 class Relay:
@@ -85,15 +116,28 @@ def _chunk(fd: int) -> int:
     return _ATOMIC if waits else int(_lib.NS_RELAY_ROOM)
 
 
-def signal_fd(signals: Collection[int]) -> Fd:
-    """signalfd(2) for signals that are blocked already. Raises OSError."""
-    mask = 0
-    for number in signals:
-        mask |= 1 << (number - 1)
-    fd = _lib.ns_signal_fd(mask)
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
-    return Fd(fd)
+class ToldSignals:
+    """A descriptor that tells signals, which do nothing else meanwhile. What is ignored stays ignored."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._told = _ffi.new("struct ns_told *")
+        for number in numbers:
+            self._told.signals |= 1 << (number - 1)
+
+    def __enter__(self) -> Fd:
+        """Raises OSError."""
+        fd = _lib.ns_tell_signals(self._told)
+        if fd < 0:
+            raise OSError(-fd, os.strerror(-fd))
+        self._fd = Fd(fd)
+        return self._fd
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """One that was not read came too late to be passed on."""
+        _lib.ns_untell_signals(self._told)
+        self._fd.close()
 
 
 def copy_size(terminal: int, master: int) -> None:

@@ -68,50 +68,74 @@ def add(
     return uid
 
 
+def found(layout: Layout, pod: str, namespace: str | None, container: str | None) -> Run:
+    return find_run(layout.run_paths, pod, namespace, container)
+
+
 def test_which_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layout = layout_of(tmp_path)
     web = add(layout, "default", "web", ["main", "side"], 0, 2, 10)
     other = add(layout, "other", "web-1", ["only"], 3)
-    assert find_run(layout, "web", None, None) == Run(web, "main", 10)
+    assert found(layout, "web", None, None) == Run(web, "main", 10)
     assert capsys.readouterr().err == 'Defaulted container "main" out of: main, side, init (init)\n'
-    assert find_run(layout, "web", "default", "side") == Run(web, "side", 10)
-    assert find_run(layout, "other/web-1", "default", "only").key == "only.3"
+    assert found(layout, "web", "default", "side") == Run(web, "side", 10)
+    assert found(layout, "other/web-1", "default", "only").key == "only.3"
     assert capsys.readouterr().err == ""
     (layout.container_run(other, "init", 0)).mkdir(parents=True)
-    assert find_run(layout, "web-1", None, "init") == Run(other, "init", 0)
+    assert found(layout, "web-1", None, "init") == Run(other, "init", 0)
     annotated = add(layout, "a", "b", ["x", "y"], 0, annotations={"kubectl.kubernetes.io/default-container": "y"})
-    assert find_run(layout, "b", None, None) == Run(annotated, "y", 0)
+    assert found(layout, "b", None, None) == Run(annotated, "y", 0)
     assert capsys.readouterr().err == ""
+
+
+def test_the_document_is_read_only_where_the_directory_does_not_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = layout_of(tmp_path)
+    uid = add(layout, "default", "web", ["main", "side"], 1)
+    layout.default_container(uid).symlink_to("containers/side")
+    document = layout.pod_json(uid).read_text()
+    layout.pod_json(uid).write_text("none")
+    assert found(layout, "web", None, None) == Run(uid, "side", 1)
+    assert found(layout, "web", None, "main") == Run(uid, "main", 1)
+    assert capsys.readouterr().err == ""
+    layout.pod_json(uid).write_text(document)
+    for name in ("..", ".", "", "main/../main", "../containers/main", "main\0", "MAIN", "mai"):
+        with pytest.raises(NotFoundError, match="cannot find container"):
+            found(layout, "web", None, name)
 
 
 def test_what_cannot_be_found(tmp_path: Path) -> None:
     layout = layout_of(tmp_path)
     with pytest.raises(NotFoundError, match='cannot find pod "web"'):
-        find_run(layout, "web", None, None)
+        find_run(layout.run_paths, "web", None, None)
     add(layout, "one", "web", ["main"])
     add(layout, "two", "web", ["main"])
     with pytest.raises(NsrunError, match="in several namespaces: one, two"):
-        find_run(layout, "web", None, None)
+        find_run(layout.run_paths, "web", None, None)
     with pytest.raises(NotFoundError, match='cannot find container "x" in pod "web"'):
-        find_run(layout, "web", "one", "x")
+        find_run(layout.run_paths, "web", "one", "x")
     with pytest.raises(NsrunError, match='cannot reach container "main": it has not run yet'):
-        find_run(layout, "one/web", None, "main")
+        find_run(layout.run_paths, "one/web", None, "main")
     empty = add(layout, "a", "b", [])
     with pytest.raises(NotFoundError, match="cannot find a container"):
-        find_run(layout, "b", None, None)
+        find_run(layout.run_paths, "b", None, None)
     layout.pod_json(empty).write_text("{")
     with pytest.raises(NsrunError, match=r"its pod.json is none"):
-        find_run(layout, "b", None, None)
+        find_run(layout.run_paths, "b", None, None)
     layout.pod_json(empty).unlink()
     with pytest.raises(NsrunError, match="no such file or directory"):
-        find_run(layout, "b", None, None)
+        find_run(layout.run_paths, "b", None, None)
 
 
 def test_no_shim(tmp_path: Path) -> None:
     layout = layout_of(tmp_path)
     run = Run(add(layout, "default", "web", ["main"], 0), "main", 0)
-    with pytest.raises(NsrunError, match='cannot reach container "main": its pod does not run'), shim_of(layout, run):
+    with (
+        pytest.raises(NsrunError, match='cannot reach container "main": its pod does not run'),
+        shim_of(layout.run_paths, run),
+    ):
         pass
     os.symlink("loop", layout.run_pod("loop"))
-    with pytest.raises(NsrunError, match="ELOOP"), shim_of(layout, Run("loop", "main", 0)):
+    with pytest.raises(NsrunError, match="ELOOP"), shim_of(layout.run_paths, Run("loop", "main", 0)):
         pass

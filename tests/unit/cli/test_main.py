@@ -67,9 +67,7 @@ def test_a_url_is_enough_to_run_pods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_words_that_shells_ask_for_cost_no_import() -> None:
     """Somebody has pressed a key and waits."""
-    script = (
-        "import sys; sys.argv[0] = 'nsrun'; from nsrun.cli.main import main\ntry: main()\nfinally: print(*sys.modules)"
-    )
+    script = "import sys; sys.argv[0] = 'nsrun'; from nsrun.cli.program import run\nrun([])\nprint(*sys.modules)"
     asked = {"_NSRUN_COMPLETE": "bash_complete", "COMP_WORDS": "nsrun lo", "COMP_WORDBREAKS": ":="}
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **asked}, capture_output=True, text=True, check=True
@@ -89,9 +87,9 @@ def test_the_words_that_shells_ask_for_cost_no_import() -> None:
 def test_output_that_waits_to_be_written_is_not_lost_in_silence() -> None:
     """What a command printed and nobody flushed, on a full disk, and to a reader that has gone."""
     script = (
-        "import sys\nfrom nsrun.cli import main\n"
-        "def one():\n    sys.stdout.write('text')\n    sys.exit(0)\n"
-        "main.main = one\nmain.program()"
+        "import sys\nfrom nsrun.cli import main, program\n"
+        "def one(arguments):\n    sys.stdout.write('text')\n    return 0\n"
+        "main.by_click = one\nprogram.program()"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:

@@ -150,10 +150,11 @@ def test_a_template_is_the_plan_without_its_words(terminal: bool, tmp_path: Path
     native.plan_check(whole, 0)
     assert native.plan_environment(template) == list(_environment(plan("/")))
     assert meaning(whole) == meaning(plan("ls", "-l", "ä b", size=size).encode())
-    assert read_template(tmp_path, terminal=terminal) is None
-    template_path(tmp_path, terminal=terminal).write_bytes(template)
-    assert read_template(tmp_path, terminal=terminal) == template
-    assert template_path(tmp_path, terminal=terminal) != template_path(tmp_path, terminal=not terminal)
+    run = str(tmp_path)
+    assert read_template(run, terminal=terminal) is None
+    Path(template_path(run, terminal=terminal)).write_bytes(template)
+    assert read_template(run, terminal=terminal) == template
+    assert template_path(run, terminal=terminal) != template_path(run, terminal=not terminal)
 
 
 def meaning(plan: bytes) -> list[tuple[object, ...]]:

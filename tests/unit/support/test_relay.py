@@ -23,7 +23,8 @@ class Ends:
 
     def __init__(self) -> None:
         self.shim, self.of_shim = socket.socketpair()
-        self.told = relays.signal_fd(())
+        self.signals = relays.ToldSignals(())
+        self.told = self.signals.__enter__()
         self.held: list[Fd] = []
 
     def pipe(self) -> tuple[Fd, Fd]:
@@ -173,24 +174,42 @@ def test_signals_and_sizes(ends: Ends) -> None:
     here, _ = map(Fd, pty.openpty())
     there, _other = map(Fd, pty.openpty())
     heard = {signal.SIGWINCH, signal.SIGUSR1}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+    with relays.ToldSignals(heard) as told, here, there:
+        relay = Relay((), shim=ends.shim.fileno(), signals=told.fileno(), terminal=here.fileno(), master=there.fileno())
+        termios.tcsetwinsize(here.fileno(), (20, 70))
+        signal.raise_signal(signal.SIGWINCH)
+        ends.of_shim.send(b"x")
+        assert relay.run() == relays.SHIM
+        signal.raise_signal(signal.SIGUSR1)
+        assert relay.run() == relays.SIGNAL
+        assert relay.signal == signal.SIGUSR1
+        assert termios.tcgetwinsize(there.fileno()) == (20, 70)
+        termios.tcsetwinsize(here.fileno(), (21, 71))
+        relays.copy_size(here.fileno(), there.fileno())
+        assert termios.tcgetwinsize(there.fileno()) == (21, 71)
+        with pytest.raises(OSError, match="ioctl"):
+            relays.copy_size(ends.shim.fileno(), there.fileno())
+
+
+def test_signals_are_told_for_a_while() -> None:
+    """What is ignored stays ignored, one that nobody read strikes nobody afterwards, and the mask is what it was."""
+    struck: list[int] = []
+    numbers = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+    before = [signal.signal(number, lambda number, _: struck.append(number)) for number in numbers]
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
-        with relays.signal_fd(heard) as told, here, there:
-            relay = Relay(
-                (), shim=ends.shim.fileno(), signals=told.fileno(), terminal=here.fileno(), master=there.fileno()
-            )
-            termios.tcsetwinsize(here.fileno(), (20, 70))
-            signal.raise_signal(signal.SIGWINCH)
-            ends.of_shim.send(b"x")
-            assert relay.run() == relays.SHIM
+        with relays.ToldSignals((relays.SIGUSR1, relays.SIGUSR2)) as told:
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {*mask, signal.SIGHUP, signal.SIGUSR1}
+            signal.raise_signal(signal.SIGUSR2)
+            with pytest.raises(BlockingIOError):
+                os.read(told.fileno(), 128)
             signal.raise_signal(signal.SIGUSR1)
-            assert relay.run() == relays.SIGNAL
-            assert relay.signal == signal.SIGUSR1
-            assert termios.tcgetwinsize(there.fileno()) == (20, 70)
-            termios.tcsetwinsize(here.fileno(), (21, 71))
-            relays.copy_size(here.fileno(), there.fileno())
-            assert termios.tcgetwinsize(there.fileno()) == (21, 71)
-            with pytest.raises(OSError, match="ioctl"):
-                relays.copy_size(ends.shim.fileno(), there.fileno())
+            assert os.read(told.fileno(), 128)[0] == signal.SIGUSR1
+            signal.raise_signal(signal.SIGUSR1)
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {*mask, signal.SIGHUP}
+        assert struck == []
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
