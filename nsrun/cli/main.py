@@ -37,6 +37,7 @@ COMMANDS = {
     "netns": "nsrun.cli.netns",
     "pods": "nsrun.cli.pods",
     "port-forward": "nsrun.cli.port_forward",
+    "prune": "nsrun.cli.prune",
     "ps": "nsrun.cli.ps",
     "pull": "nsrun.cli.pull",
     "push": "nsrun.cli.push",
@@ -48,6 +49,7 @@ COMMANDS = {
     "start": "nsrun.cli.start",
     "stats": "nsrun.cli.stats",
     "stop": "nsrun.cli.stop",
+    "store": "nsrun.cli.store",
     "tag": "nsrun.cli.tag",
     "top": "nsrun.cli.top",
     "version": "nsrun.cli.version",
@@ -58,7 +60,7 @@ GROUPS = {
     "See what runs": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
     "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
     "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
-    "Keep images": ("images", "image", "history", "pull", "push", "tag", "save", "load", "rmi"),
+    "Keep images": ("images", "image", "history", "pull", "push", "tag", "save", "load", "rmi", "prune", "store"),
 }
 """How the help shows the commands; those that are in none come last."""
 

@@ -138,12 +138,12 @@ class Collector:
             return None
         with collection:
             await off_loop(lambda: self._store.drop(unwanted))
-            return await self._sweep(collection)
+            return await self.sweep_with(collection)
 
     async def would_drop(self, unwanted: Callable[[Entry], bool]) -> Removed:
         """What ``drop`` would remove. Raises ImageError, OSError."""
         blobs, needed = await off_loop(lambda: self._store.unneeded(self._in_use(), without=unwanted))
-        layers = frozenset(await self._layers.list()) - needed
+        layers = await self._unneeded(needed)
         freed = await off_loop(lambda: sum(map(self._store.blob_takes, blobs)))
         for diff_id in layers:
             freed += await self._takes(diff_id)
@@ -190,16 +190,23 @@ class Collector:
         for name in names:
             await off_loop(lambda name=name: self._store.untag(name))  # type: ignore[misc]
             logger.info("Image %s is removed: nothing runs from it", name)
-        await self._sweep(collection)
+        await self.sweep_with(collection)
 
-    async def _sweep(self, collection: Collecting) -> Removed:
+    async def sweep_with(self, collection: Collecting) -> Removed:
+        """The same for who has the right to remove content already. Raises ImageError, OSError."""
         swept = await off_loop(lambda: collection.sweep(self._in_use()))
-        layers = frozenset(await self._layers.list()) - swept.needed
+        layers = await self._unneeded(swept.needed)
         freed = swept.freed
         for diff_id in sorted(layers):
             freed += await self._takes(diff_id)
             await self._layers.remove(diff_id)
         return Removed(blobs=swept.blobs, layers=layers, freed=freed)
+
+    async def _unneeded(self, needed: frozenset[str] | None) -> frozenset[str]:
+        if needed is None:
+            logger.warning("Unpacked layers are kept: of an image that a container runs from, documents are gone")
+            return frozenset()
+        return frozenset(await self._layers.list()) - needed
 
     async def _takes(self, diff_id: str) -> int:
         home = self._layers.path(diff_id).parent

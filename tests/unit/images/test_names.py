@@ -156,19 +156,19 @@ def test_what_is_written_into_the_replaced_file_is_taken_over(
     names: Names, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(names, entry("a", ours=True))
-    write = module.write_atomic
+    write = module.write_atomic  # type: ignore[attr-defined]
     others = written.text(entry("a", ours=True), entry("b", "2"))
     late: list[int] = []
 
     def replaced(path: Path, data: bytes, **how: bool) -> None:
         if path == written.path and not late:
             late.append(os.open(path, os.O_WRONLY))  # somebody opens it, nsrun replaces it, and then they write
-            write(path, data, **how)  # type: ignore[arg-type]
+            write(path, data, **how)
             os.ftruncate(late[0], 0)
             os.write(late[0], others.encode())
             os.close(late[0])
         else:
-            write(path, data, **how)  # type: ignore[arg-type]
+            write(path, data, **how)
 
     monkeypatch.setattr(module, "write_atomic", replaced)
     add(names, entry("c", "3", ours=True))

@@ -42,7 +42,7 @@ def add(store: Store, parts: ImageParts, name: str = "nginx") -> StoredImage:
     return image
 
 
-def collect(store: Store, *used: str) -> frozenset[str]:
+def collect(store: Store, *used: str) -> frozenset[str] | None:
     collection = store.collection()
     assert collection is not None
     with collection:
@@ -104,13 +104,23 @@ def test_collection_keeps_what_names_and_containers_need(store: Store) -> None:
     with store.intake() as intake:
         junk = intake.add(b"junk", "text/plain")
     store.untag(parse_reference("second"))
-    needed = collect(store, image.digest, "not a digest", "", sha256(b"unknown"))
-    assert {sha256(shared), sha256(layer_tar({"2": b""}))} <= needed
+    needed = collect(store, image.digest, "not a digest", "")
+    assert needed == {sha256(shared), sha256(layer_tar({"1": b""})), sha256(layer_tar({"2": b""}))}
     assert {blob.digest for blob in second.blobs} <= store.blobs.listed()
     assert junk.digest not in store.blobs.listed()
     needed = collect(store)
     assert needed == {sha256(shared), sha256(layer_tar({"1": b""}))}
     assert store.blobs.listed() == {blob.digest for blob in (first.manifest, *first.blobs)}
+
+
+def test_without_the_documents_of_what_runs_it_is_not_known_what_is_needed(store: Store) -> None:
+    image = add(store, ImageParts.make())
+    store.untag(NGINX)
+    assert collect(store, image.digest, sha256(b"unknown")) is None
+    manifest, _ = store.documents(image.manifest)
+    store.blobs.remove(manifest.config.digest)
+    assert collect(store, image.digest) is None
+    assert collect(store) == frozenset()
 
 
 def test_nothing_is_collected_while_content_comes_in(store: Store) -> None:
