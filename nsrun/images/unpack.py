@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import errno
 from contextlib import closing
-from pathlib import Path
 
 from nsrun.errors import ImageError, describe_errno
 from nsrun.images.decompress import CorruptBlob, Readable, decompressed, is_layer_type
 from nsrun.images.digests import new_hasher
 from nsrun.images.limits import Limits
-from nsrun.images.unpacker import PROGRAM, Unpacked, Unpacker, UnpackError
+from nsrun.images.unpacker import Unpacked, Unpacker, UnpackError
 from nsrun.images.wording import printable
 
 __all__ = ["Unpacked", "unpack_layer"]
@@ -28,22 +27,21 @@ def unpack_layer(
     diff_id: str,
     limits: Limits,
     xattr_prefix: str,
-    program: Path = PROGRAM,
 ) -> Unpacked:
     """Unpacks the blob into the open, empty, private directory ``root``, which may hold anything after a failure.
 
-    ``xattr_prefix``: ``trusted.overlay.``, or ``user.overlay.`` for overlay mounts with userxattr. Raises
-    ImageError naming layer, entry and cause, and what ``blob.read`` raises but for OSError.
+    ``xattr_prefix``: ``trusted.overlay.``, or ``user.overlay.`` for overlay mounts with userxattr. Raises ImageError
+    naming layer, entry and cause, and what ``blob.read`` raises but for OSError.
     """
     if not is_layer_type(media_type):
         raise _error(diff_id, f'its media type "{printable(media_type)}" is not one of a layer')
     hasher = new_hasher(diff_id)
     try:
-        with closing(Unpacker(root, limits=limits, xattr_prefix=xattr_prefix, program=program)) as unpacker:
+        with closing(Unpacker(root, limits=limits, xattr_prefix=xattr_prefix)) as unpacker:
             for chunk in decompressed(blob, limits=limits):
                 hasher.update(chunk)
                 unpacker.write(chunk)
-            unpacked = unpacker.finish()
+            done = unpacker.finish()
     except UnpackError as error:
         raise _error(diff_id, str(error), hint=error.hint) from None
     except CorruptBlob as error:
@@ -53,7 +51,7 @@ def unpack_layer(
     algorithm = diff_id.partition(":")[0]
     if (found := f"{algorithm}:{hasher.hexdigest()}") != diff_id:
         raise _error(diff_id, f"its content is {found}")
-    return unpacked
+    return done
 
 
 def _error(diff_id: str, cause: str, *, hint: str | None = None) -> ImageError:
