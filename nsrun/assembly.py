@@ -86,6 +86,7 @@ async def image_pusher(
     registries_conf: Path | None = None,
     *,
     auth_file: Path | None = None,
+    keychain: Keychain | None = None,
     certificates: Path | None = None,
     verify: bool | None = None,
 ) -> AsyncIterator[Pusher]:
@@ -94,8 +95,8 @@ async def image_pusher(
     from nsrun.images.pushclient import PushClient
 
     environment = dict(os.environ)
-    registries, keychain, trusted = _access(environment, registries_conf, auth_file, certificates, verify)
-    client = PushClient(credentials=keychain, certificates=trusted, environment=environment)
+    registries, keys, trusted = _access(environment, registries_conf, auth_file, certificates, verify)
+    client = PushClient(credentials=keychain or keys, certificates=trusted, environment=environment)
     try:
         yield Pusher(store=image_store(layout), registries=registries, client=client)
     finally:

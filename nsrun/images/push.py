@@ -25,7 +25,6 @@ from nsrun.images.reference import Reference
 from nsrun.images.registries import Endpoint, Registries
 from nsrun.images.store import Store, StoredImage
 from nsrun.images.upload import Outcome, Upload, push_scope
-from nsrun.model.credentials import Credentials
 
 __all__ = ["Pusher"]
 
@@ -48,7 +47,6 @@ class _Push:
 
     target: Reference
     endpoint: Endpoint
-    credentials: Credentials | None
     origins: Mapping[str, str]
     report: Report
 
@@ -64,18 +62,12 @@ class Pusher:
         self._registries = registries
         self._client = client
 
-    async def push(
-        self,
-        image: StoredImage,
-        target: Reference,
-        report: Report,
-        *,
-        credentials: Credentials | None = None,
-    ) -> str:
+    async def push(self, image: StoredImage, target: Reference, report: Report) -> str:
         """Gives the image to the registry of ``target``, never to a mirror; returns the digest of its manifest there.
 
-        ``credentials``: tried before this machine's own. Raises ImageError.
+        Raises ImageError.
         """
+        report(Progress(reference=str(target), stage=Stage.RESOLVING))
         with _about(image, target):
             endpoint = self._registries.endpoints(target)[-1]
             with await off_loop(self.store.intake):  # nothing is collected meanwhile
@@ -83,7 +75,7 @@ class Pusher:
                 if target.digest not in ("", document.digest):
                     raise ImageError(f"its digest is {document.digest}")
                 origins = await off_loop(lambda: self._origins(endpoint))
-                push = _Push(target=target, endpoint=endpoint, credentials=credentials, origins=origins, report=report)
+                push = _Push(target=target, endpoint=endpoint, origins=origins, report=report)
                 await self._blobs(push, document.manifest)
                 await self._manifest(push, document)
             return document.digest
@@ -108,7 +100,6 @@ class Pusher:
             blob,
             self.store.blobs.path(blob.digest),
             origin=push.origins.get(blob.digest),
-            credentials=push.credentials,
             told=lambda done: tell_soon(push.tell, Stage.UPLOADING, blob, done),
         )
         async with places:
@@ -124,9 +115,7 @@ class Pusher:
         )
 
         async def put() -> None:
-            answer = await self._client.answer(
-                request, endpoint, scope=push_scope(endpoint), credentials=push.credentials, size=len(document.data)
-            )
+            answer = await self._client.answer(request, endpoint, scope=push_scope(endpoint), size=len(document.data))
             if answer.status != 201:
                 raise self._client.refusal(answer, endpoint)
             stated = header(answer, "docker-content-digest")

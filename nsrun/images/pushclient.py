@@ -19,7 +19,6 @@ from nsrun.images.registries import Endpoint
 from nsrun.images.registry import HEAD_SECONDS, SLOWEST, RegistryClient
 from nsrun.images.retry import RETRIED_STATUSES, Transient, seconds_of_retry_after
 from nsrun.images.transport import Cancellation
-from nsrun.model.credentials import Credentials
 
 __all__ = ["PushClient", "header"]
 
@@ -32,15 +31,7 @@ _ATTEMPTS = 8
 class PushClient(RegistryClient):
     """Asks registries to take something."""
 
-    async def answer(
-        self,
-        request: Request,
-        endpoint: Endpoint,
-        *,
-        scope: str,
-        credentials: Credentials | None = None,
-        size: int = 0,
-    ) -> Answer:
+    async def answer(self, request: Request, endpoint: Endpoint, *, scope: str, size: int = 0) -> Answer:
         """Whatever the answer is, with at most 64 KiB of its body, a Location in it as a whole URL.
 
         ``url`` may be a path at the registry. ``size``: bytes of the request's body, which may take their time. Raises
@@ -53,7 +44,7 @@ class PushClient(RegistryClient):
             home = connection.home.origin
             whole = replace(request, url=urljoin(str(home), request.url))
             if origin_of(whole.url) == home:
-                reply = connection.exchange(whole, endpoint, cancel, credentials=credentials, scope=scope)
+                reply = connection.exchange(whole, endpoint, cancel, scope=scope)
             else:
                 reply = connection.elsewhere(whole, cancel)
             try:

@@ -29,7 +29,6 @@ from nsrun.images.exchange import Answer, Request
 from nsrun.images.pushclient import PushClient, header
 from nsrun.images.registries import Endpoint
 from nsrun.images.retry import Transient
-from nsrun.model.credentials import Credentials
 from nsrun.support.fds import Fd
 
 __all__ = ["Outcome", "Upload", "push_scope"]
@@ -87,17 +86,15 @@ class Upload:
         path: Path,
         *,
         origin: str | None,
-        credentials: Credentials | None,
         told: Callable[[int], object],
     ) -> None:
-        """``origin``: another repository of the registry that has the blob. ``told``: hears, in a thread, how many bytes
-        were sent."""
+        """``origin``: another repository of the registry that has the blob. ``told``: hears in a thread how many
+        bytes were sent."""
         self._client = client
         self._endpoint = endpoint
         self._blob = blob
         self._path = path
         self._origin = origin
-        self._credentials = credentials
         self._told = told
         self._location = ""
         self._resumed = False
@@ -205,9 +202,7 @@ class Upload:
         raise self._client.refusal(answer, self._endpoint)
 
     async def _ask(self, request: Request, *, scope: str = "", size: int = 0) -> Answer:
-        return await self._client.answer(
-            request, self._endpoint, scope=scope or self._scope, credentials=self._credentials, size=size
-        )
+        return await self._client.answer(request, self._endpoint, scope=scope or self._scope, size=size)
 
     @property
     def _scope(self) -> str:
