@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 from contextlib import closing
+from pathlib import Path
 
 from nsrun.errors import ImageError, describe_errno
 from nsrun.images.decompress import CorruptBlob, Readable, decompressed, is_layer_type
 from nsrun.images.digests import new_hasher
 from nsrun.images.limits import Limits
-from nsrun.images.unpacker import Unpacked, Unpacker, UnpackError
+from nsrun.images.unpacker import PROGRAM, Unpacked, Unpacker, UnpackError
 from nsrun.images.wording import printable
 
 __all__ = ["Unpacked", "unpack_layer"]
@@ -27,6 +28,7 @@ def unpack_layer(
     diff_id: str,
     limits: Limits,
     xattr_prefix: str,
+    program: Path = PROGRAM,
 ) -> Unpacked:
     """Unpacks the blob into the open, empty, private directory ``root``, which may hold anything after a failure.
 
@@ -37,7 +39,7 @@ def unpack_layer(
         raise _error(diff_id, f'its media type "{printable(media_type)}" is not one of a layer')
     hasher = new_hasher(diff_id)
     try:
-        with closing(Unpacker(root, limits=limits, xattr_prefix=xattr_prefix)) as unpacker:
+        with closing(Unpacker(root, limits=limits, xattr_prefix=xattr_prefix, program=program)) as unpacker:
             for chunk in decompressed(blob, limits=limits):
                 hasher.update(chunk)
                 unpacker.write(chunk)
