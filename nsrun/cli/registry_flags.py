@@ -80,9 +80,10 @@ _FLAGS = (
     flag("--tls-verify", type=bool, metavar="BOOL", help="Whether to, instead of what registries.conf says."),
     flag("--creds", metavar="USER[:PASSWORD]", help="Who you are to the registry."),
     flag("--authfile", type=_file, metavar="FILE", help="The only auth.json(5) to use."),
-    flag(
+    click.option(
         "--cert-dir",
         envvar="NSRUN_REGISTRY_CERT_DIR",  # where the daemon keeps its own certificate is another matter
+        show_envvar=True,
         type=_directory,
         metavar="DIR",
         help="Its CA (*.crt) and your certificate (*.cert, *.key).",
