@@ -82,8 +82,9 @@ _SENTENCES: Mapping[int, str] = MappingProxyType(
 
 
 class UnpackError(Exception):
-    """The archive is malformed, hostile or cut off, or the disk refuses. ``cause``: half a sentence; ``entry``: the path
-    of the entry that it is about, as archived; ``hint``: the remedy, if there is one."""
+    """The archive is malformed, hostile or cut off, or the disk refuses.
+
+    ``cause``: half a sentence; ``entry``: the path of the entry that it is about, as archived; ``hint``: the remedy."""
 
     def __init__(self, cause: str, *, entry: bytes | None = None, hint: str | None = None) -> None:
         super().__init__(cause)
@@ -137,7 +138,7 @@ class Unpacker:
             while rest:
                 rest = rest[os.write(self._input.fileno(), rest) :]
         except BrokenPipeError:
-            raise self._error() from None
+            raise self._error(self._outcome()) from None
 
     def finish(self) -> Unpacked:
         """To be called once, at the archive's end: waits until all of it is there. Raises UnpackError."""
@@ -155,9 +156,7 @@ class Unpacker:
             self._reap()
         self._report.close()
 
-    def _error(self, report: Report | None = None) -> UnpackError:
-        """Of a child that has ended, or is about to."""
-        report = report or self._outcome()
+    def _error(self, report: Report | None) -> UnpackError:
         if report is not None:
             return unpack_error(report)
         return UnpackError(f"internal error: the unpacker ended {self._end}")
@@ -165,9 +164,7 @@ class Unpacker:
     def _outcome(self) -> Report | None:
         """What the child said at its end; None when it said nothing."""
         said = b""
-        while (more := os.read(self._report.fileno(), unpacking.REPORT_SIZE + 1)) and len(
-            said
-        ) <= unpacking.REPORT_SIZE:
+        while len(said) <= unpacking.REPORT_SIZE and (more := os.read(self._report.fileno(), unpacking.REPORT_SIZE)):
             said += more
         self._reap()
         return unpacking.read_report(said)
