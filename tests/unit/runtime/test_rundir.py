@@ -68,6 +68,22 @@ def test_a_pod(run: RunDirectory, layout: Layout) -> None:
     assert run.document("none") is None
 
 
+def test_the_container_that_is_meant(run: RunDirectory, layout: Layout) -> None:
+    """Beside the document, and as true as that."""
+    link = layout.default_container("uid-1")
+    two = {"containers": [{"name": "main"}, {"name": "side"}]}
+    named = {"annotations": {"kubectl.kubernetes.io/default-container": "side"}}
+    run.make_pod(POD, {"spec": {"containers": [{"name": "main"}]}}, "web")
+    assert link.readlink() == Path("containers/main")
+    assert link.parent / link.readlink() == layout.container_runs("uid-1", "main")
+    run.write_document("uid-1", {"metadata": named, "spec": two})
+    assert link.readlink() == Path("containers/side")
+    run.write_document("uid-1", {"spec": two})
+    assert not link.is_symlink(), "a guess is to be said"
+    run.write_document("gone", {"spec": {"containers": [{"name": "main"}]}})
+    assert not layout.run_pod("gone").exists()
+
+
 def test_a_pod_is_found_by_its_name(run: RunDirectory, layout: Layout) -> None:
     link = layout.run_name(POD.name)
     run.make_pod(POD, {"kind": "Pod"}, "web")
