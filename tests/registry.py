@@ -115,7 +115,7 @@ class Registry:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     def _certify(self) -> None:
-        """An authority, and a server certificate for 127.0.0.1 and localhost."""
+        """An authority, and a server certificate for 127.0.0.1, localhost and registry.test."""
         if self.authority.exists():
             return
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
@@ -126,7 +126,7 @@ class Registry:
         _run(
             "openssl", "req", "-x509", *curve, "-subj", "/CN=registry", "-keyout", str(self.base / "server.key"),
             "-out", str(self.base / "server.crt"), "-CA", str(self.authority), "-CAkey", str(self.base / "ca.key"),
-            "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE",
+            "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test", "-addext", "basicConstraints=critical,CA:FALSE",
         )  # fmt: skip
 
 

@@ -214,7 +214,8 @@ def _failure(error: Exception, authority: str) -> Exception:
                 hint=f'if it speaks plain HTTP, set insecure = true for "{authority}" in registries.conf',
             )
         case Unconnected():
-            return Unreachable(f"{who} cannot be reached: {printable(_why_unconnected(error.cause))}")
+            through = f' through the proxy "{printable(error.proxy)}"' if error.proxy else ""
+            return Unreachable(f"{who} cannot be reached{through}: {printable(_why_unconnected(error.cause))}")
         case TimeoutError():
             return Transient(f"{who} was silent for {SILENCE_SECONDS:.0f} s")
         case OSError() | http.client.IncompleteRead():

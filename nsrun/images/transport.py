@@ -16,7 +16,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from ipaddress import ip_address
 from typing import NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -54,11 +54,13 @@ class Cancelled(Exception):
 
 
 class Unconnected(Exception):
-    """No connection came about, so nothing was asked. ``cause``: OSError or http.client.HTTPException."""
+    """No connection came about, so nothing was asked. ``cause``: OSError or http.client.HTTPException. ``proxy``: the
+    one that was asked for it, empty for none."""
 
-    def __init__(self, cause: Exception) -> None:
+    def __init__(self, cause: Exception, proxy: str = "") -> None:
         super().__init__(str(cause))
         self.cause = cause
+        self.proxy = proxy
 
 
 class Cancellation:
@@ -247,7 +249,7 @@ class Transport:
             connection.sock = self._dial(hop, cancel)
             if origin.scheme == "https":
                 if proxy:
-                    _tunnel(connection, origin, proxy)
+                    _tunnel(connection.sock, origin, proxy)
                 connection.sock = self._secured(connection.sock, origin, cancel)
             connection.sock.settimeout(SILENCE_SECONDS)
         except BaseException as error:
@@ -255,7 +257,7 @@ class Transport:
             cancel.check()
             if isinstance(error, ssl.SSLError) or not isinstance(error, OSError | http.client.HTTPException):
                 raise
-            raise Unconnected(error) from error
+            raise Unconnected(error, _without_user(proxy) if proxy else "") from error
         return connection
 
     def _secured(self, plain: socket.socket, origin: Origin, cancel: Cancellation) -> ssl.SSLSocket:
@@ -296,10 +298,19 @@ def _open(
     return made
 
 
-def _tunnel(connection: http.client.HTTPConnection, origin: Origin, proxy: str) -> None:
-    """CONNECT, RFC 9110, 9.3.6. Raises OSError when the proxy does not want."""
-    connection.set_tunnel(origin.host, origin.port, headers=_proxy_headers(proxy))
-    connection._tunnel()  # type: ignore[attr-defined]  # connect() would dial by itself, past the guard
+def _tunnel(used: socket.socket, origin: Origin, proxy: str) -> None:
+    """CONNECT, RFC 9110, 9.3.6. Raises OSError when the proxy does not want, HTTPException."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    authority = f"{host}:{origin.port}"
+    headers = {"Host": authority, "User-Agent": _HEADERS["User-Agent"], **_proxy_headers(proxy)}
+    lines = [f"CONNECT {authority} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    used.sendall("\r\n".join(lines).encode())
+    # Whoever is at the other end of a tunnel waits for us to begin with TLS: nothing is read past the proxy's answer.
+    response = http.client.HTTPResponse(used, method="CONNECT")
+    with closing(response):
+        response.begin()
+        if not 200 <= response.status < 300:
+            raise OSError(None, f"it answered {response.status} {response.reason}")
 
 
 def _target(request: Request, key: _Key) -> str:
