@@ -22,9 +22,10 @@ from nsrun.images.wording import sentences
 from nsrun.support.layout import Layout
 
 if TYPE_CHECKING:
+    from nsrun.images.login import Logins
     from nsrun.images.push import Pusher
 
-__all__ = ["image_pusher", "image_service", "image_store", "images_in_use", "short_names"]
+__all__ = ["image_pusher", "image_service", "image_store", "images_in_use", "logins", "short_names"]
 
 
 def image_service(
@@ -101,6 +102,22 @@ async def image_pusher(
         yield Pusher(store=image_store(layout), registries=registries, client=client)
     finally:
         await client.close()
+
+
+def logins(
+    registries_conf: Path | None = None,
+    *,
+    auth_file: Path | None = None,
+    certificates: Path | None = None,
+    verify: bool | None = None,
+) -> Logins:
+    """Who is logged in on this machine. Raises SettingsError."""
+    from nsrun.images.login import Logins
+
+    environment = dict(os.environ)
+    registries, _, trusted = _access(environment, registries_conf, auth_file, certificates, verify)
+    files = (auth_file,) if auth_file is not None else auth_files(environment)
+    return Logins(files=files, registries=registries, certificates=trusted, environment=environment)
 
 
 def short_names() -> ShortNames:

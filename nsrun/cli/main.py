@@ -33,6 +33,8 @@ COMMANDS = {
     "images": "nsrun.cli.images",
     "inspect": "nsrun.cli.inspect",
     "load": "nsrun.cli.load",
+    "login": "nsrun.cli.login",
+    "logout": "nsrun.cli.logout",
     "logs": "nsrun.cli.logs",
     "netns": "nsrun.cli.netns",
     "pods": "nsrun.cli.pods",
@@ -61,6 +63,7 @@ GROUPS = {
     "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
     "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
     "Keep images": ("images", "image", "history", "pull", "push", "tag", "save", "load", "rmi", "prune", "store"),
+    "Be known to registries": ("login", "logout"),
 }
 """How the help shows the commands; those that are in none come last."""
 

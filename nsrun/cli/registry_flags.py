@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nsrun.images.keychain import Keychain
     from nsrun.model.credentials import Credential
 
-__all__ = ["RegistryFlags", "asked_credential", "registry_flags"]
+__all__ = ["CERT_DIR", "REGISTRIES_CONF", "TLS_VERIFY", "RegistryFlags", "asked_credential", "registry_flags"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,17 +75,22 @@ class _OneCredential:
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 _directory = click.Path(exists=True, file_okay=False, path_type=Path)
+REGISTRIES_CONF = flag(
+    "--registries-conf", type=click.Path(path_type=Path), metavar="FILE", help="A registries.conf(5) to use."
+)
+TLS_VERIFY = flag("--tls-verify", type=bool, metavar="BOOL", help="Whether to, instead of what registries.conf says.")
+CERT_DIR = click.option(
+    "--cert-dir",
+    envvar="NSRUN_REGISTRY_CERT_DIR",  # where the daemon keeps its own certificate is another matter
+    show_envvar=True,
+    type=_directory,
+    metavar="DIR",
+    help="Its CA (*.crt) and your certificate (*.cert, *.key).",
+)
 _FLAGS = (
-    flag("--registries-conf", type=click.Path(path_type=Path), metavar="FILE", help="A registries.conf(5) to use."),
-    flag("--tls-verify", type=bool, metavar="BOOL", help="Whether to, instead of what registries.conf says."),
+    REGISTRIES_CONF,
+    TLS_VERIFY,
     flag("--creds", metavar="USER[:PASSWORD]", help="Who you are to the registry."),
     flag("--authfile", type=_file, metavar="FILE", help="The only auth.json(5) to use."),
-    click.option(
-        "--cert-dir",
-        envvar="NSRUN_REGISTRY_CERT_DIR",  # where the daemon keeps its own certificate is another matter
-        show_envvar=True,
-        type=_directory,
-        metavar="DIR",
-        help="Its CA (*.crt) and your certificate (*.cert, *.key).",
-    ),
+    CERT_DIR,
 )

@@ -30,7 +30,16 @@ from nsrun.images.retry import RETRIED_STATUSES, Transient
 from nsrun.images.wording import printable
 from nsrun.model.credentials import Credential
 
-__all__ = ["AuthFlow", "Challenge", "Lookup", "Proofs", "authorized", "parse_challenges", "repository_scope"]
+__all__ = [
+    "AuthFlow",
+    "Challenge",
+    "Lookup",
+    "Proofs",
+    "TokenRefused",
+    "authorized",
+    "parse_challenges",
+    "repository_scope",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +138,14 @@ class _Tries:
         self._home = home
         self._bearer = next((c for c in challenges if c.scheme == "bearer"), None)
         self._basic = any(c.scheme == "basic" for c in challenges)
-        self.refusal: _TokenRefused | None = None
+        self.refusal: TokenRefused | None = None
 
     def first(self, credentials: Sequence[Credential | None]) -> _Steps[_Proof | None]:
         """The proof of the first credential that is taken; None stands for nobody."""
         for credential in credentials:
             try:
                 proof = yield from self._proof(credential)
-            except _TokenRefused as refusal:
+            except TokenRefused as refusal:
                 self.refusal = refusal
                 continue
             if proof is None:
@@ -151,7 +160,7 @@ class _Tries:
         """None when the registry takes nothing that we have here."""
         if credential is not None and credential.registry_token:
             if not _TOKEN68.fullmatch(credential.registry_token):
-                raise _TokenRefused(f'the registry token for "{self._home.origin.authority}" is not a token')
+                raise TokenRefused(f'the registry token for "{self._home.origin.authority}" is not a token')
             return f"Bearer {credential.registry_token}", _LIFETIME_LIMIT
         if self._bearer is not None:
             return (yield from _bearer(self._bearer, self._scope, self._home, credential))
@@ -160,7 +169,7 @@ class _Tries:
         return None
 
 
-class _TokenRefused(ImageError):
+class TokenRefused(ImageError):
     """A credential that brings no token; another one may."""
 
 
@@ -222,8 +231,8 @@ def _no_token(status: int, where: str, home: Home, credential: Credential | None
     if status in RETRIED_STATUSES:
         return Transient(cause)
     if credential is None:
-        return _TokenRefused(cause)
-    return _TokenRefused(cause, hint="check the credentials " + (_SECRETS if credential.secret else _FILES))
+        return TokenRefused(cause)
+    return TokenRefused(cause, hint="check the credentials " + (_SECRETS if credential.secret else _FILES))
 
 
 def _token_by_get(realm: str, service: str, scope: str, credential: Credential | None) -> Request:

@@ -1,8 +1,9 @@
-"""Programs that keep credentials: ``docker-credential-NAME get|store|erase`` (docker/docker-credential-helpers).
+"""Programs that keep credentials: ``docker-credential-NAME get|store|erase|list`` (docker/docker-credential-helpers).
 
     get     stdin: the registry            stdout: {"ServerURL": …, "Username": …, "Secret": …}
     store   stdin: the same JSON
     erase   stdin: the registry
+    list                                   stdout: {registry: user}
 
 The user ``<token>`` means that the secret is an identity token. Such a program may be anybody's: it gets a time limit,
 what it prints is bounded and never shown, and as root we run none that another user could have put in its place.
@@ -65,6 +66,17 @@ class CredentialHelper:
     def erase(self, registry: str) -> None:
         """Makes it forget a registry; nothing happens when it knows none. Raises ImageError."""
         self._order("erase", registry, registry.encode())
+
+    def registries(self) -> tuple[str, ...]:
+        """Every registry that it keeps something for. Raises ImageError."""
+        code, output = self._run("list", b"unused")
+        try:
+            said: object = json.loads(output)
+        except (ValueError, RecursionError):
+            said = None
+        if code != 0 or not isinstance(said, dict):
+            raise self._wrong("it does not list what it keeps")
+        return tuple(said)
 
     def _order(self, action: str, registry: str, data: bytes) -> None:
         code, output = self._run(action, data)

@@ -85,7 +85,7 @@ class FileKeychain:
         return ()
 
     def _said(self, said: DockerConfig, host: str, repository: str) -> tuple[Credential, ...]:
-        helper = next((said.helpers[name] for name in _names(host) if name in said.helpers), said.store)
+        helper = said.helper(host)
         kept = self._ask(helper, host) if helper else ()
         return kept or Credentials(entries=said.auths).find(host, repository)
 
@@ -139,10 +139,6 @@ def read_regular(path: Path) -> bytes:
         if found.st_size > _FILE_LIMIT:
             raise SettingsError(f'cannot read "{path}": it is larger than {_FILE_LIMIT >> 20} MiB')
         return os.read(fd, _FILE_LIMIT)
-
-
-def _names(host: str) -> tuple[str, ...]:
-    return HUB_KEYS if host in HUB_KEYS else (host,)
 
 
 def _home() -> str:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from nsrun.model.credentials import Credential
+from nsrun.model.credentials import HUB_KEYS, Credential
 from nsrun.model.wording import quoted
 
 __all__ = ["DockerConfig", "file_key", "read_docker_config", "read_dockercfg", "secret_key"]
@@ -35,6 +35,11 @@ class DockerConfig:
     auths: tuple[tuple[str, Credential], ...] = ()
     helpers: Mapping[str, str] = field(default_factory=dict)
     store: str = ""
+
+    def helper(self, host: str) -> str:
+        """The name of the helper that keeps a host's credential, "" when that is in ``auths``."""
+        names = HUB_KEYS if host in HUB_KEYS else (host,)
+        return next((self.helpers[name] for name in names if name in self.helpers), self.store)
 
 
 def file_key(text: str) -> str:

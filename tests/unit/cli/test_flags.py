@@ -12,7 +12,10 @@ from nsrun.cli.main import COMMANDS, cli
 # What nsrun itself listens on is no wish for what a forwarded port listens on.
 OTHERWISE = {
     ("port-forward", "--address"): "NSRUN_FORWARD_ADDRESS",
-    ("pull", "--cert-dir"): "NSRUN_REGISTRY_CERT_DIR",
+    **{
+        (name, "--cert-dir"): "NSRUN_REGISTRY_CERT_DIR"
+        for name in ("pull", "push", "image pull", "image push", "login")
+    },
 }
 
 

@@ -73,7 +73,7 @@ def test_the_words_that_shells_ask_for_cost_no_import() -> None:
         [sys.executable, "-c", script], env={**os.environ, **asked}, capture_output=True, text=True, check=True
     )
     *words, modules = done.stdout.splitlines()
-    assert words == ["plain,load", "plain,logs"]
+    assert words == ["plain,load", "plain,login", "plain,logout", "plain,logs"]
     assert not {"nsrun.cli.logs", "nsrun.cli.run", "yaml", "rich", "aiohttp"} & set(modules.split())
     unknown = subprocess.run(
         [sys.executable, "-m", "nsrun"],
