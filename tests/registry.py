@@ -126,7 +126,8 @@ class Registry:
         _run(
             "openssl", "req", "-x509", *curve, "-subj", "/CN=registry", "-keyout", str(self.base / "server.key"),
             "-out", str(self.base / "server.crt"), "-CA", str(self.authority), "-CAkey", str(self.base / "ca.key"),
-            "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test", "-addext", "basicConstraints=critical,CA:FALSE",
+            "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test",
+            "-addext", "basicConstraints=critical,CA:FALSE",
         )  # fmt: skip
 
 

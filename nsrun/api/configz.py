@@ -8,8 +8,9 @@ from nsrun.api.requests import Request
 from nsrun.api.responses import Response, json_response
 from nsrun.api.routes import Route
 from nsrun.settings import Settings
+from nsrun.supervisor.backoff import go_duration
 
-__all__ = ["configz_routes", "go_duration", "kubelet_configuration"]
+__all__ = ["configz_routes", "kubelet_configuration"]
 
 
 def configz_routes(settings: Settings) -> tuple[Route, ...]:
@@ -68,20 +69,6 @@ def kubelet_configuration(settings: Settings) -> dict[str, object]:
         "failSwapOn": False,
         "failCgroupV1": False,
     }
-
-
-def go_duration(seconds: float) -> str:
-    """As Go's ``time.Duration`` prints itself: ``90.5`` → ``1m30.5s``, ``0.25`` → ``250ms``."""
-    if seconds == 0:
-        return "0s"
-    if seconds < 1:
-        return f"{seconds * 1000:.6g}ms"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    shown = f"{rest:.9f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours}h{minutes}m{shown}"
-    return f"{minutes}m{shown}" if minutes else shown
 
 
 def _quantity(milli: int) -> str:

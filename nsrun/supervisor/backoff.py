@@ -90,12 +90,14 @@ class Retry:
 
 
 def go_duration(seconds: float) -> str:
-    """Whole seconds as Go prints a time.Duration, which is how the kubelet's messages have it: ``1m20s``."""
-    whole = int(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
+    """As Go prints a time.Duration, which is how the kubelet's messages have it: ``1m20s``, ``1.5s``, ``250ms``."""
+    if seconds == 0:
+        return "0s"
+    if seconds < 1:
+        return f"{seconds * 1000:.6g}ms"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    shown = f"{rest:.9f}".rstrip("0").rstrip(".") + "s"
     if hours:
-        return f"{hours}h{minutes}m{left}s"
-    if minutes:
-        return f"{minutes}m{left}s"
-    return f"{left}s"
+        return f"{hours}h{minutes}m{shown}"
+    return f"{minutes}m{shown}" if minutes else shown

@@ -13,6 +13,7 @@ from nsrun.model.container import PullPolicy
 from nsrun.model.image import Image
 from nsrun.model.pod import Pod
 from nsrun.model.status import EventType, Waiting
+from nsrun.supervisor.backoff import go_duration
 from nsrun.supervisor.container_status import full_name
 from nsrun.supervisor.facts import PodFacts
 
@@ -76,7 +77,7 @@ def image_pulling(reference: str, container: str = "") -> Notice:
 
 
 def image_pulled(reference: str, image: Image, seconds: float, container: str = "") -> Notice:
-    took = f"{seconds:.3g}s"
+    took = go_duration(int(seconds * 1000) / 1000)  # the kubelet leaves out what is less than a millisecond
     return Notice(
         reason="Pulled",
         message=f'Successfully pulled image "{reference}" in {took} ({took} including waiting). '

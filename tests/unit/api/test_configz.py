@@ -5,29 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-from nsrun.api.configz import configz_routes, go_duration, kubelet_configuration
+from nsrun.api.configz import configz_routes, kubelet_configuration
 from nsrun.api.requests import Request
 from nsrun.api.responses import Response
 from nsrun.settings import SecurePort, Settings
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0s"),
-        (0.25, "250ms"),
-        (20, "20s"),
-        (90.5, "1m30.5s"),
-        (60, "1m0s"),
-        (300.0, "5m0s"),
-        (4 * 3600, "4h0m0s"),
-        (3661, "1h1m1s"),
-    ],
-)
-def test_durations(seconds: float, shown: str) -> None:
-    assert go_duration(seconds) == shown
 
 
 async def test_configz() -> None:

@@ -63,7 +63,19 @@ def test_a_delay_stays_within_its_bounds(failures: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (10, "10s"), (60, "1m0s"), (80, "1m20s"), (160, "2m40s"), (300, "5m0s"), (3725, "1h2m5s")],
+    [
+        (0, "0s"),
+        (10, "10s"),
+        (60, "1m0s"),
+        (80, "1m20s"),
+        (300.0, "5m0s"),
+        (3725, "1h2m5s"),
+        (4 * 3600, "4h0m0s"),
+        (0.25, "250ms"),
+        (0.0125, "12.5ms"),
+        (1.234, "1.234s"),
+        (90.5, "1m30.5s"),
+    ],
 )
 def test_durations_read_as_go_writes_them(seconds: float, text: str) -> None:
     assert go_duration(seconds) == text
