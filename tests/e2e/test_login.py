@@ -1,4 +1,4 @@
-"""``nsrun login`` and ``logout`` with Debian's docker-registry: skopeo takes what they wrote, and they what it wrote."""
+"""``nsrun login`` and ``logout`` with Debian's docker-registry and with skopeo, which share what they write."""
 
 from __future__ import annotations
 
