@@ -1,4 +1,4 @@
-"""How far a pull or a push is, on standard error: a bar for each layer on a terminal, a line for each step elsewhere."""
+"""How far a pull or a push is, on standard error: a bar for each layer on a terminal, else a line for each step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nsrun.cli.size import size
 from nsrun.images.progress import Progress, Report, Stage, silent
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import TaskID
 
 __all__ = ["Bars", "Lines", "shown"]
@@ -89,32 +89,36 @@ class Bars:
         with self._drawing:
             yield self.tell
 
+    def picture(self) -> RenderableType:
+        """What is drawn now."""
+        return self._drawing.get_renderable()
+
     def tell(self, progress: Progress) -> None:
         key = (progress.reference, progress.layer)
         if key not in self._bars:
             self._bars[key] = self._drawing.add_task(_short(progress), total=progress.total or None, stage="")
-        bar, total = self._bars[key], progress.total or None
-        if progress.stage in _MOVING:
-            self._drawing.update(bar, completed=progress.done, total=total, stage="")
-        elif progress.stage in _DONE:
-            self._drawing.update(bar, completed=progress.total, total=total, stage=str(progress.stage))
-            self._finish(bar, keep=bool(progress.layer))
-        else:
-            self._drawing.update(bar, total=total, stage=str(progress.stage))
+        bar, done = self._bars[key], progress.stage in _DONE
+        moved = progress.total if done else progress.done if progress.stage in _MOVING else None
+        stage = "" if progress.stage in _MOVING else str(progress.stage)
+        self._drawing.update(bar, completed=moved, total=progress.total or None, stage=stage)
         if progress.layer:
-            self._finish(self._bars[progress.reference, ""], keep=False)
+            self._hide(self._bars.get((progress.reference, "")))
+            if done and bar not in self._finished:
+                self._finished.append(bar)
+        elif done:
+            self._hide(bar)
+        self._make_room()
 
-    def _finish(self, bar: TaskID, *, keep: bool) -> None:
-        """What is done makes room for what is not, the oldest first."""
-        if not keep:
+    def _hide(self, bar: TaskID | None) -> None:
+        if bar is not None:
             self._drawing.update(bar, visible=False)
-            return
-        if bar not in self._finished:
-            self._finished.append(bar)
-        shown = sum(task.visible for task in self._drawing.tasks)
-        while self._finished and shown > self._console.height - 1:
-            self._drawing.update(self._finished.pop(0), visible=False)
-            shown -= 1
+
+    def _make_room(self) -> None:
+        """What is done leaves for what is not, the oldest first."""
+        excess = sum(task.visible for task in self._drawing.tasks) - (self._console.height - 1)
+        while excess > 0 and self._finished:
+            self._hide(self._finished.pop(0))
+            excess -= 1
 
 
 def _short(progress: Progress) -> str:
