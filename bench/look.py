@@ -238,31 +238,32 @@ def measure_podman(podman: Podman, base: Path, *, runs: int) -> dict[str, float]
 
 def figures(ours: Mapping[str, float], podman: Mapping[str, float], *, runs: int) -> list[Figure]:
     """Beside podman's and socat's, with the bars of the design."""
-    few = min(runs, 5)
-    execs_whole = not ours["execs_lost"] and ours["execs_left"] <= 0
+    return [*_commands(ours, podman, runs), *_crowds(ours), *_transfers(ours, podman, min(runs, 5))]
 
-    def beside(key: str) -> dict[str, float]:
-        return {"podman": podman[key]} if key in podman else {}
 
-    exec_within = ours["exec"] <= 0.5 * podman["exec"] if "exec" in podman else None
+def _beside(podman: Mapping[str, float], key: str) -> dict[str, float]:
+    return {"podman": podman[key]} if key in podman else {}
+
+
+def _commands(ours: Mapping[str, float], podman: Mapping[str, float], runs: int) -> list[Figure]:
     return [
         Figure(
             name="exec POD true",
             unit="ms",
             ours=ours["exec"],
-            peers=beside("exec"),
+            peers=_beside(podman, "exec"),
             bar="≤ 0.5 × podman",
-            within=exec_within,
+            within=ours["exec"] <= 0.5 * podman["exec"] if "exec" in podman else None,
             runs=runs,
         ),
         Figure(
             name="logs of 1 GB",
             unit="MB/s",
             ours=ours["logs"],
-            peers=beside("logs"),
+            peers=_beside(podman, "logs"),
             bar="≥ 500",
             within=ours["logs"] >= 500,
-            runs=few,
+            runs=min(runs, 5),
         ),
         Figure(
             name=f"ps of {PODS} pods with {2 * PODS} containers",
@@ -272,6 +273,11 @@ def figures(ours: Mapping[str, float], podman: Mapping[str, float], *, runs: int
             within=ours["ps"] <= 150,
             runs=runs,
         ),
+    ]
+
+
+def _crowds(ours: Mapping[str, float]) -> list[Figure]:
+    return [
         Figure(
             name=f"{FOLLOWERS} logs -f at once, {LINES} lines each: not whole",
             unit="",
@@ -286,9 +292,14 @@ def figures(ours: Mapping[str, float], podman: Mapping[str, float], *, runs: int
             unit="",
             ours=ours["execs_lost"] + max(ours["execs_left"], 0),
             bar="0",
-            within=execs_whole,
+            within=not ours["execs_lost"] and ours["execs_left"] <= 0,
         ),
         Figure(name="the same: all of them", unit="ms", ours=ours["execs"]),
+    ]
+
+
+def _transfers(ours: Mapping[str, float], podman: Mapping[str, float], runs: int) -> list[Figure]:
+    return [
         Figure(
             name="port-forward of 2 GB out of a pod",
             unit="MB/s",
@@ -299,8 +310,14 @@ def figures(ours: Mapping[str, float], podman: Mapping[str, float], *, runs: int
             name="cp of 1000 files, 100 MB, into a container",
             unit="ms",
             ours=ours["copy_in"],
-            peers=beside("copy_in"),
-            runs=few,
+            peers=_beside(podman, "copy_in"),
+            runs=runs,
         ),
-        Figure(name="the same, out of it", unit="ms", ours=ours["copy_out"], peers=beside("copy_out"), runs=few),
+        Figure(
+            name="the same, out of it",
+            unit="ms",
+            ours=ours["copy_out"],
+            peers=_beside(podman, "copy_out"),
+            runs=runs,
+        ),
     ]

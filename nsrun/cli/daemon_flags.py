@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import click
 
-from nsrun.cli.options import flag
+from nsrun.cli.options import PATH, flag
 
 __all__ = ["FLAGS", "daemon_options"]
 
@@ -26,7 +25,7 @@ FLAGS = (
     _manifests(
         "--manifests",
         "--pod-manifest-path",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="Directory or file of pod manifests to run.",
     ),
     _manifests(
@@ -96,12 +95,12 @@ FLAGS = (
     ),
     _images(
         "--registries-conf",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="containers-registries.conf(5) to use instead of the system's.",
     ),
     _images(
         "--policy",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="containers-policy.json(5) to use instead of the system's.",
     ),
@@ -147,26 +146,26 @@ FLAGS = (
     ),
     _api(
         "--tls-cert-file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="Its certificate, and those that lead to its CA.  [default: one of nsrun's own]",
     ),
-    _api("--tls-private-key-file", type=click.Path(path_type=Path), metavar="FILE", help="The certificate's key."),
+    _api("--tls-private-key-file", type=PATH, metavar="FILE", help="The certificate's key."),
     _api(
         "--cert-dir",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="DIR",
         help="Where a certificate of nsrun's own is kept.  [default: pki in --root]",
     ),
     _api(
         "--client-ca-file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="Whose certificates clients may show: the name is the user, the organisations are groups.",
     ),
     _api(
         "--token-auth-file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help='Bearer tokens, a line each: token,user,uid,"group,…".',
     ),
@@ -178,7 +177,6 @@ FLAGS = (
 
 def daemon_options() -> list[click.Parameter]:
     """All of them, in this order."""
-
     daemon = click.Command("daemon")
     for decorate in FLAGS:
         decorate(daemon)

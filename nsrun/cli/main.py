@@ -11,7 +11,7 @@ import click
 
 from nsrun import __version__
 from nsrun.cli.flagtable import COMPLETION, PLACES
-from nsrun.cli.options import Context, Flag, flags_of, write_grouped
+from nsrun.cli.options import PATH, Context, Flag, flags_of, write_grouped
 from nsrun.cli.outcome import reader_has_gone
 from nsrun.cli.places import layout_at
 from nsrun.cli.verbs import Verbs
@@ -135,7 +135,7 @@ class LazyGroup(Verbs):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@flags_of(PLACES, group="Places", type=click.Path(path_type=Path))
+@flags_of(PLACES, group="Places", type=PATH)
 @click.version_option(
     __version__,
     "--version",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,9 +15,12 @@ from nsrun.support.layout import Layout
 if TYPE_CHECKING:
     from nsrun.api.client import ApiClient
 
-__all__ = ["Context", "Flag", "flag", "flags_of", "pass_context", "write_grouped"]
+__all__ = ["PATH", "Context", "Flag", "flag", "flags_of", "pass_context", "write_grouped"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+"""The type of a flag's value that is a path."""
 
 
 class Flag(click.Option):

@@ -73,7 +73,7 @@ arguments = some.one_of(
         lambda both: ["exec", *both[0], "web", *both[1], "--", "ls"]
     ),
 )
-environments = some.one_of(
+environments: some.SearchStrategy[dict[str, str]] = some.one_of(
     some.just({}), some.dictionaries(some.sampled_from(VARIABLES), some.sampled_from(["", "1", "/x", "no"]), max_size=2)
 )
 
