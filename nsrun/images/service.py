@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from nsrun.errors import ImageError
-from nsrun.images.archive import load_archive
 from nsrun.images.collect import Collector, Removed, Space, disk_space
-from nsrun.images.disk import StoreDisk
 from nsrun.images.keeper import Keeper, Pruned
 from nsrun.images.keychain import Keychain
 from nsrun.images.layers import Layers, read_rootfs_file
@@ -29,16 +27,16 @@ from nsrun.images.shortnames import ShortNames, bare_name, first_of
 from nsrun.images.store import Store, StoredImage
 from nsrun.images.tls import Certificates
 from nsrun.images.wording import sentences
-from nsrun.model.container import PullPolicy
 from nsrun.model.credentials import Credentials
-from nsrun.model.figures import Filesystem
-from nsrun.model.image import Image
+from nsrun.model.image import Image, PullPolicy
 from nsrun.model.retention import ImageRetention, Reclaimed
 from nsrun.support.clock import Clock, SystemClock
 from nsrun.support.layout import Layout
 
 if TYPE_CHECKING:
+    from nsrun.images.disk import StoreDisk
     from nsrun.images.registry import RegistryClient
+    from nsrun.model.figures import Filesystem
 
 __all__ = ["ImageService", "ImageSummary"]
 
@@ -115,7 +113,7 @@ class ImageService:
             layers_root=layout.layers,
             in_use=in_use,
         )
-        self._disk = StoreDisk(store=layout.images, layers=layout.layers)
+        self._disk: StoreDisk | None = None
         # Images by the digest of their manifest, which says all about them but the name.
         self._known: dict[str, Image] = {}
 
@@ -197,6 +195,8 @@ class ImageService:
 
         Returns the names, normalised. Raises ImageError.
         """
+        from nsrun.images.archive import load_archive  # for who loads
+
         with sentences(f'load "{path}"'):
             with await off_loop(self._store.intake) as intake:
                 images = await off_loop(
@@ -244,6 +244,10 @@ class ImageService:
     async def filesystem(self) -> Filesystem:
         """The file system of the images, with what they use of it. Raises ImageError."""
         with sentences("measure the image store"):
+            if self._disk is None:
+                from nsrun.images.disk import StoreDisk  # figures are the daemon's: who pulls does not load them
+
+                self._disk = StoreDisk(store=self._layout.images, layers=self._layout.layers)
             return await off_loop(self._disk.measure)
 
     async def _called(self, text: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nsrun.model.environment import EnvFrom, EnvVar
+from nsrun.model.image import PullPolicy
 from nsrun.model.probe import Lifecycle, Probe
 from nsrun.model.resources import ResourceRequirements
 from nsrun.model.security import SecurityContext
@@ -23,14 +24,6 @@ __all__ = [
     "RestartRule",
     "SecurityContext",
 ]
-
-
-class PullPolicy(StrEnum):
-    """When an image is asked of its registry."""
-
-    ALWAYS = "Always"
-    IF_NOT_PRESENT = "IfNotPresent"
-    NEVER = "Never"
 
 
 class RestartPolicy(StrEnum):

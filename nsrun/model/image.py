@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-__all__ = ["Image", "ImageConfig"]
+__all__ = ["Image", "ImageConfig", "PullPolicy"]
+
+
+class PullPolicy(StrEnum):
+    """When an image is asked of its registry."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
