@@ -56,6 +56,7 @@ class Kind(StrEnum):
     IMAGE = "image"
     BLOB = "blob"
     LAYER = "layer"
+    UNCHECKED = "unchecked"
     LEFTOVER = "leftover"
     UNNEEDED = "unneeded"
 
@@ -217,7 +218,13 @@ class Checker:
                 known = [other for other in known if other != diff_id]
 
         async def one(diff_id: str) -> None:
-            problems = await self._compare(scratch, diff_id, seen.sources[diff_id])
+            try:
+                problems = await self._compare(scratch, diff_id, seen.sources[diff_id])
+            except ImageError as error:
+                problem = f"it was not compared with its blob: {error}"
+                remedy = error.hint or "it stays as it is"
+                seen.findings.append(Finding(kind=Kind.UNCHECKED, subject=diff_id, problem=problem, remedy=remedy))
+                return
             if problems:
                 self._add_layer(seen, diff_id, "; ".join(problems))
 
@@ -236,14 +243,13 @@ class Checker:
         seen.findings.append(Finding(kind=Kind.LAYER, subject=diff_id, problem=problem, remedy=remedy))
 
     async def _compare(self, scratch: Layers, diff_id: str, source: Descriptor) -> list[str]:
-        """Unpacks the layer once more, and says how what is there is another one."""
+        """Unpacks the layer once more, and says how what is there is another one. Raises ImageError when that cannot be
+        done, for want of room as a rule."""
         blob = self._store.blobs.path(source.digest)
         try:
             wanted = await scratch.ensure(blob=blob, media_type=source.media_type, diff_id=diff_id)
             found = self._layers.path(diff_id)
             return await off_loop(lambda: _differences(wanted, found))
-        except ImageError as error:
-            return [f"it was not compared with its blob: {error}"]
         except OSError as error:
             return [f"it cannot be read: {describe_errno(error.errno or errno.EIO)}"]
         finally:

@@ -142,7 +142,7 @@ class Keeper:
             match finding.kind:
                 case Kind.INDEX:
                     await off_loop(self._repair_index)
-                case Kind.IMAGE:
+                case Kind.IMAGE | Kind.UNCHECKED:
                     return replace(finding, left=finding.remedy)
                 case Kind.BLOB:
                     await off_loop(lambda: self._store.remove_blob(finding.subject))
