@@ -12,6 +12,7 @@ import pytest_asyncio
 from nsrun.assembly import image_service
 from nsrun.errors import ImageError
 from nsrun.model.container import PullPolicy
+from nsrun.model.credentials import Credential, Credentials
 from nsrun.supervisor.ports import Images
 from nsrun.support.layout import Layout
 from tests.contracts.fakes import FakeImages, FakeMachine, Life, fake_image
@@ -66,6 +67,21 @@ async def test_what_cannot_be_pulled_says_so_and_was_asked_for(images: Images) -
         await images.ensure(UNREACHABLE, PullPolicy.IF_NOT_PRESENT, pulling=lambda: asked.append("registry"))
     assert caught.value.reason == "ErrImagePull"
     assert asked == ["registry"]
+
+
+async def test_credentials_are_for_registries_alone(images: Images) -> None:
+    """What is here is given without them, and what cannot be had is told without them."""
+    known = Credential(username="user", password="s3cret", secret="default/pull")
+    credentials = Credentials(entries=(("docker.io", known), ("127.0.0.1:1", known)))
+    asked: list[str] = []
+    image = await images.ensure(
+        "busybox", PullPolicy.IF_NOT_PRESENT, pulling=lambda: asked.append("registry"), credentials=credentials
+    )
+    assert image.layers
+    assert asked == []
+    with pytest.raises(ImageError) as caught:
+        await images.ensure(UNREACHABLE, PullPolicy.IF_NOT_PRESENT, credentials=credentials)
+    assert "s3cret" not in f"{caught.value!r} {caught.value.hint}"
 
 
 async def test_what_is_no_name_says_so(images: Images) -> None:
