@@ -1,16 +1,16 @@
 """Reads a tar stream entry by entry: ustar, GNU and PAX (POSIX.1-2017 pax, "Interchange Format"; GNU tar manual, D).
 
-A reader of ours and not ``tarfile``: bytes stay bytes, the archive is read once and forward, and every number, length
-and record is checked before it is used. It reads; it touches no file.
+For what is copied in and out of containers, and archives of images; layers are read by ``nsrun-unpack``
+(``native/unpack_tar.c``). A reader of ours and not ``tarfile``: bytes stay bytes, the archive is read once and forward,
+and every number, length and record is checked before it is used. It reads; it touches no file.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from types import MappingProxyType
 
 from nsrun.images import sparse
 from nsrun.images.limits import Limits
@@ -21,14 +21,12 @@ BLOCK = 512
 ZEROS = bytes(BLOCK)
 _HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _POSIX_MAGIC = b"ustar\x0000"
-_XATTR = b"SCHILY.xattr."
 _MAX_NUMBER = (1 << 63) - 1
 # Nanoseconds. Far beyond what any file system keeps, well within what utimensat(2) takes.
 _MAX_TIME = (1 << 40) * 1_000_000_000
-_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _SPARSE_ITEMS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 # A global header speaks for every entry after it. Git's comment is harmless; what changes what an entry is, is refused.
-_GLOBAL_REFUSED = (b"path", b"linkpath", b"size", b"uid", b"gid", b"hdrcharset", b"GNU.sparse.", _XATTR)
+_GLOBAL_REFUSED = (b"path", b"linkpath", b"size", b"uid", b"gid", b"hdrcharset", b"GNU.sparse.", b"SCHILY.xattr.")
 
 
 class TarError(ValueError):
@@ -81,7 +79,6 @@ class Entry:
     stored: int
     mtime: int
     device: tuple[int, int] = (0, 0)
-    xattrs: Mapping[str, bytes] = field(default_factory=dict)
     regions: sparse.SparseMap | None = None
 
 
@@ -228,7 +225,6 @@ class TarReader:
             stored=self._left,
             mtime=_mtime(records, mtime),
             device=(_number(major), _number(minor)) if kind in _DEVICES else (0, 0),
-            xattrs=_xattrs(records) if records else _NOTHING,
             regions=regions,
         )
 
@@ -393,11 +389,3 @@ def _mtime(records: Mapping[bytes, bytes], raw: bytes) -> int:
     if abs(value) > _MAX_TIME:
         raise TarError("a time is out of range")
     return value
-
-
-def _xattrs(records: Mapping[bytes, bytes]) -> dict[str, bytes]:
-    """Extended attributes, as Go and bsdtar archive them."""
-    found = {key.removeprefix(_XATTR): value for key, value in records.items() if key.startswith(_XATTR)}
-    if any(b"\0" in name for name in found):
-        raise TarError("a name has a NUL in it")
-    return {name.decode("utf-8", "surrogateescape"): value for name, value in found.items()}

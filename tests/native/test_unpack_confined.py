@@ -134,8 +134,8 @@ def test_privileges_are_those_that_unpacking_needs(tmp_path: Path, prefix: str, 
 
 def test_only_these_system_calls_are_let_through(repo: Path, tmp_path: Path) -> None:
     native, probe = repo / "native", tmp_path / "probe"
-    command = ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-I", native, HERE / "unpack_probe.c", native / "unpack_filter.c"]
-    subprocess.run([*command, "-o", probe], check=True)
+    sources = [HERE / "unpack_probe.c", native / "unpack_filter.c"]
+    subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-I", native, *sources, "-o", probe], check=True)
     allowed = subprocess.run([probe], check=True, capture_output=True, text=True).stdout.split()
     assert set(allowed) == CALLS
 

@@ -170,6 +170,15 @@ def test_the_same_as_gnu_tar(tmp_path: Path, scene: Scene, tool: Callable[[str],
         remove_tree(theirs)
 
 
+def test_extended_attributes_as_gnu_tar_archives_them(tmp_path: Path, scene: Scene, tool: Callable[[str], str]) -> None:
+    source = tmp_path / "work" / "blob"
+    source.touch()
+    os.setxattr(source, "user.binary", b"\0\n=\xff")
+    tar = [tool("tar"), "--create", "--xattrs", "--format=pax", "--directory", str(source.parent), "blob"]
+    scene.unpack(subprocess.run(tar, check=True, capture_output=True).stdout)
+    assert os.getxattr(scene.layer / "blob", "user.binary") == b"\0\n=\xff"
+
+
 # --- broken archives
 
 

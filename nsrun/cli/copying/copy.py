@@ -15,8 +15,8 @@ from nsrun.cli.copying.root import IN_CONTAINER, ON_HOST, Root, shape_of
 from nsrun.cli.copying.target import Dress, Target
 from nsrun.cli.copying.tree import Tree
 from nsrun.errors import NsrunError, describe_errno, remedy_for_errno
+from nsrun.images.entrypath import EntryError
 from nsrun.images.limits import DEFAULT_LIMITS
-from nsrun.images.parents import EntryError
 from nsrun.images.tarstream import ByteStream, TarError, TarReader
 from nsrun.images.wording import printable
 from nsrun.runtime.container_root import ContainerRoot

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nsrun.cli.copying.tree import Content
+from nsrun.images.entrypath import EntryError, split_path
 from nsrun.images.limits import DEFAULT_LIMITS
-from nsrun.images.parents import EntryError, split_path
 from nsrun.images.tarstream import Entry, Kind
 from nsrun.support import native
 from nsrun.support.fds import Fd

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from nsrun.images.entrypath import EntryError
 from nsrun.images.limits import DEFAULT_LIMITS
-from nsrun.images.parents import EntryError
 from nsrun.images.tarstream import Entry, Kind
 from nsrun.support.fds import Fd
 from nsrun.support.idranges import IdRange

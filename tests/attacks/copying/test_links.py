@@ -19,8 +19,8 @@ import pytest
 from nsrun.cli.copying.root import IN_CONTAINER, Root
 from nsrun.cli.copying.target import Dress, Target
 from nsrun.cli.copying.tree import Tree
+from nsrun.images.entrypath import EntryError
 from nsrun.images.limits import DEFAULT_LIMITS
-from nsrun.images.parents import EntryError
 from nsrun.images.tarstream import ByteStream, Entry, Kind, TarReader
 from nsrun.support.fds import Fd
 

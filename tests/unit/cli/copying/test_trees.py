@@ -16,8 +16,8 @@ from nsrun.cli.copying.places import Shape
 from nsrun.cli.copying.root import IN_CONTAINER, ON_HOST, Root, shape_of
 from nsrun.cli.copying.target import Dress, Target
 from nsrun.cli.copying.tree import Tree
+from nsrun.images.entrypath import EntryError
 from nsrun.images.limits import DEFAULT_LIMITS
-from nsrun.images.parents import EntryError
 from nsrun.images.tarstream import ByteStream, Entry, Kind, TarReader
 from nsrun.support.fds import Fd
 from nsrun.support.idranges import IdRange
