@@ -22,7 +22,7 @@ def main() -> None:
     """Parses the arguments, enters the bench's world, measures, prints."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(
-        "part", nargs="?", choices=["all", "look", "probes"], default="all", help="what is measured (all)"
+        "part", nargs="?", choices=["all", "images", "look", "probes"], default="all", help="what is measured (all)"
     )
     parser.add_argument("--runs", type=int, default=11, help="how often each single thing is measured (11)")
     parser.add_argument("--pods", type=int, default=100, help="how many pods are dropped at once (100)")
@@ -44,6 +44,8 @@ def main() -> None:
 def _parts(base: Path, options: argparse.Namespace) -> list[Figure]:
     """The peers come last: for them the machine must look different afterwards."""
     peers = not options.no_peers
+    if options.part == "images":
+        return _images(base, min(options.runs, 5), peers=peers)
     found: list[Figure] = []
     looked: dict[str, float] = {}
     if options.part in ("all", "probes"):
@@ -75,26 +77,16 @@ def _measure(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
     _say(f"pods with nsrun ({crowd} at once)")
     with running(base / "nsrun", REPO / "build" / "images") as program:
         ours = pods.measure_nsrun(program, runs=runs, crowd=crowd)
-    registry = images.serve_image(base / "images")
-    pulled: dict[str, float] = {}
-    if registry is not None:
-        _say("pull of 186 MB in 6 layers with nsrun")
-        pulled["nsrun"] = images.measure_nsrun(registry, runs=min(runs, 3))
     started: dict[str, float] = {}
     theirs: dict[str, float] = {}
     if peers:
         world.hide_unified()
         started = _peers_start(base, runs)
         theirs = _podman(base, runs, crowd)
-        if registry is not None and Podman.installed():
-            _say("the same pull with podman")
-            pulled["podman"] = images.measure_podman(registry, runs=min(runs, 3))
-    if registry is not None:
-        registry.stop()
     return [
         _one_container(launch, started, runs),
         *pods.figures(ours, theirs, runs=runs, crowd=crowd),
-        *_pull(pulled, min(runs, 3)),
+        *_pulls(base, [(images.PYTHON, "tmpfs", Path("/run"))], min(runs, 3), peers=peers),
     ]
 
 
@@ -104,21 +96,28 @@ def _probes(base: Path, count: int, seconds: float) -> list[Figure]:
     return probes.figures(found, pods=count)
 
 
-def _pull(pulled: dict[str, float], runs: int) -> list[Figure]:
-    if "nsrun" not in pulled:
-        return []
-    ours, peers = pulled["nsrun"], {name: took for name, took in pulled.items() if name != "nsrun"}
-    return [
-        Figure(
-            name="pull and unpack 186 MB in 6 layers, stores on tmpfs",
-            unit="ms",
-            ours=ours,
-            peers=peers,
-            bar="≤ 0.25 × podman",
-            within=ours <= 0.25 * peers["podman"] if peers else None,
-            runs=runs,
-        )
-    ]
+def _images(base: Path, runs: int, *, peers: bool) -> list[Figure]:
+    """Both images, on both kinds of file systems."""
+    if peers:
+        world.hide_unified()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=REPO / "build") as disk:
+        places = (("tmpfs", Path("/run")), ("disk", Path(disk)))
+        subjects = (images.PYTHON, images.MANY_FILES)
+        wanted = [(subject, where, stores) for subject in subjects for where, stores in places]
+        return _pulls(base, wanted, runs, peers=peers)
+
+
+def _pulls(base: Path, wanted: list[tuple[images.Subject, str, Path]], runs: int, *, peers: bool) -> list[Figure]:
+    """``wanted``: image, where the stores are in a word, and the directory for them."""
+    found: list[Figure] = []
+    subjects = list({subject.name: subject for subject, _, _ in wanted}.values())
+    with images.served(base / "images", REPO / "build" / "pull-images", subjects) as registry:
+        for subject, where, stores in wanted if registry is not None else ():
+            assert registry is not None
+            _say(f"pull of {subject.name}, stores on {where}")
+            measured = images.measure(registry, subject, stores, runs=runs, peers=peers)
+            found += images.figures(subject, where, measured)
+    return found
 
 
 def _peers_start(base: Path, runs: int) -> dict[str, float]:

@@ -1,104 +1,183 @@
-"""Pulling: an image of real files from a registry on loopback, cold, into stores on a tmpfs."""
+"""Pulling: from a registry on loopback into an empty store, until the rootfs is ready to be mounted.
+
+``nsrun pull``, ``podman pull``, and ``skopeo copy`` with ``umoci unpack`` take turns, so that what else the machine
+does meets them alike. With stores on a tmpfs it is the program that is measured; on a disk the whole, with what each of
+them syncs by itself. Memory is looked at in a run of its own: looking takes time.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.figures import median
+from bench.figures import Figure, median
 from bench.podman import Podman
-from rootfs.ocilayout import Layer, LayoutWriter, platform
+from bench.program import pss_kib
+from rootfs.pulling import PULL_RECIPES
+from rootfs.recipes import ImageRecipe
 from tests.registry import Registry
 
-__all__ = ["measure_nsrun", "measure_podman", "serve_image"]
+__all__ = ["MANY_FILES", "PYTHON", "Subject", "figures", "measure", "served"]
 
-NAME = "docker.io/library/bench:latest"
-LAYERS = 6
-CONTENT = 186_000_000
-SOURCES = ("/usr/lib", "/usr/share", "/usr/bin")
+MEMORY_BAR = 150  # MB
+TIME_BAR = 0.25
+LOOK_EVERY = 0.02
 
 
-def serve_image(base: Path) -> Registry | None:
-    """A registry with the image in it: 6 layers, 186 MB of this machine's own files. None without the programs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """An image and how the table calls it."""
+
+    recipe: ImageRecipe
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Of the image in the registry."""
+        return self.recipe.reference.removeprefix("docker.io/")
+
+
+PYTHON = Subject(recipe=PULL_RECIPES["python"], name="344 MB in 8 layers")
+MANY_FILES = Subject(recipe=PULL_RECIPES["many-files"], name="100,000 files in 2 layers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Medians by program: ms, and MB of all its processes at their peak."""
+
+    took: Mapping[str, float]
+    memory: Mapping[str, float]
+    runs: int
+
+
+@contextmanager
+def served(base: Path, layout: Path, subjects: Sequence[Subject]) -> Iterator[Registry | None]:
+    """A registry with the images in it; None without the programs."""
     if not all(shutil.which(program) for program in ("docker-registry", "skopeo")):
-        return None
-    layout = base / "layout"
-    writer = LayoutWriter(layout)
-    layers = [Layer(tar=tar, comment="bench", created=0) for tar in _tars()]
-    writer.add_image([NAME], layers, {"Cmd": ["true"]}, platform())
-    writer.finish()
-    registry = Registry(base / "registry")
+        yield None
+        return
+    registry = Registry(base)
     registry.start()
-    registry.push(layout, NAME, "library/bench:latest")
-    return registry
+    try:
+        for subject in subjects:
+            registry.push(layout, subject.recipe.reference)
+        yield registry
+    finally:
+        registry.stop()
 
 
-def _tars() -> Iterator[bytes]:
-    """Layers of about the same size, of regular files in the order of their names."""
-    share, out, held = CONTENT // LAYERS, io.BytesIO(), 0
-    tar = tarfile.open(fileobj=out, mode="w")  # noqa: SIM115 - one after the other
-    made = 0
-    for path in _files():
-        tar.add(path, recursive=False)
-        held += path.stat().st_size
-        if held >= share:
-            tar.close()
-            yield out.getvalue()
-            made += 1
-            if made == LAYERS:
-                return
-            out, held = io.BytesIO(), 0
-            tar = tarfile.open(fileobj=out, mode="w")  # noqa: SIM115
-    tar.close()
-    yield out.getvalue()
+def measure(registry: Registry, subject: Subject, stores: Path, *, runs: int, peers: bool) -> Measured:
+    """``stores``: a directory on the file system that is to be measured."""
+    programs: dict[str, Pull] = {"nsrun": _nsrun}
+    if peers and Podman.installed():
+        programs["podman"] = _podman
+    if peers and shutil.which("umoci"):
+        programs["skopeo + umoci"] = _umoci
+    took: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(runs):
+        for name, pull in programs.items():
+            took[name].append(_one(pull, registry, subject, stores, _timed))
+    memory = {name: _one(pull, registry, subject, stores, _watched) for name, pull in programs.items()}
+    return Measured(took={name: median(values) for name, values in took.items()}, memory=memory, runs=runs)
 
 
-def _files() -> Iterator[Path]:
-    for source in SOURCES:
-        for directory, _, names in os.walk(source):
-            for name in sorted(names):
-                path = Path(directory, name)
-                if path.is_file() and not path.is_symlink() and path.stat().st_size < 32_000_000:
-                    yield path
+def figures(subject: Subject, where: str, measured: Measured) -> list[Figure]:
+    """``where``: in words, for the table."""
+
+    def row(name: str, unit: str, values: Mapping[str, float], bar: str, within: bool | None, runs: int) -> Figure:
+        peers = {peer: value for peer, value in values.items() if peer != "nsrun"}
+        return Figure(name=name, unit=unit, ours=values["nsrun"], peers=peers, bar=bar, within=within, runs=runs)
+
+    took, memory = measured.took, measured.memory
+    kept = all(took["nsrun"] <= TIME_BAR * value for peer, value in took.items() if peer != "nsrun")
+    what = f"pull of {subject.name}, stores on {where}"
+    bar = f"≤ {TIME_BAR} × each"
+    return [
+        row(what, "ms", took, bar, kept if len(took) > 1 else None, measured.runs),
+        row(f"{what}: memory", "MB", memory, f"≤ {MEMORY_BAR} MB", memory["nsrun"] <= MEMORY_BAR, 1),
+    ]
 
 
-def measure_nsrun(registry: Registry, *, runs: int) -> float:
-    """Median ms of ``nsrun pull`` into an empty store: a whole process, from its start to the unpacked layers."""
-    return median([_pull_nsrun(registry.registries_conf()) for _ in range(runs)])
+Steps = Sequence[tuple[Sequence[str], Mapping[str, str]]]
+"""Commands, one after the other, each with its environment."""
+Pull = Callable[[Registry, Subject, Path], Steps]
 
 
-def _pull_nsrun(registries_conf: Path) -> float:
-    with tempfile.TemporaryDirectory(dir="/run") as store:
-        environment = {**os.environ, "NSRUN_ROOT": f"{store}/root", "NSRUN_RUN_DIR": f"{store}/run"}
-        environment["NSRUN_REGISTRIES_CONF"] = str(registries_conf)
-        before = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-m", "nsrun", "pull", "-q", NAME],
-            env=environment,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        return (time.monotonic() - before) * 1000
+def _nsrun(registry: Registry, subject: Subject, store: Path) -> Steps:
+    environment = {
+        **os.environ,
+        "NSRUN_ROOT": str(store / "root"),
+        "NSRUN_RUN_DIR": str(store / "run"),
+        "NSRUN_REGISTRIES_CONF": str(registry.registries_conf()),
+    }
+    return [([sys.executable, "-m", "nsrun", "pull", "-q", subject.recipe.reference], environment)]
 
 
-def measure_podman(registry: Registry, *, runs: int) -> float:
-    """Median ms of ``podman pull`` of the same."""
-    return median([_pull_podman(registry.host) for _ in range(runs)])
+def _podman(registry: Registry, subject: Subject, store: Path) -> Steps:
+    source = f"{registry.host}/{subject.path}"
+    return [(["podman", "pull", "-q", "--tls-verify=false", source], Podman(store / "podman").environment)]
 
 
-def _pull_podman(host: str) -> float:
-    with tempfile.TemporaryDirectory(dir="/run") as store:
-        podman = Podman(Path(store) / "podman")
-        before = time.monotonic()
-        podman.run("pull", "--quiet", "--tls-verify=false", f"{host}/library/bench:latest")
-        took = (time.monotonic() - before) * 1000
-        podman.run("system", "reset", "--force")
-        return took
+def _umoci(registry: Registry, subject: Subject, store: Path) -> Steps:
+    source, image = f"docker://{registry.host}/{subject.path}", f"{store}/layout:image"
+    return [
+        (["skopeo", "copy", "-q", "--src-tls-verify=false", source, f"oci:{image}"], os.environ),
+        (["umoci", "unpack", "--image", image, f"{store}/bundle"], os.environ),
+    ]
+
+
+def _one(pull: Pull, registry: Registry, subject: Subject, stores: Path, how: Callable[[Steps], float]) -> float:
+    """One pull into a store of its own. What others have written is on the disk before it begins."""
+    with tempfile.TemporaryDirectory(dir=stores) as store:
+        steps = pull(registry, subject, Path(store))
+        os.sync()
+        found = how(steps)
+        if "CONTAINERS_STORAGE_CONF" in steps[0][1]:  # podman leaves a mount
+            subprocess.run(["podman", "system", "reset", "--force"], env=steps[0][1], check=True, capture_output=True)
+    return found
+
+
+def _timed(steps: Steps) -> float:
+    """Milliseconds."""
+    before = time.monotonic()
+    for argv, environment in steps:
+        subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return (time.monotonic() - before) * 1000
+
+
+def _watched(steps: Steps) -> float:
+    """MB, as much as all processes together had at once: what they share counts once."""
+    peak = 0
+    for argv, environment in steps:
+        process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ended = threading.Event()
+        waiter = threading.Thread(target=lambda p=process, e=ended: (p.wait(), e.set()))
+        waiter.start()
+        while not ended.wait(LOOK_EVERY):
+            peak = max(peak, pss_kib(_family(process.pid)))
+        waiter.join()
+        if process.returncode != 0:
+            raise RuntimeError(f"{argv[0]} ended with {process.returncode}")
+    return peak * 1024 / 1e6
+
+
+def _family(pid: int) -> list[int]:
+    """The process and all below it, as far as they are still there."""
+    found, pending = list[int](), [pid]
+    while pending:
+        found.append(pending.pop())
+        for children in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+            try:
+                pending += map(int, children.read_text().split())
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found

@@ -138,10 +138,12 @@ def reachable(address: str, port: int) -> bool:
 
 
 def pss_kib(pids: list[int]) -> int:
-    """The proportional set size of the processes together."""
+    """The proportional set size of the processes together; of those that have ended, none."""
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total
