@@ -33,8 +33,13 @@ def _file(data: bytes, mode: int = 0o644, *, mtime: int = START, uid: int = 0, g
     return Node(kind=tarfile.REGTYPE, mode=mode, mtime=mtime, uid=uid, gid=gid, data=data)
 
 
-def _link(target: str, kind: bytes = tarfile.SYMTYPE) -> Node:
-    return Node(kind=kind, mode=0o777, mtime=START, target=target)
+def _link(target: str) -> Node:
+    return Node(kind=tarfile.SYMTYPE, mode=0o777, mtime=START, target=target)
+
+
+def _hard_link(tree: Tree, target: str) -> Node:
+    """With the header that archivers write: its target's."""
+    return replace(tree[target], kind=tarfile.LNKTYPE, target=target, data=b"", records={})
 
 
 def _many_files(count: int) -> Tree:
@@ -50,14 +55,14 @@ def _many_files(count: int) -> Tree:
         directory = f"{package}/lib{number // 40:05}"
         if number % 40 == 0:
             tree |= {package.rpartition("/")[0]: _directory(), package: _directory(), directory: _directory()}
-        tree[f"{directory}/file{number:06}.js"] = _one_of_many(number, directory, text, chance)
+        tree[f"{directory}/file{number:06}.js"] = _one_of_many(number, directory, tree, text, chance)
     return tree
 
 
-def _one_of_many(number: int, directory: str, text: bytes, chance: random.Random) -> Node:
+def _one_of_many(number: int, directory: str, tree: Tree, text: bytes, chance: random.Random) -> Node:
     first = f"file{number // 40 * 40:06}.js"
     if number % 40 == 38:
-        return _link(f"{directory}/{first}", tarfile.LNKTYPE)
+        return _hard_link(tree, f"{directory}/{first}")
     if number % 40 == 39:
         return _link(first)
     start = chance.randrange(len(text) // 2)
@@ -84,6 +89,8 @@ def _one_of_sixty(number: int) -> Tree:
         f"{top}/own{number:02}": _directory(),
         **{f"{top}/own{number:02}/{name}": node for name, node in _of_all_kinds(number).items()},
     }
+    for name in ("set-user-id", "to-nowhere"):
+        tree[f"{top}/own{number:02}/hard-link-{name}"] = _hard_link(tree, f"{top}/own{number:02}/{name}")
     if number >= 7:
         tree[f"{top}/all/.wh.{number - 7:02}"] = _file(b"")
     if number % 10 == 9:
@@ -121,6 +128,7 @@ def _of_all_kinds(number: int) -> Tree:
         "blank and\ttab": _file(b""),
         "\u043a\u0438\u0440\u0438\u043b\u043b\u0438\u0446\u0430": _file(b"letters"),
         "attributes": replace(_file(b""), records={f"{XATTR}user.layer": f"{number}", f"{XATTR}user.empty": ""}),
+        "trusted-attribute": replace(_file(b""), records={f"{XATTR}trusted.layer": f"{number}"}),
         "attributed-directory": replace(_directory(), records={f"{XATTR}user.layer": f"{number}"}),
         "capable": replace(
             _file(b"\x7fELF", mode=0o755),
@@ -133,8 +141,6 @@ def _of_all_kinds(number: int) -> Tree:
         "to-nowhere": _link("/nowhere/at/all"),
         "to-above": _link("../../../../../../etc/passwd"),
         "to-a-long-way": _link("x/" * 300),
-        "hard-link": _link(f"srv/layers/own{number:02}/set-user-id", tarfile.LNKTYPE),
-        "hard-link-to-link": _link(f"srv/layers/own{number:02}/to-nowhere", tarfile.LNKTYPE),
         "fifo": Node(kind=tarfile.FIFOTYPE, mode=0o622, mtime=START),
         "null": Node(kind=tarfile.CHRTYPE, mode=0o666, mtime=START, device=(1, 3)),
         "disk": Node(kind=tarfile.BLKTYPE, mode=0o660, mtime=START, device=(8, number)),

@@ -1,6 +1,6 @@
 """Debian's docker-registry on loopback, as users have it, for every test that pulls.
 
-Plain HTTP, or TLS with an authority of its own; with or without basic authentication.
+Plain HTTP, or TLS with an authority of its own; open, or with basic authentication, or with a token service.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tokenservice import TokenService
 from tests.waiting import eventually
 
 __all__ = ["Registry", "registry"]
@@ -29,6 +30,7 @@ class Registry:
         self.host = ""
         self.scheme = "http"
         self.credential: tuple[str, str] | None = None
+        self.tokens: TokenService | None = None
         self._process: subprocess.Popen[bytes] | None = None
         base.mkdir(parents=True, exist_ok=True)
 
@@ -45,10 +47,20 @@ class Registry:
         shutil.copy(self.authority, directory / "ca.crt")
         return self.base / "certs.d"
 
-    def start(self, *, tls: bool = False, htpasswd: tuple[str, str] | None = None, port: int = 0) -> str:
-        """Starts it, with what was pushed before; returns host:port when it answers."""
+    def start(
+        self,
+        *,
+        tls: bool = False,
+        htpasswd: tuple[str, str] | None = None,
+        tokens: tuple[str, str] | None = None,
+        port: int = 0,
+    ) -> str:
+        """Starts it, with what was pushed before; returns host:port when it answers.
+
+        ``htpasswd`` and ``tokens``: the credential to show to the registry, or to its token service.
+        """
         port = port or free_port()
-        self.host, self.scheme, self.credential = f"127.0.0.1:{port}", "https" if tls else "http", htpasswd
+        self.host, self.scheme, self.credential = f"127.0.0.1:{port}", "https" if tls else "http", htpasswd or tokens
         http: dict[str, object] = {"addr": self.host}
         config: dict[str, object] = {
             "version": "0.1",
@@ -63,6 +75,9 @@ class Registry:
             line = _run("htpasswd", "-nbB", *htpasswd).strip()
             (self.base / "htpasswd").write_text(line + "\n")
             config["auth"] = {"htpasswd": {"realm": "test", "path": str(self.base / "htpasswd")}}
+        if tokens is not None:
+            self.tokens = TokenService(self.base, tokens)
+            config["auth"] = self.tokens.configuration
         path = self.base / "config.yml"
         path.write_text(json.dumps(config))  # JSON is YAML
         with (self.base / "log").open("ab") as log:
@@ -75,6 +90,9 @@ class Registry:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self.tokens is not None:
+            self.tokens.stop()
+            self.tokens = None
 
     def push(self, layout: Path, name: str, to: str | None = None, *, docker: bool = False) -> str:
         """Pushes the image ``name`` of a layout, as ``to`` (``library/nginx:latest``); returns that.
