@@ -31,7 +31,8 @@ static int set_xattrs(int fd, const struct ns_pax *pax, struct ns_unpack_failure
         size_t at = 0;
         while (ns_pax_next(pax->content, pax->length, &at, &record, failure) > 0) {
                 struct ns_slice found = ns_pax_xattr(record.key);
-                if (found.data == NULL)
+                /* An empty value takes a record back (POSIX pax), also for who else reads layers: Go's archive/tar. */
+                if (found.data == NULL || record.value.length == 0)
                         continue;
                 /* Of a name that is too long the kernel sees enough to say so. */
                 size_t length = found.length <= XATTR_NAME_MAX ? found.length : XATTR_NAME_MAX + 1;
