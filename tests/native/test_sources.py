@@ -42,6 +42,7 @@ def test_readers_survive_the_fuzzer(repo: Path, tmp_path: Path) -> None:
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed")
     make(repo, "fuzz", f"SECONDS={SECONDS}", f"BUILD={tmp_path}")
+    make(repo, "fuzz-tar", f"SECONDS={SECONDS}", f"BUILD={tmp_path}")
 
 
 def test_seeds_are_real(repo: Path) -> None:
