@@ -126,19 +126,26 @@ class CredentialHelper:
         os.set_blocking(source, False)
         os.set_blocking(sink, False)
         rest, output = memoryview(data), bytearray()
+        waiting = select.poll()  # not select(2), which knows no descriptor above 1023
+        for fd, events in ((source, select.POLLIN), (ended, select.POLLIN), (sink, select.POLLOUT)):
+            waiting.register(fd, events)
         try:
             over = False
             while not over:
                 left = deadline - time.monotonic()
+                ready = {fd for fd, _ in waiting.poll(max(left, 0) * 1000)}
                 if left <= 0:
                     raise self._wrong(f"it did not answer within {self._seconds:.0f} s")
-                readable, writable, _ = select.select([source, ended], [] if process.stdin.closed else [sink], [], left)
-                if writable:
+                if sink in ready:
                     rest = _write(sink, rest)
                     if not rest:
+                        waiting.unregister(sink)
                         process.stdin.close()
-                over = ended in readable  # a child of its own may hold the pipe
-                output += _available(source) if readable else b""
+                over = ended in ready  # a child of its own may hold the pipe
+                piece = _available(source) if source in ready or over else b""
+                if source in ready and not piece:
+                    waiting.unregister(source)  # it is at its end
+                output += piece
                 if len(output) > _OUTPUT_LIMIT:
                     raise self._wrong(f"it printed more than {_OUTPUT_LIMIT >> 10} KiB")
         finally:

@@ -164,6 +164,7 @@ def test_identity_tokens_go_by_post(proofs: Proofs) -> None:
     steps.begin()
     ask = steps.send(unauthorized(BEARER))
     assert (ask.method, ask.url, proof(ask)) == ("POST", "https://auth.example/token", None)
+    assert isinstance(ask.body, bytes)
     form = parse_qs(ask.body.decode())
     assert form["refresh_token"] == ["refresh me"]
     assert form["scope"] == [SCOPE]
