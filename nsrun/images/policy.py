@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import TypeVar, cast
 
 from nsrun.errors import ImageError, SettingsError, describe_errno
 from nsrun.images.reference import Reference
@@ -49,6 +49,7 @@ class Transport(StrEnum):
 
 
 Demands = tuple[Demand, ...]
+T = TypeVar("T")
 
 _PATH_SCOPES = frozenset({"dir", Transport.OCI, Transport.OCI_ARCHIVE})
 _SIMPLE = frozenset({Demand.NOTHING, Demand.REJECT})
@@ -127,8 +128,8 @@ def _read(path: Path) -> Mapping[str, object]:
     return _object(document, "the file")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _unique(pairs: list[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
     for key, value in pairs:
         if key in found:
             raise _Invalid(f'"{printable(key)}" is given twice')
@@ -152,15 +153,17 @@ def _decode(document: Mapping[str, object]) -> Policy:
     scopes: dict[str, dict[str, Demands]] = {}
     for transport, table in _object(document.get("transports", {}), "transports").items():
         where = f"transports.{printable(transport)}"
-        scopes[transport] = {
-            _scope(transport, scope, where): _demands(demands, f'{where}."{printable(scope)}"')
-            for scope, demands in _object(table, where).items()
-        }
+        scopes[transport] = _unique(
+            [
+                (_scope(transport, scope, where), _demands(demands, f'{where}."{printable(scope)}"'))
+                for scope, demands in _object(table, where).items()
+            ]
+        )
     return Policy(default=default, scopes=scopes)
 
 
 def _scope(transport: str, scope: str, where: str) -> str:
-    """Paths must be the real ones; else they would silently mean nothing."""
+    """Paths must be the real ones, and hosts are in lower case here; else they would silently mean nothing."""
     problem = ""
     if transport == Transport.DOCKER_ARCHIVE and scope:
         problem = 'the only scope of a docker-archive is ""'
@@ -172,7 +175,8 @@ def _scope(transport: str, scope: str, where: str) -> str:
         problem = "it must be an absolute path without .."
     if problem:
         raise _Invalid(f'{where}: the scope "{printable(scope)}" makes no sense: {problem}')
-    return scope
+    host, slash, rest = scope.partition("/")
+    return f"{host.lower()}{slash}{rest}" if transport == Transport.DOCKER else scope
 
 
 def _demands(value: object, where: str) -> Demands:

@@ -2,7 +2,7 @@
 
     nginx                        → docker.io/library/nginx:latest
     localhost:5000/a/b:v1        → localhost:5000/a/b:v1
-    quay.io/a/b:v1@sha256:…      → quay.io/a/b@sha256:…       (the digest decides; the tag beside it proves nothing)
+    QUAY.io/a/b:v1@sha256:…      → quay.io/a/b@sha256:…       (the digest decides; the tag beside it proves nothing)
 
 The grammar is distribution/reference's, the normalisation is Docker's. A reference becomes part of URLs and of names in
 the store, so every part is matched whole, in ASCII.
@@ -102,10 +102,19 @@ def _split_host(text: str) -> tuple[str, str]:
     if is_short_name(text):
         host, path = DEFAULT_REGISTRY, text
     else:
-        host, path = (DEFAULT_REGISTRY if first == _LEGACY_DEFAULT_REGISTRY else first), rest
+        host, path = _plain_host(first), rest
     if host == DEFAULT_REGISTRY and "/" not in path:
         path = _OFFICIAL + path
     return host, path
+
+
+def _plain_host(host: str) -> str:
+    """One name for one registry, so that what is said about it (blocked, policies, credentials) cannot be got round:
+    in lower case, unless it would be taken for a user then."""
+    lowered = host.lower()
+    if lowered == _LEGACY_DEFAULT_REGISTRY:
+        return DEFAULT_REGISTRY
+    return host if is_short_name(f"{lowered}/x") else lowered
 
 
 def _split_tag(path: str) -> tuple[str, str | None]:

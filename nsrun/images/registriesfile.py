@@ -119,7 +119,7 @@ def _file(document: _Table, lines: Sequence[int]) -> RegistriesFile:
             document.wrong("unqualified-search-registries", f'must be host[:port], not "{host}"')
     return RegistriesFile(
         tables=tables,
-        search=search,
+        search=None if search is None else tuple(host.lower() for host in search),
         mode=document.choice("short-name-mode", ShortNameMode),
         aliases=_aliases(document),
         credential_helpers=document.texts("credential-helpers"),
@@ -167,7 +167,7 @@ def _place(table: _Table, key: str) -> str | None:
     if text and not (known and (not slash or is_repository_path(rest.partition("@")[0].partition(":")[0]))):
         table.wrong(key, f'{_PLACE}, not "{text}"')
         return None
-    return text
+    return f"{host.lower()}{slash}{rest}"
 
 
 def _aliases(document: _Table) -> dict[str, str]:

@@ -46,6 +46,7 @@ def file_key(text: str) -> str:
     """``https://index.docker.io/v1/`` → ``index.docker.io``: the keys of files, as podman and skopeo read them."""
     bare = _without_scheme(text)
     host, _, path = bare.strip("/").partition("/")
+    host = host.lower()
     return host if bare != text or not path else f"{host}/{path}"
 
 
@@ -53,7 +54,7 @@ def secret_key(text: str) -> str:
     """``https://registry.example/v1/team`` → ``registry.example/team``: the keys of Secrets, as the kubelet does."""
     host, _, path = _without_scheme(text).strip("/").partition("/")
     version, _, rest = path.partition("/")
-    path = rest if version in ("v1", "v2") else path
+    path, host = rest if version in ("v1", "v2") else path, host.lower()
     return f"{host}/{path}" if path else host
 
 

@@ -73,6 +73,10 @@ location = "h:1/pinned:1"
 [[registry]]
 location = "localhost:5000"
 insecure = true
+
+[[registry]]
+location = "UPPER.example/x"
+insecure = true
 """
 
 
@@ -91,6 +95,8 @@ insecure = true
         ("example.com/foobar", ["example.com/foobar"]),
         ("example.com:5000/foo/image", ["example.com:5000/foo/image"]),
         ("registry.com/x", ["registry.com/x insecure"]),
+        ("REGISTRY.COM/x", ["registry.com/x insecure"]),
+        ("upper.EXAMPLE/x/y", ["upper.example/x/y insecure"]),
         ("registry.com:1/x", ["registry.com:1/x"]),
         ("a.wild.example/x", ["a.wild.example/x insecure"]),
         ("a.b.wild.example/x", ["a.b.wild.example/x insecure"]),
@@ -111,6 +117,8 @@ def test_choice_of_a_table(tmp_path: Path, name: str, places: list[str]) -> None
 def test_blocked(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r'registries\.conf blocks "example\.com/foo/blocked"'):
         endpoints(load(tmp_path, EXAMPLE), "example.com/foo/blocked/x")
+    with pytest.raises(ImageError, match="blocks"):
+        endpoints(load(tmp_path, EXAMPLE), "EXAMPLE.com/foo/blocked/x")
 
 
 @pytest.mark.parametrize(
