@@ -123,3 +123,24 @@ async def test_a_pod_of_another_namespace_gets_nothing() -> None:
     async with world.daemon() as daemon:
         assert isinstance(daemon.container(private()).state, Waiting)
         assert daemon.said("FailedToRetrieveImagePullSecret")
+
+
+async def test_nothing_is_pulled_before_it_is_known_what_the_secrets_say() -> None:
+    """A pod that was found running, whose image is gone, waits for the first word of its source."""
+    world = World()
+    world.machine.private[IMAGE] = ("u", "p")
+    world.manifests.update(SourceUpdate(pods=(private(),), objects=objects(secret())))
+    async with world.daemon():
+        pass
+    world.machine.images.clear()
+    world.manifests.silence()
+    calls = len(world.machine.calls)
+    async with world.daemon() as daemon:
+        (run,) = world.machine.pods[private().uid].runs.values()
+        world.machine.end(run, code=1)
+        await world.clock.advance(600)
+        assert f"ensure {IMAGE}" not in world.machine.calls[calls:]
+        world.manifests.update(SourceUpdate(pods=(private(),), objects=objects(secret())))
+        await world.clock.advance(600)
+        assert daemon.status(private()).phase is Phase.RUNNING
+        assert daemon.said("FailedToRetrieveImagePullSecret") == []
