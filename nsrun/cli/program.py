@@ -29,7 +29,8 @@ def program() -> NoReturn:
     gc.set_threshold(_GARBAGE)
     code = run(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         pass  # its reader has gone, which is no failure
     except OSError as error:
@@ -40,14 +41,18 @@ def program() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Does what these words say; the exit code."""
+    return outcome(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     plain = plain_exec(arguments, os.environ)
     # Of a place that nobody may read, click tells; and words that a shell asks for are not to be run.
     readable = plain is not None and all(os.access(place, os.R_OK) for place in plain.places.values())
     if plain is not None and readable and COMPLETION not in os.environ:
-        return outcome(lambda: _exec(plain))
+        return _exec(plain)
     from nsrun.cli.main import by_click
 
-    return outcome(lambda: by_click(arguments))
+    return by_click(arguments)
 
 
 def _exec(plain: PlainWords) -> int:

@@ -104,3 +104,13 @@ def test_output_that_waits_to_be_written_is_not_lost_in_silence() -> None:
     )
     os.close(writing)
     assert (gone.returncode, gone.stderr) == (0, b"")
+
+
+def test_without_standard_output_and_errors() -> None:
+    """A tool may be started so; by its long way, and by exec's."""
+    started = 'exec "$0" -m nsrun --run-dir / exec'
+    done = subprocess.run(["sh", "-c", f"{started} >&-", sys.executable], capture_output=True, check=False)
+    assert (done.returncode, b"Missing argument 'POD'" in done.stderr, b"Traceback" in done.stderr) == (2, True, False)
+    assert subprocess.run(["sh", "-c", f"{started} >&- 2>&-", sys.executable], check=False).returncode == 2
+    done = subprocess.run(["sh", "-c", f"{started} web true >&-", sys.executable], capture_output=True, check=False)
+    assert (done.returncode, b'cannot find pod "web"' in done.stderr, b"Traceback" in done.stderr) == (1, True, False)
