@@ -87,6 +87,14 @@ _OCI_EQUALS: Mapping[str, MediaType] = {
     MediaType.DOCKER_FOREIGN_GZIP: MediaType.OCI_FOREIGN_GZIP,
 }
 
+_KEYS = frozenset(
+    {
+        *("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"),
+        *("digest", "size", "urls", "data", "platform", "fsLayers", "blobs"),
+    }
+)
+_FOLDED_KEYS = frozenset(key.casefold() for key in _KEYS)
+
 _SCHEMAS = {
     MediaType.OCI_INDEX: "oci-index",
     MediaType.OCI_MANIFEST: "oci-manifest",
@@ -139,6 +147,7 @@ def accept_manifest(data: bytes, media_type: str) -> ImageManifest | ImageIndex:
     own = document.get("mediaType", declared)
     if own != declared:
         raise _bad(f"it was sent as {declared}, but calls itself {printable(str(own))}")
+    _check_letters(document)
     _check_one_kind(document)
     _check_schema(_SCHEMAS[declared], document)
     return _decode_manifest(document, declared)
@@ -250,6 +259,21 @@ def _known_manifest_type(media_type: str) -> MediaType:
 def _check_one_kind(document: Mapping[str, object]) -> None:
     if "manifests" in document and ("layers" in document or "config" in document):
         raise _bad("it has both layers and manifests")
+
+
+def _check_letters(document: Mapping[str, object]) -> None:
+    """Programs in Go read ``Layers`` as ``layers``, and the later one of both counts: what they verify, scan and sign
+    would be another image than the one that we run."""
+    named = [document, document.get("config"), *_items(document, "layers"), *_items(document, "manifests")]
+    for keys in named:
+        for key in keys if isinstance(keys, dict) else ():
+            if key not in _KEYS and key.casefold() in _FOLDED_KEYS:
+                raise _bad(f'its key "{printable(key)}" is another one in other letters')
+
+
+def _items(document: Mapping[str, object], key: str) -> Sequence[object]:
+    value = document.get(key)
+    return value if isinstance(value, list) else ()
 
 
 def _check_schema(schema: str, document: Mapping[str, object]) -> None:
