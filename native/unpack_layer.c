@@ -191,17 +191,21 @@ static bool is_harmless(const struct ns_entry *entry)
         return false;
 }
 
+/* Where devices cannot be made (a user namespace, a cgroup that forbids it), the harmless ones become whiteouts, too:
+ * a container has its own. */
 static int make_node(struct ns_layer *layer, const struct ns_entry *entry, const struct ns_directory *parent)
 {
         const char *name = layer->place.name;
-        bool is_kept = is_harmless(entry);
-        bool is_whiteout = !is_kept || (entry->kind == NS_ENTRY_CHARACTER && entry->major == 0);
-        mode_t mode = is_whiteout ? S_IFCHR : entry->kind == NS_ENTRY_FIFO ? S_IFIFO | 0600 : S_IFCHR | 0600;
-        dev_t device =
-            is_whiteout || entry->kind == NS_ENTRY_FIFO ? 0 : makedev((unsigned)entry->major, (unsigned)entry->minor);
-        if (mknodat(parent->fd, name, mode, device) < 0)
-                return errno_or_exists(layer);
-        return is_whiteout ? 0 : ns_dress_by_name(parent->fd, name, entry, parent->is_plain, layer->failure);
+        bool is_fifo = entry->kind == NS_ENTRY_FIFO;
+        bool is_whiteout = !is_harmless(entry) || (!is_fifo && entry->major == 0);
+        if (!is_whiteout) {
+                dev_t device = is_fifo ? 0 : makedev((unsigned)entry->major, (unsigned)entry->minor);
+                if (mknodat(parent->fd, name, (is_fifo ? S_IFIFO : S_IFCHR) | 0600, device) == 0)
+                        return ns_dress_by_name(parent->fd, name, entry, parent->is_plain, layer->failure);
+                if (is_fifo || errno != EPERM)
+                        return errno_or_exists(layer);
+        }
+        return mknodat(parent->fd, name, S_IFCHR, 0) < 0 ? errno_or_exists(layer) : 0;
 }
 
 /* A whiteout speaks of the layers below only: what this layer has by that name stays, but alone. */

@@ -12,7 +12,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -122,7 +122,8 @@ class Unpacker:
             tree = made.enter_context(_private_mount(root))
             theirs, self._input = _pipe(made)
             self._report, told = _pipe(made)
-            fcntl.fcntl(theirs.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+            with suppress(PermissionError):  # a user may have so much of pipes, and no more
+                fcntl.fcntl(theirs.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
             os.write(self._input.fileno(), _settings(limits, xattr_prefix))
             self._child = unpacking.spawn_unpack(
                 str(program), input_fd=theirs.fileno(), report_fd=told.fileno(), tree=tree.fileno()

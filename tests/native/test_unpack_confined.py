@@ -221,3 +221,40 @@ except PermissionError:
     done = subprocess.run([*weak, str(tmp_path)], cwd=HERE.parent.parent, capture_output=True, text=True)
     assert done.stdout == "refused\n", done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+IN_A_USER_NAMESPACE = """
+import os, sys
+from nsrun.images.limits import DEFAULT_LIMITS
+from nsrun.images.unpacker import Unpacker
+from nsrun.support import native
+from tests.attacks.archives import Archive
+native.unshare(native.CLONE_NEWUSER | native.CLONE_NEWNS)
+print("unshared", flush=True)
+sys.stdin.readline()
+root = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+unpacker = Unpacker(root, limits=DEFAULT_LIMITS, xattr_prefix="user.overlay.")
+archive = Archive().file(b"f", mode=0o4755, uid=77).directory(b"d").file(b"d/.wh..wh..opq").file(b".wh.gone")
+unpacker.write(archive.node(b"null", b"3", 1, 3).node(b"pipe", b"6").symlink(b"l", b"f").hard_link(b"h", b"f").bytes())
+print(unpacker.finish().entries)
+"""
+
+
+def test_it_works_in_a_user_namespace(tmp_path: Path) -> None:
+    """With what root has there, and no more: of devices only whiteouts can be made."""
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    program = [sys.executable, "-c", IN_A_USER_NAMESPACE, str(layer)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(program, cwd=HERE.parent.parent, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "unshared\n"
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{process.pid}/{kind}_map").write_text("0 0 65536")
+        assert process.communicate("\n")[0] == "8\n"
+    assert {path.name for path in layer.iterdir()} == {"f", "h", "l", "d", "gone", "null", "pipe"}
+    assert (oct((layer / "h").stat().st_mode), (layer / "f").stat().st_uid) == ("0o104755", 77)
+    assert os.getxattr(layer / "d", "user.overlay.opaque") == b"y"
+    for name in ("gone", "null"):
+        status = (layer / name).lstat()
+        assert (stat.S_ISCHR(status.st_mode), status.st_rdev) == (True, 0)
