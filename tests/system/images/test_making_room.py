@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nsrun.errors import ImageError
 from nsrun.images.collect import Space
+from nsrun.images.details import Details
 from nsrun.images.service import ImageService
+from nsrun.images.tree import shared_and_own
 from nsrun.model.container import PullPolicy
 from nsrun.model.image import Image
 from nsrun.model.retention import ImageRetention, Reclaimed
 from nsrun.support.layout import Layout
 from tests.contracts.virtualclock import VirtualClock
+from tests.layouts import ImageParts, LayoutBuilder, layer_tar
 
 pytestmark = pytest.mark.root
 
@@ -132,11 +136,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(directory)], check=True)
 
 
+def taken(disk: Path) -> int:
+    space = os.statvfs(disk)
+    return (space.f_blocks - space.f_bfree) * space.f_frsize
+
+
+def resize(disk: Path, size: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+
 def shrink(disk: Path) -> None:
     """So that what is there is nine tenths of it."""
-    full = os.statvfs(disk)
-    used = (full.f_blocks - full.f_bfree) * full.f_frsize
-    subprocess.run(["mount", "-o", f"remount,size={used * 10 // 9}", str(disk)], check=True)
+    resize(disk, taken(disk) * 10 // 9)
 
 
 async def test_on_a_real_disk_room_is_made(small_disk: Path, tmp_path: Path, demo_images: Path) -> None:
@@ -154,3 +165,58 @@ async def test_on_a_real_disk_room_is_made(small_disk: Path, tmp_path: Path, dem
     with_all = {summary.reference for summary in await service.list()} | set(done.images)
     assert {NGINX, BUSYBOX} <= with_all
     assert await service.reclaim(ImageRetention(), frozenset()) == Reclaimed()
+
+
+# --- what is freed, counted on the disk
+
+
+def is_called(name: str, image: Details) -> bool:
+    return name in str(image.image.reference)
+
+
+@pytest.fixture
+async def sharing(small_disk: Path, tmp_path: Path) -> ImageService:
+    """Two images on one layer of 4 MB, each with one of its own: 1 and 2 MB."""
+    source, base = LayoutBuilder(tmp_path / "source"), layer_tar({"base": os.urandom(4_000_000)})
+    for number in (1, 2):
+        own = layer_tar({"own": os.urandom(1_000_000 * number)})
+        source.image(f"docker.io/library/image{number}:latest", ImageParts.make([base, own], compression="none"))
+    service = ImageService(layout=Layout(root=small_disk / "root", run_dir=tmp_path / "run"), clock=VirtualClock())
+    await service.open()
+    await service.load(source.path)
+    return service
+
+
+async def test_a_shared_layer_is_freed_with_the_last_image(sharing: ImageService, small_disk: Path) -> None:
+    for name, least in (("image1", 2_000_000), ("image2", 12_000_000)):
+        before = taken(small_disk)
+        would = await sharing.keeper.prune(partial(is_called, name), dry_run=True)
+        assert taken(small_disk) == before
+        done = await sharing.remove(name)
+        assert done.removed == would.removed
+        assert done.removed.freed == before - taken(small_disk), "to the byte"
+        assert least <= done.removed.freed < least + 100_000
+    assert (await sharing.keeper.unneeded()).freed == 0
+
+
+async def test_a_prune_counts_once_what_its_images_share(sharing: ImageService, small_disk: Path) -> None:
+    before = taken(small_disk)
+    stored = await sharing.keeper.stored()
+    assert sum(use.own for use in shared_and_own(stored)) < 6_100_000, "the layer is nobody's own"
+    done = await sharing.keeper.prune(lambda image: True)
+    assert len(done.names) == 2
+    assert done.removed.freed == before - taken(small_disk)
+    assert 14_000_000 <= done.removed.freed < 14_200_000
+
+
+@pytest.mark.parametrize(("low", "count"), [(90, 1), (50, 2)])
+async def test_as_many_images_go_as_are_needed(sharing: ImageService, small_disk: Path, low: int, count: int) -> None:
+    """The first one frees little, as the other one shares its layer: that is seen, and the other one goes too."""
+    assert await sharing.reclaim(ImageRetention(minimum_age=0.0), frozenset()) == Reclaimed()
+    used = taken(small_disk)
+    resize(small_disk, used + 500_000)
+    retention = ImageRetention(minimum_age=0.0, high_percent=90, low_percent=low)
+    done = await sharing.reclaim(retention, frozenset())
+    assert len(done.images) == count
+    assert (done.freed, done.missing) == (used - taken(small_disk), 0)
+    assert len(await sharing.list()) == 2 - count
