@@ -41,6 +41,7 @@ PROSE = {
             (
                 ("NSRUN_…", "Each flag has a variable, which is named beside it; the flag wins."),
                 ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies for registries and for manifests by URL."),
+                ("CONTAINERS_REGISTRIES_CONF", "A registries.conf(5), when no --registries-conf names one."),
                 ("NO_COLOR", "When it is set, nothing is coloured."),
             ),
         ),

@@ -101,7 +101,7 @@ class _Gate:
     """What the policy says about the images of one archive."""
 
     def __init__(self, path: Path, policy: Policy) -> None:
-        self._path = path.resolve()
+        self._path = path if path.is_fifo() else path.resolve()
         self._layout = Transport.OCI if path.is_dir() else Transport.OCI_ARCHIVE
         self._policy = policy
 

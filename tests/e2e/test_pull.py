@@ -267,6 +267,9 @@ def test_a_policy_is_asked_before_a_load(nsrun: Nsrun, parts: ImageParts, tmp_pa
     assert f'cannot load image "{NAME}" from "{tar}": policy.json rejects it' in done.stderr
     assert nsrun.cli("images", "-o", "json").stdout.count("nginx") == 0
     assert "nginx" in nsrun.cli("load", str(source.path)).stdout
+    named = tmp_path / "policy.json"
+    named.write_text(json.dumps({"default": reject}))
+    assert "policy.json rejects it" in nsrun.cli("load", "--policy", str(named), str(source.path), check=False).stderr
 
 
 @pytest.fixture
