@@ -43,7 +43,7 @@ DOORWAYS = {
     "h2": {"nsrun/probes/grpc_check.py"},
     "pyseccomp": {"nsrun/runtime/seccomp.py"},
     "prctl": {"nsrun/daemon.py"},
-    "click": {str(p.relative_to(REPO)) for p in (PACKAGE / "cli").glob("*.py")},
+    "click": {str(p.relative_to(REPO)) for p in (PACKAGE / "cli").rglob("*.py")},
 }
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "tools"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nsrun.cli.inspect import FORMATS, write_found
+from nsrun.cli.looking.inspect import FORMATS, write_found
 from nsrun.cli.options import Context, flag, pass_context
 from nsrun.errors import SettingsError
 

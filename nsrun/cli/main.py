@@ -20,42 +20,42 @@ __all__ = ["COMMANDS", "GROUPS", "by_click", "cli", "names_command"]
 
 # Command → module: a command's code, and what it imports, is loaded when the command is used.
 COMMANDS = {
-    "attach": "nsrun.cli.attach",
+    "attach": "nsrun.cli.sessions.attach",
     "check": "nsrun.cli.check",
     "completion": "nsrun.cli.completion",
-    "cp": "nsrun.cli.cp",
-    "doctor": "nsrun.cli.doctor",
-    "down": "nsrun.cli.down",
-    "events": "nsrun.cli.events",
-    "exec": "nsrun.cli.exec",
+    "cp": "nsrun.cli.sessions.cp",
+    "doctor": "nsrun.cli.serving.doctor",
+    "down": "nsrun.cli.changing.down",
+    "events": "nsrun.cli.looking.events",
+    "exec": "nsrun.cli.sessions.exec",
     "history": "nsrun.cli.history",
     "image": "nsrun.cli.image",
     "images": "nsrun.cli.images",
-    "inspect": "nsrun.cli.inspect",
+    "inspect": "nsrun.cli.looking.inspect",
     "load": "nsrun.cli.load",
     "login": "nsrun.cli.login",
     "logout": "nsrun.cli.logout",
-    "logs": "nsrun.cli.logs",
-    "netns": "nsrun.cli.netns",
-    "pods": "nsrun.cli.pods",
-    "port-forward": "nsrun.cli.port_forward",
+    "logs": "nsrun.cli.logs.command",
+    "netns": "nsrun.cli.sessions.netns",
+    "pods": "nsrun.cli.looking.pods",
+    "port-forward": "nsrun.cli.forwarding.port_forward",
     "prune": "nsrun.cli.prune",
-    "ps": "nsrun.cli.ps",
+    "ps": "nsrun.cli.looking.ps",
     "pull": "nsrun.cli.pull",
     "push": "nsrun.cli.push",
-    "restart": "nsrun.cli.restart",
-    "rm": "nsrun.cli.rm",
+    "restart": "nsrun.cli.changing.restart",
+    "rm": "nsrun.cli.changing.rm",
     "rmi": "nsrun.cli.rmi",
-    "run": "nsrun.cli.run",
+    "run": "nsrun.cli.changing.run",
     "save": "nsrun.cli.save",
-    "start": "nsrun.cli.start",
-    "stats": "nsrun.cli.stats",
-    "stop": "nsrun.cli.stop",
+    "start": "nsrun.cli.changing.start",
+    "stats": "nsrun.cli.looking.stats",
+    "stop": "nsrun.cli.changing.stop",
     "store": "nsrun.cli.store",
     "tag": "nsrun.cli.tag",
-    "top": "nsrun.cli.top",
+    "top": "nsrun.cli.looking.top",
     "version": "nsrun.cli.version",
-    "wait": "nsrun.cli.wait",
+    "wait": "nsrun.cli.looking.wait",
 }
 
 GROUPS = {
@@ -91,7 +91,7 @@ class LazyGroup(Verbs):
 
     @cached_property
     def _daemon_options(self) -> list[click.Parameter]:
-        from nsrun.cli.daemon_flags import daemon_options
+        from nsrun.cli.serving.daemon_flags import daemon_options
 
         return daemon_options()
 
@@ -167,8 +167,8 @@ def cli(
     if manifests is None and not options["manifest_url"]:
         click.echo(ctx.get_help())
         ctx.exit(0)
-    from nsrun.cli.daemon import run_daemon
-    from nsrun.cli.settings import settings_of
+    from nsrun.cli.serving.daemon import run_daemon
+    from nsrun.cli.serving.settings import settings_of
 
     settings = settings_of(ctx.obj.layout, manifests, options)
     ctx.exit(run_daemon(settings, tips=options["tips"], verbose=options["verbose"]))

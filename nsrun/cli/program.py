@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _exec(plain: PlainWords) -> int:
-    from nsrun.cli.execution import execute
+    from nsrun.cli.sessions.execution import execute
     from nsrun.support.runpaths import RUN_DIR, RunPaths
 
     def layout() -> Layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nsrun.cli.documents import at, containers, find_pod, pod_status, ready, render, restarts, text_at
-from nsrun.cli.ps import status
+from nsrun.cli.looking.ps import status
 from nsrun.errors import NotFoundError, NsrunError
 
 Document = dict[str, object]

@@ -13,7 +13,7 @@ from nsrun.support.layout import Layout, PodName
 
 HEAVY = {
     *("aiohttp", "asyncio", "ctypes", "difflib", "email", "hashlib", "http", "jsonschema", "pyroute2", "rich", "ssl"),
-    *("subprocess", "tempfile", "urllib.request", "yaml", "nsrun.cli.daemon_flags"),
+    *("subprocess", "tempfile", "urllib.request", "yaml", "nsrun.cli.serving.daemon_flags"),
 }
 
 
@@ -39,8 +39,8 @@ def test_verbs_that_look_load_little(verb: str) -> None:
 LOADED_BY_EXEC = {
     *("__future__", "_cffi_backend", "_socket", "errno", "fcntl", "gc"),
     *("nsrun", "nsrun._native", "nsrun._native.lib", "nsrun.cli", "nsrun.errors", "nsrun.runtime", "nsrun.support"),
-    *(f"nsrun.cli.{name}" for name in ("execution", "flagtable", "outcome", "plainwords", "podnames", "program")),
-    *(f"nsrun.cli.{name}" for name in ("runs", "shims", "streaming")),
+    *(f"nsrun.cli.{name}" for name in ("flagtable", "outcome", "plainwords", "podnames", "program", "sessions")),
+    *(f"nsrun.cli.sessions.{name}" for name in ("execution", "runs", "shims", "streaming")),
     *(f"nsrun.runtime.{name}" for name in ("environment", "exectemplate", "shimsocket", "travel")),
     *(f"nsrun.support.{name}" for name in ("fds", "native", "record", "relay", "runpaths")),
 }

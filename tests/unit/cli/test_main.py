@@ -58,7 +58,7 @@ def test_a_url_is_enough_to_run_pods(monkeypatch: pytest.MonkeyPatch) -> None:
         given.append(settings)
         return 0
 
-    monkeypatch.setattr("nsrun.cli.daemon.run_daemon", run_daemon)
+    monkeypatch.setattr("nsrun.cli.serving.daemon.run_daemon", run_daemon)
     assert CliRunner().invoke(cli, ["--manifest-url", "https://example.com/pods.yaml"]).exit_code == 0
     assert (given[0].manifests, given[0].manifest_url) == (None, "https://example.com/pods.yaml")
     assert "Usage" in CliRunner().invoke(cli, []).output
@@ -74,7 +74,7 @@ def test_the_words_that_shells_ask_for_cost_no_import() -> None:
     )
     *words, modules = done.stdout.splitlines()
     assert words == ["plain,load", "plain,login", "plain,logout", "plain,logs"]
-    assert not {"nsrun.cli.logs", "nsrun.cli.run", "yaml", "rich", "aiohttp"} & set(modules.split())
+    assert not {"nsrun.cli.logs.command", "nsrun.cli.changing.run", "yaml", "rich", "aiohttp"} & set(modules.split())
     unknown = subprocess.run(
         [sys.executable, "-m", "nsrun"],
         env={**os.environ, **asked, "_NSRUN_COMPLETE": "tcsh_complete"},

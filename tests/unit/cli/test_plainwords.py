@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
-from nsrun.cli import exec as exec_command
 from nsrun.cli.flagtable import EXEC, PLACES
 from nsrun.cli.main import cli
 from nsrun.cli.plainwords import PlainWords, plain_exec
 from nsrun.cli.program import run
+from nsrun.cli.sessions import exec as exec_command
 from nsrun.support.layout import Layout
 from nsrun.support.runpaths import RunPaths
 

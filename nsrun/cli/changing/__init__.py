@@ -1,0 +1,1 @@
+"""What runs is to be otherwise."""

@@ -1,0 +1,1 @@
+"""Which logs are meant, and how they are shown."""

@@ -1,0 +1,1 @@
+"""The daemon: its flags, its settings, its start."""
