@@ -1,8 +1,12 @@
-"""A layer's blob as uncompressed chunks: gzip (isal), zstd (zstandard) or plain, never more than a chunk in memory."""
+"""A layer's blob, or an archive, as uncompressed chunks, never more than one in memory: gzip (isal), zstd (zstandard),
+xz, bzip2, or plain."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bz2 import BZ2Decompressor
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from lzma import FORMAT_XZ, LZMADecompressor, LZMAError
 from typing import Protocol
 
 import zstandard
@@ -17,7 +21,8 @@ CHUNK = 1 << 18
 # Compressed bytes read at a time: little, as all that was read counts when the ratio is looked at, and as what follows
 # the end of a gzip member is copied.
 READ = 1 << 15
-GZIP_MAGIC = b"\x1f\x8b"
+# xz -9 needs 65 MiB.
+_XZ_MEMORY = 128 << 20
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2): 0x184D2A50 to 0x184D2A5F.
 ZSTD_SKIPPABLE = frozenset(bytes((0x50 + n, 0x2A, 0x4D, 0x18)) for n in range(16))
@@ -55,10 +60,11 @@ def decompressed(blob: Readable, *, limits: Limits) -> Iterator[bytes]:
     gzip or zstd, and the diff_id has the last word anyway. Raises CorruptBlob, and what ``blob.read`` raises.
     """
     source = _Source(blob)
-    magic = source.peek(len(ZSTD_MAGIC))
-    if magic.startswith(GZIP_MAGIC):
-        chunks = _gzip(source)
-    elif magic == ZSTD_MAGIC or magic in ZSTD_SKIPPABLE:
+    magic = source.peek(max(len(format.magic) for format in _FORMATS))
+    format = next((format for format in _FORMATS if magic.startswith(format.magic)), None)
+    if format is not None:
+        chunks = _streams(source, format)
+    elif magic[:4] == ZSTD_MAGIC or magic[:4] in ZSTD_SKIPPABLE:
         chunks = _zstd(source, limits)
     else:
         chunks = iter(lambda: source.read(CHUNK), b"")
@@ -105,25 +111,66 @@ def _bounded(chunks: Iterator[bytes], source: _Source, limits: Limits) -> Iterat
         yield chunk
 
 
-def _gzip(source: _Source) -> Iterator[bytes]:
-    """Members follow one another (RFC 1952, 2.2); pigz and eStargz write many."""
+class _Decompressor(Protocol):
+    """What the decompressors of isal, lzma and bz2 have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Format:
+    """One in which streams may follow one another: gzip (RFC 1952, 2.2; pigz and eStargz write many), xz and bzip2."""
+
+    name: str
+    magic: bytes
+    begin: Callable[[], _Decompressor]
+    errors: type[Exception] | tuple[type[Exception], ...]
+
+
+_FORMATS = (
+    _Format(
+        name="gzip",
+        magic=b"\x1f\x8b",
+        begin=lambda: IgzipDecompressor(flag=DECOMP_GZIP),
+        errors=IsalError,  # type: ignore[arg-type]  # its stub makes it an instance
+    ),
+    _Format(
+        name="xz",
+        magic=b"\xfd7zXZ\0",
+        begin=lambda: LZMADecompressor(FORMAT_XZ, memlimit=_XZ_MEMORY),
+        errors=LZMAError,
+    ),
+    _Format(name="bzip2", magic=b"BZh", begin=BZ2Decompressor, errors=(OSError, ValueError)),
+)
+
+
+def _streams(source: _Source, format: _Format) -> Iterator[bytes]:
     data = source.read()
     while data:
-        member = IgzipDecompressor(flag=DECOMP_GZIP)
-        while not member.eof:
-            if member.needs_input and not data:
-                raise CorruptBlob("its gzip stream is cut off")
+        stream = format.begin()
+        while not stream.eof:
+            if stream.needs_input and not data:
+                raise CorruptBlob(f"its {format.name} stream is cut off")
             try:
-                chunk = member.decompress(data, CHUNK)
-            except IsalError as error:  # type: ignore[misc]  # its stub makes it an instance
-                raise CorruptBlob(f"its gzip stream is damaged: {_cause(error)}") from None
-            data = source.read() if member.needs_input and not member.eof else b""
+                chunk = stream.decompress(data, CHUNK)
+            except format.errors as error:
+                raise CorruptBlob(f"its {format.name} stream is damaged: {_cause(error)}") from None
+            data = source.read() if stream.needs_input and not stream.eof else b""
             yield chunk
-        data = member.unused_data or source.read()
-        if len(data) < len(GZIP_MAGIC):
+        data = stream.unused_data or source.read()
+        if len(data) < len(format.magic):
             data += source.read()
-        if data and not data.startswith(GZIP_MAGIC):
-            raise CorruptBlob("something follows the end of its gzip stream")
+        if data and not data.startswith(format.magic):
+            raise CorruptBlob(f"something follows the end of its {format.name} stream")
 
 
 def _zstd(source: _Source, limits: Limits) -> Iterator[bytes]:

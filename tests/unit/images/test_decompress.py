@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import os
 import subprocess
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import zstandard
@@ -31,14 +34,16 @@ PIECES = st.lists(st.binary(max_size=5000), min_size=1, max_size=4)
 @given(PIECES)
 def test_members_and_frames_follow_one_another(pieces: list[bytes]) -> None:
     content = b"".join(pieces)
-    assert read(b"".join(gzip.compress(piece) for piece in pieces)) == content
+    for module in (gzip, lzma, bz2):
+        assert read(b"".join(module.compress(piece) for piece in pieces)) == content
     assert read(b"".join(zstandard.compress(piece) + SKIPPABLE for piece in pieces)) == content
     assert read(SKIPPABLE + zstandard.compress(content)) == content
 
 
 def test_large_streams_come_in_chunks() -> None:
     content = os.urandom(1 << 20) * 5
-    for blob in (content, gzip.compress(content, 1), zstandard.compress(content)):
+    blobs = (gzip.compress(content, 1), zstandard.compress(content), lzma.compress(content), bz2.compress(content))
+    for blob in (content, *blobs):
         chunks = list(decompressed(BytesIO(blob), limits=DEFAULT_LIMITS))
         assert b"".join(chunks) == content
         assert max(map(len, chunks)) <= CHUNK
@@ -62,8 +67,26 @@ def test_reads_what_the_zstd_program_writes(tmp_path: Path, tool: Callable[[str]
 
 
 def test_what_is_neither_is_plain() -> None:
-    for content in (b"", b"x", bz2.compress(b"x"), b"\x28\xb5"):
+    for content in (b"", b"x", zlib.compress(b"x"), b"\x28\xb5", b"BZ", b"\xfd7zXZ"):
         assert read(content) == content
+
+
+@pytest.mark.parametrize("module", [gzip, lzma, bz2])
+def test_streams_that_are_cut_damaged_or_followed(module: ModuleType) -> None:
+    whole = module.compress(os.urandom(5000))
+    for blob, said in (
+        (whole[:-5], "stream is cut off"),
+        (whole[:1000] + b"????" + whole[1004:], "stream is damaged"),
+        (whole + b"rest", "something follows the end"),
+    ):
+        with pytest.raises(CorruptBlob, match=said):
+            read(blob)
+
+
+def test_xz_that_wants_too_much_memory() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 256 << 20}]
+    with pytest.raises(CorruptBlob, match="its xz stream is damaged: memory usage limit"):
+        read(lzma.compress(b"x", filters=filters))
 
 
 def test_ratio_is_looked_at_late() -> None:
