@@ -74,6 +74,10 @@ class BlobSink(Protocol):
         ...
 
 
+class _NoSuchRange(Transient):
+    """It does not have what we believe to be there: what we have is not its beginning."""
+
+
 class RegistryClient:
     """Asks registries. One set of connections, and one memory of tokens, per registry host.
 
@@ -154,14 +158,21 @@ class RegistryClient:
         def ask(cancel: Cancellation) -> Reply:
             return self._ask("GET", endpoint, f"blobs/{descriptor.digest}", headers, credentials, cancel)
 
+        def take(_: Cancellation) -> None:
+            try:
+                _take(reply, endpoint, descriptor, sink, self._clock)
+            except Transient:
+                if begun and sink.offset == begun:
+                    sink.restart()  # a range that was granted brought nothing: the next attempt asks for the whole
+                raise
+
         try:
             reply = await self._timed(ask, endpoint, HEAD_SECONDS, cancel)
-            await self._threaded(lambda _: _take(reply, endpoint, descriptor, sink, self._clock), cancel)
-            return reply.status == 206
-        except Transient:
-            if sink.offset == begun and begun:
-                sink.restart()  # the range brought nothing: the next attempt asks for the whole
+        except _NoSuchRange:
+            await self._threaded(lambda _: sink.restart(), cancel)
             raise
+        await self._threaded(take, cancel)
+        return reply.status == 206
 
     def _ask(
         self,
@@ -187,7 +198,9 @@ class RegistryClient:
 
     def _refusal(self, reply: Reply, endpoint: Endpoint) -> Exception:
         cause = f"{_who(endpoint)} answered {shown_status(reply.status)}{_detail(reply)}"
-        if reply.status in RETRIED_STATUSES or reply.status == 416:
+        if reply.status == 416:
+            return _NoSuchRange(cause)
+        if reply.status in RETRIED_STATUSES:
             wait = seconds_of_retry_after(reply.headers.get("Retry-After"), self._clock.now())
             return Transient(cause, retry_after=wait)
         hint = None
