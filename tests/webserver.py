@@ -24,6 +24,8 @@ class Asked:
     headers: Mapping[str, str]
 
 
+_TLS = b"\x16"  # begins a handshake: RFC 8446, 5.1
+
 Handler = Callable[[Asked], bytes | None]
 """What is sent in answer, whole; None: nothing, and the connection stays open."""
 
@@ -48,7 +50,10 @@ class WebServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, for one request."""
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            first = await reader.readexactly(1)
+            if first == _TLS:
+                return  # every server hangs up when it is spoken to in TLS and knows none
+            head = (first + await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
             asked = Asked(path=head[0].split(" ")[1], headers=headers)
             self.asked.append(asked)
