@@ -16,7 +16,7 @@ from nsrun.errors import SettingsError
 from nsrun.settings import SecurePort, Settings
 from nsrun.support.layout import Layout
 
-REPO = Path(__file__).resolve().parents[3]
+REPO = Path(__file__).resolve().parents[4]
 PAGE = REPO / "docs" / "configuration.md"
 
 
