@@ -39,6 +39,8 @@ class Desk:
             "HOME": str(base / "home"),
             "XDG_RUNTIME_DIR": str(base / "run"),
             "SSL_CERT_FILE": str(registry.authority),
+            "NSRUN_ROOT": str(base / "root"),
+            "NSRUN_RUN_DIR": str(base / "nsrun"),
         }
         (base / "home").mkdir()
         (base / "run").mkdir()
@@ -140,6 +142,29 @@ def test_a_helper_keeps_what_it_is_configured_for(desk: Desk) -> None:
     assert desk.nsrun("login", "--get-login", desk.host)[0] == f"{USER}\n"
     desk.nsrun("logout", desk.host)
     assert "nobody is" in desk.nsrun("login", "--get-login", desk.host, code=1)[1]
+
+
+def test_a_store_keeps_everything_and_forgets_it(desk: Desk) -> None:
+    program = make_helper(desk.base / "bin", "keeper")
+    docker = desk.base / "home" / ".docker" / "config.json"
+    docker.parent.mkdir()
+    docker.write_text(json.dumps({"credsStore": "keeper", "auths": {"other": {}}}))
+    desk.environment |= {**path_with(program.parent), "REGISTRY_AUTH_FILE": str(docker)}
+    desk.login()
+    assert desk.nsrun("login", "--get-login", desk.host)[0] == f"{USER}\n"
+    assert PASSWORD not in docker.read_text()
+    desk.nsrun("logout", "--all")
+    assert desk.nsrun("login", "--get-login", desk.host, code=1)
+    assert json.loads(docker.read_text()) == {"credsStore": "keeper", "auths": {}}
+
+
+def test_a_file_that_makes_no_sense_is_one_sentence(desk: Desk) -> None:
+    desk.file.parent.mkdir()
+    desk.file.write_text(f'{{"auths": "{PASSWORD}"')
+    for arguments in (("login", "--get-login", desk.host), ("logout", desk.host), ("pull", f"{desk.host}/team/app:1")):
+        told = desk.nsrun(*arguments, code=1)[1]
+        assert f'cannot read "{desk.file}": it is not JSON' in told
+        assert len(told.strip().splitlines()) <= 2
 
 
 def test_a_person_is_asked_and_the_password_is_not_shown(desk: Desk) -> None:

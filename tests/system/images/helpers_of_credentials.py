@@ -17,6 +17,9 @@ get) name=$(printf %s "$data" | tr / _)
      cat "$kept/$name" ;;
 store) name=$(printf %s "$data" | sed 's/.*"ServerURL": "\\([^"]*\\)".*/\\1/' | tr / _)
      printf %s "$data" > "$kept/$name" ;;
+list) printf '{'; comma=
+     for file in "$kept"/*; do [ -f "$file" ] && printf '%s"%s": "u"' "$comma" "${file##*/}" && comma=,; done
+     printf '}' ;;
 erase) rm -f "$kept/$(printf %s "$data" | tr / _)" ;;
 esac
 """
