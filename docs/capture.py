@@ -131,9 +131,15 @@ def picture(written: bytes) -> str:
     """The last picture of what was drawn over and over, or all that was written; colours stay, other sequences go."""
     text = written.decode(errors="replace")
     frames = text.split("\x1b[H")
-    last = frames[-1].split("\x1b[J")[0] if len(frames) > 1 else text
+    last = frames[-1].split("\x1b[J")[0] if len(frames) > 1 else _last_bars(text)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-HJKSThl]", "", last)
     return "\n".join(line.rpartition("\r")[2] for line in re.sub(r"\r+\n", "\n", plain).rstrip().split("\n"))
+
+
+def _last_bars(text: str) -> str:
+    """What bars looked like before they were taken away, and what came after them."""
+    drawn = [piece for piece in re.split(r"(?:\r?\x1b\[(?:2K|1A))+", text) if piece.strip()]
+    return "\n".join(piece.rstrip("\r\n") for piece in drawn[-2:])
 
 
 def settled(text: str) -> str:
