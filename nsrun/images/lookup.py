@@ -59,8 +59,8 @@ def _by_id(store: Store, text: str) -> dict[str, StoredImage]:
     for image in store.images() if match is not None else ():
         try:
             manifest, _ = store.documents(image.manifest)
-        except FileNotFoundError:
-            continue
+        except (FileNotFoundError, ImageError):
+            continue  # nsrun store check tells
         ids = (manifest.config.digest, image.digest)
         if match is not None and any(digest.partition(":")[2].startswith(match[1]) for digest in ids):
             found.setdefault(manifest.config.digest, image)

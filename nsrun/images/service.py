@@ -331,8 +331,8 @@ class ImageService:
         for image in self._store.images():
             try:
                 manifest, configuration = self._store.documents(image.manifest)
-            except FileNotFoundError:
-                continue
+            except (FileNotFoundError, ImageError):
+                continue  # nsrun store check tells
             summaries.append(
                 ImageSummary(
                     reference=str(image.reference),

@@ -73,6 +73,8 @@ _LAYOUT = {"imageLayoutVersion": "1.0.0"}
 # Seconds for which a blob that somebody else wrote needs no name.
 FOREIGN_GRACE = 3600.0
 _OWN_MODE = 0o600
+# Seconds for which who collects waits for who does already.
+_PATIENCE, _PAUSE, _LOOKS = 30.0, 0.02, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +131,9 @@ class Store:
             write_atomic(marker, json_text(_LAYOUT), mode=0o644)
         try:
             self.names.settle()
-        except ImageError as error:
-            logger.warning("%s", error)
-        collection = self.collection()
+        except (ImageError, OSError) as error:  # who reads can do without
+            logger.warning("Names of images cannot be settled: %s", error)
+        collection = self.collection(patience=0.0)
         if collection is not None:
             with collection:
                 self._clear_incoming(but=is_partial)
@@ -202,14 +204,19 @@ class Store:
         entry = encode_descriptor(replace(image.manifest, annotations=annotations))
         self.names.change(lambda entries: [*(other for other in entries if reference_of(other) != name), entry])
 
-    def collection(self) -> Collecting | None:
-        """Begins to collect; None when others are bringing content in, whose blobs no name protects yet."""
-        lock = self._open_lock(".intake")
-        try:
-            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return None
+    def collection(self, *, patience: float = _PATIENCE) -> Collecting | None:
+        """Begins to collect; waits ``patience`` seconds for another one who does. None when others are bringing content
+        in, whose blobs no name protects yet."""
+        lock, pulls = self._open_lock(".intake"), 0
+        deadline = time.monotonic() + patience
+        while not _is_locked(lock, fcntl.LOCK_EX):
+            # Who collects shares it with nobody. Somebody who looks, as this does, shares it for a moment.
+            pulls = pulls + 1 if _is_locked(lock, fcntl.LOCK_SH) else 0
+            fcntl.flock(lock.fileno(), fcntl.LOCK_UN)
+            if pulls == _LOOKS or time.monotonic() >= deadline:
+                lock.close()
+                return None
+            time.sleep(_PAUSE)
         return Collecting(self, lock)
 
     def sweep(self, used: Collection[str]) -> Swept:
@@ -394,6 +401,15 @@ class Collecting(_Held):
         Raises ImageError, OSError.
         """
         return self._store.sweep(used)
+
+
+def _is_locked(lock: Fd, how: int) -> bool:
+    """Whether it could be locked so at once."""
+    try:
+        fcntl.flock(lock.fileno(), how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _descriptor(entry: Entry) -> Descriptor | None:

@@ -235,6 +235,28 @@ async def test_leftovers(stored: Stored) -> None:
     assert await stored.findings() == {(Kind.LEFTOVER, str(held))}
 
 
+async def test_what_is_coming_in_is_no_leftover(stored: Stored) -> None:
+    with stored.service._store.intake() as intake, intake.writer() as one, intake.continued(sha256(b"coming")) as other:
+        one.write(b"half")
+        other.write(b"com")
+        assert await stored.findings() == set()
+    partial = stored.layout.images / ".incoming" / f"{sha256(b'coming').replace(':', '-')}.partial"
+    assert await stored.findings() == {(Kind.LEFTOVER, str(partial))}, "the next pull goes on with it, or prune"
+
+
+async def test_an_image_that_is_not_whole_hides_no_other(stored: Stored, tmp_path: Path) -> None:
+    other = LayoutBuilder(tmp_path / "other")
+    other.image("other", ImageParts.make([layer_tar({"other": b""})]))
+    await stored.service.load(other.path)
+    config = stored.blob(PARTS.config.digest)
+    config.write_bytes(config.read_bytes().replace(b"/hello", b"/hullo"))
+    assert [image.reference for image in await stored.service.list()] == ["docker.io/library/other:latest"]
+    (by_id,) = {image.config_digest for image in await stored.service.list()}
+    assert (await stored.service.remove(by_id)).names == ("docker.io/library/other:latest",)
+    assert (await stored.service.remove("app")).names == (NAME,)
+    assert await stored.findings() == set()
+
+
 async def test_what_no_image_needs(stored: Stored) -> None:
     with stored.service._store.intake() as intake:
         junk = intake.add(b"junk", "text/plain")

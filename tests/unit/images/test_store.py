@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from nsrun.errors import ImageError
 from nsrun.images.documents import ImageManifest, accept_manifest, decode_descriptor
 from nsrun.images.reference import parse_reference
 from nsrun.images.singleflight import SingleFlight
-from nsrun.images.store import Intake, Store, StoredImage
+from nsrun.images.store import Collecting, Intake, Store, StoredImage
 from tests.layouts import ImageParts, layer_tar, sha256
 
 NGINX = parse_reference("nginx")
@@ -130,6 +131,21 @@ def test_nothing_is_collected_while_content_comes_in(store: Store) -> None:
         store.tag(image)
     collect(store)
     store.documents(image.manifest)
+
+
+def test_who_collects_waits_for_who_does(store: Store) -> None:
+    first = store.collection()
+    assert first is not None
+    assert store.collection(patience=0.0) is None
+    found: list[object] = []
+    waiting = threading.Thread(target=lambda: found.append(store.collection()))
+    waiting.start()
+    with first:
+        assert found == []
+    waiting.join()
+    (second,) = found
+    assert isinstance(second, Collecting)
+    second.close()
 
 
 def test_what_others_wrote_into_the_index_stays(store: Store, tmp_path: Path) -> None:
