@@ -200,7 +200,11 @@ class Puller:
         if layer.size > DEFAULT_LIMITS.size:
             raise ImageError(f"its layer {layer.digest} is larger than {DEFAULT_LIMITS.size >> 30} GiB")
         coming: asyncio.Future[BlobReader] = asyncio.get_running_loop().create_future()
-        await _all((self._blob(pull, layer, coming), self._take(layer, coming, diff_id)))
+        try:
+            await _all((self._blob(pull, layer, coming), self._take(layer, coming, diff_id)))
+        finally:
+            if coming.done() and not coming.cancelled():
+                coming.result().close()  # as long as it is open, nobody else goes on with the blob
         pull.tell(Stage.READY, layer, done=layer.size)
 
     async def _take(
@@ -209,7 +213,8 @@ class Puller:
         """Unpacks a layer while it comes."""
         name = await diff_id()
         # When it is broken off, its download says why.
-        with await coming as blob, suppress(ReadCancelled):
+        blob = await asyncio.shield(coming)
+        with suppress(ReadCancelled):
             await self._layers.take(lambda: blob, media_type=layer.media_type, diff_id=name)
 
     async def _unpack(self, layer: Descriptor, diff_id: str) -> Path:

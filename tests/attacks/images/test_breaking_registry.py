@@ -207,6 +207,7 @@ async def test_a_cancelled_pull_is_gone_on_with(lying: LyingRegistry, service: M
     with pytest.raises(asyncio.CancelledError):
         await task
     assert time.monotonic() - begun < 5
+    assert beginning.stat().st_size > 0
     lying.lies[path] = from_range(layer.data)
     await images.pull(f"{lying.host}/a/b:1")
     assert ranges(lying, layer.digest)[-1] > 0
