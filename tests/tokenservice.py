@@ -19,7 +19,10 @@ SERVICE, ISSUER = "registry", "test"
 
 
 class TokenService:
-    """An HTTP server on loopback, in threads. ``asked``: the scopes of every token it gave."""
+    """An HTTP server on loopback, in threads. ``asked``: the scopes of every token it gave. ``identity``: an identity
+    token, which does instead of the password (docs/spec/auth/oauth.md)."""
+
+    identity = "an-identity-token"
 
     def __init__(self, base: Path, credential: tuple[str, str]) -> None:
         base.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,14 @@ def _handler(service: TokenService) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked = parse_qs(urlsplit(self.path).query)
-            allowed = service.may_ask(self.headers.get("Authorization", ""))
+            self._answer(asked, allowed=service.may_ask(self.headers.get("Authorization", "")))
+
+        def do_POST(self) -> None:
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            allowed = (form["grant_type"], form["refresh_token"]) == (["refresh_token"], [service.identity])
+            self._answer({"scope": " ".join(form.get("scope", [])).split()}, allowed=allowed)
+
+        def _answer(self, asked: Mapping[str, list[str]], *, allowed: bool) -> None:
             body = json.dumps({"token": service.token(asked.get("scope", []))} if allowed else {}).encode()
             self.send_response(200 if allowed else 401)
             self.send_header("Content-Length", str(len(body)))

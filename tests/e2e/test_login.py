@@ -144,6 +144,20 @@ def test_a_helper_keeps_what_it_is_configured_for(desk: Desk) -> None:
     assert "nobody is" in desk.nsrun("login", "--get-login", desk.host, code=1)[1]
 
 
+def test_registries_conf_says_who_keeps_it(desk: Desk) -> None:
+    program = make_helper(desk.base / "bin", "keeper")
+    conf = desk.base / "registries.conf"
+    helpers = 'credential-helpers = ["keeper", "containers-auth.json"]'
+    conf.write_text(f'unqualified-search-registries = ["x.example"]\n{helpers}\n')
+    desk.environment |= {**path_with(program.parent), "CONTAINERS_REGISTRIES_CONF": str(conf)}
+    assert desk.login("--verbose")[0].endswith("Used: docker-credential-keeper\n")
+    assert not desk.file.exists()
+    assert desk.nsrun("login", "--get-login", desk.host)[0] == f"{USER}\n"
+    assert 'logged in to "x.example"' in desk.nsrun("login", "--get-login", code=1)[1]
+    desk.nsrun("logout", desk.host)
+    assert desk.nsrun("login", "--get-login", desk.host, code=1)
+
+
 def test_a_store_keeps_everything_and_forgets_it(desk: Desk) -> None:
     program = make_helper(desk.base / "bin", "keeper")
     docker = desk.base / "home" / ".docker" / "config.json"

@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 
 from nsrun.errors import ImageError
-from nsrun.images.registries import load_registries
+from nsrun.images.login import Logins, parse_account
+from nsrun.images.registries import Registries, load_registries
 from nsrun.images.service import ImageService
+from nsrun.images.tls import Certificates
 from nsrun.model.container import PullPolicy
 from nsrun.model.credentials import Credential, Credentials
 from tests.layouts import ImageParts, LayoutBuilder, layer_tar
@@ -27,11 +29,14 @@ PRESENT, ALWAYS, NEVER = PullPolicy.IF_NOT_PRESENT, PullPolicy.ALWAYS, PullPolic
 class Shop:
     """A registry that lets in one user, and services over one store."""
 
-    def __init__(self, registry: Registry, make: MakeService, base: Path) -> None:
+    def __init__(self, registry: Registry, make: MakeService, base: Path, *, tokens: bool) -> None:
         self.registry = registry
         self.make = make
         self.base = base
-        registry.start(tls=True, htpasswd=(USER, PASSWORD))
+        if tokens:
+            registry.start(tokens=(USER, PASSWORD))
+        else:
+            registry.start(tls=True, htpasswd=(USER, PASSWORD))
         self.push(b"1")
 
     def push(self, content: bytes) -> None:
@@ -42,8 +47,12 @@ class Shop:
     async def service(self) -> ImageService:
         return await self.make(
             registries=load_registries(self.registry.registries_conf(), {}),
-            certificates=self.registry.certificates,
+            certificates=self.certificates,
         )
+
+    @property
+    def certificates(self) -> Path:
+        return self.registry.certificates if self.registry.scheme == "https" else Path("/nowhere")
 
     def key(self, secret: str, password: str = PASSWORD) -> Credentials:
         """What a pod has whose secret is ``namespace/name``."""
@@ -51,9 +60,9 @@ class Shop:
         return Credentials(entries=((self.registry.host, credential),))
 
 
-@pytest_asyncio.fixture
-async def shop(registry: Registry, service: MakeService, tmp_path: Path) -> Shop:
-    return Shop(registry, service, tmp_path)
+@pytest_asyncio.fixture(params=[False, True], ids=["htpasswd", "tokens"])
+async def shop(request: pytest.FixtureRequest, registry: Registry, service: MakeService, tmp_path: Path) -> Shop:
+    return Shop(registry, service, tmp_path, tokens=request.param)
 
 
 async def test_a_private_image_is_not_for_whoever_asks(shop: Shop) -> None:
@@ -98,7 +107,9 @@ async def test_what_this_machine_may_have_is_everybodys(shop: Shop) -> None:
     shop.registry.stop()
     with pytest.raises(ImageError):
         await images.ensure(NAME, PRESENT)
-    shop.registry.start(tls=True, port=int(shop.registry.host.rpartition(":")[2]))  # it is public now
+    shop.registry.start(
+        tls=shop.registry.scheme == "https", port=int(shop.registry.host.rpartition(":")[2])
+    )  # it is public now
     await images.ensure(NAME, PRESENT)
     shop.registry.stop()
     await images.ensure(NAME, PRESENT)
@@ -122,7 +133,7 @@ async def test_several_credentials_are_tried_in_turn(shop: Shop) -> None:
     await images.ensure(NAME, PRESENT, credentials=Credentials(entries=(*wrong.entries, *right.entries)))
     own = await shop.make(
         registries=load_registries(shop.registry.registries_conf(), {}),
-        certificates=shop.registry.certificates,
+        certificates=shop.certificates,
         credentials=right,
     )
     await own.ensure(NAME, ALWAYS, credentials=wrong)
@@ -137,3 +148,31 @@ async def test_who_comes_at_the_same_time_gets_nothing_by_it(shop: Shop) -> None
         return_exceptions=True,
     )
     assert [isinstance(result, ImageError) for result in results] == [False, True, True]
+
+
+@pytest.mark.parametrize("shop", [True], ids=["tokens"], indirect=True)
+async def test_an_identity_token_does_instead_of_a_password(shop: Shop) -> None:
+    images = await shop.service()
+    assert shop.registry.tokens is not None
+    for token in ("a-guess", shop.registry.tokens.identity):
+        known = Credentials(entries=((shop.registry.host, Credential(identity_token=token)),))
+        if token == "a-guess":
+            with pytest.raises(ImageError, match="answered 401"):
+                await images.ensure(NAME, PRESENT, credentials=known)
+        else:
+            await images.ensure(NAME, PRESENT, credentials=known)
+    assert set(shop.registry.tokens.asked) == {"repository:team/app:pull", "repository:team/app:pull,push"}
+
+
+@pytest.mark.parametrize("shop", [True], ids=["tokens"], indirect=True)
+async def test_a_login_asks_the_token_service(shop: Shop, tmp_path: Path) -> None:
+    known = Logins(
+        files=(tmp_path / "auth.json",),
+        registries=Registries(verify=False),
+        certificates=Certificates(),
+        environment={},
+    )
+    account = parse_account(shop.registry.host)
+    await asyncio.to_thread(known.verify, account, Credential(username=USER, password=PASSWORD))
+    with pytest.raises(ImageError, match="the user or the password is wrong"):
+        await asyncio.to_thread(known.verify, account, Credential(username=USER, password="guessed"))
