@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from nsrun.errors import ImageError
 from nsrun.images.growth import BlobReader, Growth, ReadCancelled
@@ -299,6 +301,64 @@ def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path, root: Path) -> None
         assert list((root / "tmp").iterdir()) == []
     finally:
         subprocess.run(["umount", root], check=True)
+
+
+# --- layers that can be read in parts, which are ordinary ones for who reads them whole
+
+
+def skippable(content: bytes) -> bytes:
+    """RFC 8878, 3.1.2."""
+    return b"\x50\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
+
+
+def zstd_chunked(tar: bytes, table: bytes) -> bytes:
+    """A frame for each piece, the table of contents and the footer of 64 bytes (containers/storage, zstd:chunked)."""
+    frames = b"".join(zstandard.compress(tar[at : at + 700]) for at in range(0, len(tar), 700))
+    packed = zstandard.compress(table)
+    footer = b"".join(n.to_bytes(8, "little") for n in (len(frames), len(packed), len(table), 1, 0, 0, 0))
+    return frames + skippable(packed) + skippable(footer + b"GNUlInUx")
+
+
+def estargz(tar: bytes) -> bytes:
+    """A member for each piece, and the footer: an empty one that says where the table is (stargz-snapshotter,
+    estargz.md). The table itself is a file of the archive."""
+    members = b"".join(gzip.compress(tar[at : at + 700]) for at in range(0, len(tar), 700))
+    extra = b"SG" + (22).to_bytes(2, "little") + b"%016xSTARGZ" % 12345
+    header = b"\x1f\x8b\x08\x04" + bytes(4) + b"\x00\xff" + len(extra).to_bytes(2, "little") + extra
+    return members + header + b"\x01\x00\x00\xff\xff" + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "pack"), [(f"{TAR}+zstd", lambda tar: zstd_chunked(tar, b'{"entries": []}')), (GZIP, estargz)]
+)
+async def test_layers_that_can_be_read_in_parts(
+    tmp_path: Path, layers: Layers, media_type: str, pack: Callable[[bytes], bytes]
+) -> None:
+    tar = Archive().file(b"a", b"1" * 3000).file(b"b", os.urandom(3000)).file(b"stargz.index.json", b"{}").bytes()
+    source = tmp_path / "blob"
+    source.write_bytes(pack(tar))
+    path = await layers.ensure(blob=source, media_type=media_type, diff_id=diff_id(tar))
+    assert sorted(p.name for p in path.iterdir()) == ["a", "b", "stargz.index.json"]
+    assert (path / "a").read_bytes() == b"1" * 3000
+
+
+@pytest.mark.parametrize("damage", [b"x", b"\x1f\x8b", bytes(512)])
+async def test_what_follows_the_end_of_a_stream_is_no_layer(tmp_path: Path, layers: Layers, damage: bytes) -> None:
+    tar = Archive().file(b"a").bytes()
+    source = tmp_path / "blob"
+    source.write_bytes(gzipped(tar) + damage)
+    with pytest.raises(ImageError, match="gzip stream"):
+        await layers.ensure(blob=source, media_type=GZIP, diff_id=diff_id(tar))
+
+
+async def test_a_window_larger_than_the_limit(tmp_path: Path, layers: Layers) -> None:
+    tar = Archive().file(b"a", bytes(1 << 20)).bytes()
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    source = tmp_path / "blob"
+    with source.open("wb") as file, zstandard.ZstdCompressor(compression_params=parameters).stream_writer(file) as out:
+        out.write(tar)
+    with pytest.raises(ImageError, match="too large a window"):
+        await layers.ensure(blob=source, media_type=f"{TAR}+zstd", diff_id=diff_id(tar))
 
 
 # --- against another unpacker

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,6 +217,52 @@ async def test_policies(registry: Registry, source: LayoutBuilder, service: Make
     assert (await images.ensure("nginx", PullPolicy.IF_NOT_PRESENT)).digest == second
     with pytest.raises(ImageError, match="cannot be reached"):
         await images.ensure("nginx", PullPolicy.ALWAYS)
+
+
+async def test_always_asks_by_a_head_alone_when_nothing_changed(
+    registry: Registry, source: LayoutBuilder, service: MakeService
+) -> None:
+    source.image(NGINX, two_layers())
+    registry.start()
+    registry.push(source.path, NGINX)
+    images = await service(registries=load_registries(registry.registries_conf(), {}))
+    first = await images.ensure("nginx", PullPolicy.ALWAYS)
+    before = len((registry.base / "log").read_text())
+    assert await images.ensure("nginx", PullPolicy.ALWAYS) == first
+    asked = [line for line in (registry.base / "log").read_text()[before:].splitlines() if '"nsrun"' in line]
+    assert len(asked) == 1
+    assert '"HEAD /v2/library/nginx/manifests/latest HTTP/1.1" 200' in asked[0]
+
+
+MEASURE = """
+import asyncio, sys
+from pathlib import Path
+from nsrun.images.registries import load_registries
+from nsrun.images.service import ImageService
+from nsrun.support.layout import Layout
+
+async def main():
+    root = Path(sys.argv[1])
+    layout = Layout(root=root / "root", run_dir=root / "run", log_dir=root / "log")
+    async with ImageService(layout=layout, registries=load_registries(Path(sys.argv[2]), {})) as images:
+        await images.pull("nginx")
+
+asyncio.run(main())
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+async def test_a_pull_takes_little_memory_however_large_the_image(
+    registry: Registry, source: LayoutBuilder, tmp_path: Path, repo: Path
+) -> None:
+    """In KiB, of the process; its children, four at a time, hold a buffer each."""
+    tars = [layer_tar({f"f{n}": os.urandom(1 << 20) * 40}) for n in range(6)]
+    source.image(NGINX, ImageParts.make(tars, compression="zstd"))
+    registry.start()
+    registry.push(source.path, NGINX)
+    program = [sys.executable, "-c", MEASURE, str(tmp_path / "pull"), str(registry.registries_conf())]
+    done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, cwd=repo)
+    assert int(done.stdout) < 100 << 10, done.stderr
 
 
 async def test_what_is_here_is_not_fetched_again(
