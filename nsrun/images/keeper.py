@@ -73,9 +73,9 @@ class Keeper:
             )
         if not force and len(names) == len(others) and image.digest in await off_loop(self._in_use):
             raise ImageError(
-                f'cannot remove image "{image.reference}": a container runs from it',
+                f'cannot remove image "{image.reference}": a container runs from it, or it is mounted',
                 reason="ImageInUse",
-                hint="stop its pod first: remove the manifest",
+                hint="stop its pod first: remove the manifest; or nsrun image umount",
             )
         with sentences(f'remove image "{image.reference}"'):
             gone = {str(name.reference) for name in names}
