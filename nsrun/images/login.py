@@ -89,7 +89,7 @@ class Logins:
         )
         try:
             status = _ask(connection, endpoint, credential)
-        except (TokenRefused, Transient, ImageError) as error:
+        except (Transient, ImageError) as error:
             refused = isinstance(error, TokenRefused)
             cause = error.cause if isinstance(error, Transient) else error.message
             cause = f"the user or the password is wrong: {cause}" if refused else cause
@@ -104,29 +104,28 @@ class Logins:
 
     def keep(self, account: Account, credential: Credential) -> str:
         """Keeps the credential; tells where. Raises SettingsError, ImageError."""
-        helper = self._helper(account)
-        if helper is None:
+        helper, key = self._helper(account)
+        if not helper:
             self.file.keep(str(account), credential)
             return str(self.file.path)
-        self._of(helper).store(helper_keys(account.host)[0], credential)
+        self._of(helper).store(key, credential)
         return f"docker-credential-{helper}"
 
     def forget(self, account: Account) -> None:
         """Raises NotFoundError when nobody was logged in, SettingsError, ImageError."""
-        helper = self._helper(account)
+        helper, _ = self._helper(account)
         kept = False
-        for key in helper_keys(account.host) if helper is not None else ():
-            if self._of(helper or "").get(key) is not None:
-                self._of(helper or "").erase(key)
+        for key in helper_keys(account.host) if helper else ():
+            if self._of(helper).get(key) is not None:
+                self._of(helper).erase(key)
                 kept = True
         if not self.file.forget(str(account)) and not kept:
-            elsewhere = [
-                str(path)
-                for path in self._others
-                if Credentials(entries=AuthFile(path).said().auths).find(account.host, account.path)
-            ]
-            hint = f"what {elsewhere[0]} has is for whoever wrote it to remove" if elsewhere else None
+            others = (path for path in self._others if self._is_known(account, path))
+            hint = next((f'"{path}" knows a credential, and is not ours to change' for path in others), None)
             raise NotFoundError(f'cannot log out of "{account}": nobody is logged in', hint=hint)
+
+    def _is_known(self, account: Account, path: Path) -> bool:
+        return bool(Credentials(entries=AuthFile(path).said().auths).find(account.host, account.path))
 
     def forget_all(self) -> None:
         """Every credential of the file, and of the helpers it names. Raises SettingsError, ImageError."""
@@ -139,13 +138,18 @@ class Logins:
                 self._of(said.store).erase(registry)
         self.file.forget_all()
 
-    def _helper(self, account: Account) -> str | None:
-        """The helper that keeps the credential of an account; None when the file does. They know hosts only."""
+    def _helper(self, account: Account) -> tuple[str, str]:
+        """The helper that keeps the credential of an account, and by what name of the registry; "" when the file does.
+        They know hosts only."""
         if account.path:
-            return None
+            return "", ""
         if self._sources[0] != AUTH_FILES:
-            return self._sources[0]
-        return self.file.said().helper(account.host) or None
+            return self._sources[0], account.host
+        said = self.file.said()
+        helper = said.helper(account.host)
+        # Docker's store knows its Hub by another name than podman's helpers do.
+        of_docker = helper == said.store and account.host not in said.helpers
+        return helper, helper_keys(account.host)[0] if of_docker else account.host
 
     def _of(self, helper: str) -> CredentialHelper:
         return CredentialHelper(helper, self._environment)

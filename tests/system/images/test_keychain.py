@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nsrun.errors import ImageError
+from nsrun.errors import ImageError, NotFoundError
 from nsrun.images.credential_helper import CredentialHelper
 from nsrun.images.keychain import AUTH_FILES, FileKeychain, auth_files
+from nsrun.images.login import Logins, parse_account
+from nsrun.images.registries import Registries
+from nsrun.images.tls import Certificates
 from nsrun.model.credentials import Credential
 from tests.system.images.helpers_of_credentials import make_helper, path_with
 
@@ -111,3 +114,38 @@ def test_a_helper_that_is_not_there_is_named(tmp_path: Path) -> None:
     keys = FileKeychain((write(tmp_path / "c", credsStore="desktop"),), {"PATH": f"relative:{tmp_path}"})
     with pytest.raises(ImageError, match=r'"docker-credential-desktop" is of no use: there is no such program'):
         keys.find("h", "x")
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"credsStore": "keeper"}, "https:__index.docker.io_v1_"),
+        ({"credHelpers": {"docker.io": "keeper"}}, "docker.io"),
+    ],
+)
+def test_the_hub_is_kept_by_the_name_that_others_ask_for(tmp_path: Path, said: dict[str, object], name: str) -> None:
+    program = make_helper(tmp_path / "bin", "keeper")
+    known = who_logs_in(tmp_path, write(tmp_path / "auth.json", **said))
+    account = known.account(None)
+    assert known.keep(account, FOUND) == "docker-credential-keeper"
+    assert (program.parent / "kept" / name).exists()
+    assert known.current(account) == FOUND
+    known.forget(account)
+    assert known.current(account) is None
+
+
+def test_what_others_wrote_is_not_forgotten(tmp_path: Path) -> None:
+    other = write(tmp_path / "config.json", auths={"https://h/v1/": entry("u")})
+    known = who_logs_in(tmp_path, tmp_path / "auth.json", other)
+    with pytest.raises(NotFoundError, match="nobody is logged in") as caught:
+        known.forget(parse_account("h"))
+    assert str(other) in str(caught.value.hint)
+
+
+def who_logs_in(tmp_path: Path, *files: Path) -> Logins:
+    return Logins(
+        files=files,
+        registries=Registries(),
+        certificates=Certificates(),
+        environment=path_with(tmp_path / "bin"),
+    )
