@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nsrun.cli.age import age, seconds_of
+from nsrun.cli.age import age, ago, seconds_of
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,24 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a duration"):
         seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "Less than a second ago"),
+        (1, "1 second ago"),
+        (59, "59 seconds ago"),
+        (60, "About a minute ago"),
+        (120, "2 minutes ago"),
+        (3599, "59 minutes ago"),
+        (3600, "About an hour ago"),
+        (7200, "2 hours ago"),
+        (172800, "2 days ago"),
+        (14 * 86400, "2 weeks ago"),
+        (60 * 86400, "2 months ago"),
+        (730 * 86400, "2 years ago"),
+    ],
+)
+def test_how_long_ago_as_docker_says_it(seconds: float, said: str) -> None:
+    assert ago(seconds) == said
