@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 
 from nsrun.cli.options import Context, flag, pass_context
 from nsrun.cli.registry_flags import RegistryFlags, registry_flags
-from nsrun.errors import NsrunError
+from nsrun.errors import ImageError, NsrunError
 
 if TYPE_CHECKING:
     from nsrun.images.progress import Report
@@ -34,20 +35,8 @@ def command(
 
     What can be had of several is had, though another one cannot.
     """
-    failures = asyncio.run(_pull_all(context, references, flags, policy, quiet=quiet))
-    if len(failures) > 1:
-        raise ExceptionGroup("some images cannot be pulled", failures)
-    if failures:
-        raise failures[0]
-
-
-async def _pull_all(
-    context: Context, references: tuple[str, ...], flags: RegistryFlags, policy: Path | None, *, quiet: bool
-) -> list[NsrunError]:
     from nsrun.assembly import image_service
-    from nsrun.cli.pull_progress import shown
 
-    failures: list[NsrunError] = []
     service = image_service(
         context.layout,
         flags.registries_conf,
@@ -57,10 +46,24 @@ async def _pull_all(
         certificates=flags.cert_dir,
         verify=flags.tls_verify,
     )
+    # Before the event loop is there, which takes the first Ctrl-C for itself.
+    wanted = [(text, _chosen(service, text)) for text in references]
+    failures = asyncio.run(_pull_all(service, wanted, quiet=quiet))
+    if len(failures) > 1:
+        raise ExceptionGroup("some images cannot be pulled", failures)
+    if failures:
+        raise failures[0]
+
+
+async def _pull_all(
+    service: ImageService, wanted: Sequence[tuple[str, Reference | None]], *, quiet: bool
+) -> list[NsrunError]:
+    from nsrun.cli.pull_progress import shown
+
+    failures: list[NsrunError] = []
     async with service as images:
-        for text in references:
+        for text, chosen in wanted:
             try:
-                chosen = _chosen(images, text)
                 with shown(quiet=quiet) as report:
                     pulled = await _pull(images, text, chosen, report)
                 click.echo(pulled)
@@ -79,7 +82,12 @@ async def _pull(images: ImageService, text: str, chosen: Reference | None, repor
 def _chosen(images: ImageService, text: str) -> Reference | None:
     """What a person at a terminal means by a name that may be in several registries; None when nothing is to be
     asked."""
-    choices = images.names.to_choose(text) if sys.stdin.isatty() and sys.stdout.isatty() else ()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    try:
+        choices = images.names.to_choose(text)
+    except ImageError:
+        return None  # it is no name, which the pull says
     if not choices:
         return None
     for number, choice in enumerate(choices, 1):

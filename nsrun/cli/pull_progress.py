@@ -45,7 +45,8 @@ def shown(*, quiet: bool) -> Iterator[Report]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    # Whoever runs an event loop hears of Ctrl-C in his own way; an exception from here could get lost in a callback.
+    signal.raise_signal(signal.SIGINT)
 
 
 class Lines:

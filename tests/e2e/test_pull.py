@@ -314,6 +314,11 @@ def test_enforcing_asks_a_person_and_remembers(
         assert "short-name-mode is enforcing" in refused.stderr
         shown = terminal("pull", "nginx:latest")
         shown.see(b"Which one is")
+        shown.type(b"\x03")
+        assert shown.ended(seconds=10) == 130
+        assert not cache.exists()
+        shown = terminal("pull", "nginx:latest")
+        shown.see(b"Which one is")
         shown.type(b"3\n")
         shown.see(b"not in the range")
         shown.type(b"2\n")

@@ -71,7 +71,7 @@ def test_local_addresses(address: str, local: bool) -> None:
 def test_pauses() -> None:
     backoff = Backoff(attempts=5, base=0.5, cap=3.0, patience=60)
     assert [backoff.pause(n, None, lambda: 1.0) for n in range(6)] == [0.5, 1.0, 2.0, 3.0, None, None]
-    assert backoff.pause(0, None, lambda: 0.0) == 0.0
+    assert backoff.pause(0, None, lambda: 0.0) == 0.25
     assert backoff.pause(0, 30, lambda: 1.0) == 30
     assert backoff.pause(0, 0, lambda: 1.0) == 0.5
     assert backoff.pause(0, 61, lambda: 1.0) is None
