@@ -18,9 +18,10 @@ __all__ = ["CorruptBlob", "Readable", "decompressed", "is_layer_type"]
 
 # Small enough to stay in the processor's cache while it is hashed and handed on.
 CHUNK = 1 << 18
-# Compressed bytes read at a time: little, as all that was read counts when the ratio is looked at, and as what follows
-# the end of a gzip member is copied.
-READ = 1 << 15
+# Compressed bytes read at a time: little, as all that was read counts when the ratio is looked at; and less where gzip
+# members follow one another, as what follows the end of one is copied each time.
+READ = 1 << 17
+SHORT = 1 << 14
 # xz -9 needs 65 MiB.
 _XZ_MEMORY = 128 << 20
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
