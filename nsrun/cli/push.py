@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nsrun.cli.options import Context, flag, pass_context
 from nsrun.cli.registry_flags import RegistryFlags, registry_flags
+
+if TYPE_CHECKING:
+    from nsrun.images.keychain import Keychain
 
 __all__ = ["command"]
 
@@ -34,14 +38,21 @@ def command(
 
     It arrives with the digest that it has here. Layers that the registry has already are not sent.
     """
-    pushed, digest = asyncio.run(_push(context, image, destination, flags, quiet=quiet))
+    keychain = flags.keychain  # which may ask, before the event loop takes the first Ctrl-C for itself
+    pushed, digest = asyncio.run(_push(context, image, destination, flags, keychain, quiet=quiet))
     if digestfile is not None:
         digestfile.write_text(digest)
     click.echo(f"{pushed}@{digest}")
 
 
 async def _push(
-    context: Context, image: str, destination: str | None, flags: RegistryFlags, *, quiet: bool
+    context: Context,
+    image: str,
+    destination: str | None,
+    flags: RegistryFlags,
+    keychain: Keychain | None,
+    *,
+    quiet: bool,
 ) -> tuple[str, str]:
     """The name without its tag, and the digest there."""
     from nsrun.assembly import image_pusher, short_names
@@ -53,7 +64,7 @@ async def _push(
         context.layout,
         flags.registries_conf,
         auth_file=flags.authfile,
-        keychain=flags.keychain,
+        keychain=keychain,
         certificates=flags.cert_dir,
         verify=flags.tls_verify,
     )
