@@ -49,9 +49,12 @@ def test_directories_have_their_times_however_many_and_in_whatever_order(scene: 
 
 
 def test_directories_have_their_times_by_whatever_path_they_are_filled(scene: Scene) -> None:
+    """Also when what was opened first is closed first, which takes as many others as are kept open."""
     archive = Archive().raw(header(b"usr", kind=b"5", mode=0o755, mtime=5)).symlink(b"s", b"usr").symlink(b"r", b"/")
     archive.file(b"usr/1").file(b"s/2").file(b"r/usr/3").file(b"r/4").file(b"s/.wh.5").hard_link(b"s/6", b"usr/1")
-    scene.unpack(archive.raw(header(b"r/s/", kind=b"5", mode=0o750, mtime=6)).file(b"usr/7").bytes())
+    for number in range(300):
+        archive.file(b"d%d/f" % number).file(b"s/7").file(b"r/8")
+    scene.unpack(archive.raw(header(b"r/s/", kind=b"5", mode=0o750, mtime=6)).bytes())
     assert {path.name for path in (scene.layer / "usr").iterdir()} == {"1", "2", "3", "5", "6", "7"}
     assert not (scene.layer / "s").is_symlink()  # an entry replaces what has its name
     assert (scene.layer / "usr").stat().st_mtime_ns == 5 * 10**9
