@@ -405,6 +405,12 @@ def test_size_of_sparse_files_is_bounded(scene: Scene) -> None:
         scene.unpack(sparse(b"0,1", b"x", realsize=b"%d" % (1 << 62)).bytes())
 
 
+def test_blocks_of_an_old_sparse_map_are_bounded_though_nothing_is_in_them(scene: Scene) -> None:
+    empty = bytes(504) + b"\1" + bytes(7)
+    with pytest.raises(ImageError, match="map of a sparse file is too long"):
+        scene.unpack(old_sparse() + empty * 20 + bytes(2048), limits=Limits(sparse_pieces=10))
+
+
 def test_number_of_entries_is_bounded(scene: Scene) -> None:
     archive = Archive().raw(header(b"d", kind=b"5") * 2000)
     with pytest.raises(ImageError, match="more than 1000 entries"):
