@@ -206,7 +206,7 @@ class _Loader:
 
     def _docker_layer(self, name: str) -> Descriptor:
         digest, size = self._files.blob(name)
-        with _opened(self._blobs, digest) as blob:
+        with self._blobs.reader(digest) as blob:
             begin = blob.read(4)
         media_type = next((kind for magic, kind in _MAGICS if begin.startswith(magic)), MediaType.OCI_LAYER)
         return Descriptor(media_type=media_type, digest=digest, size=size)
@@ -216,7 +216,7 @@ class _Loader:
         if (known := self._diff_ids.get(layer.digest)) is not None:
             return known
         hasher = new_hasher(layer.digest)
-        with _opened(self._blobs, layer.digest) as blob:
+        with self._blobs.reader(layer.digest) as blob:
             try:
                 for chunk in decompressed(blob, limits=DEFAULT_LIMITS):
                     hasher.update(chunk)
@@ -336,10 +336,6 @@ class _Tar:
             for piece in data:
                 writer.write(piece)
             return writer.commit(), writer.offset
-
-
-def _opened(blobs: Blobs, digest: str) -> FileIO:
-    return FileIO(Fd.open(blobs.path(digest), os.O_RDONLY | os.O_NOFOLLOW).detach())
 
 
 def _key(name: str) -> str | None:

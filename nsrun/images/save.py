@@ -19,7 +19,6 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -38,7 +37,6 @@ from nsrun.images.documents import (
 from nsrun.images.limits import DEFAULT_LIMITS
 from nsrun.images.store import Store, StoredImage
 from nsrun.support.atomic import sync_directory
-from nsrun.support.fds import Fd
 
 __all__ = ["Form", "Member", "Sink", "save_archive", "save_directory", "save_file"]
 
@@ -268,7 +266,7 @@ def _content(member: Member, blobs: Blobs) -> Iterator[bytes]:
 def _whole(member: Member, blobs: Blobs) -> Iterator[bytes]:
     """A blob as it is. Never more than its size: the header of the archive is written already."""
     hasher, left = new_hasher(member.blob), member.size
-    with _opened(member.blob, blobs) as blob:
+    with blobs.reader(member.blob) as blob:
         while left and (chunk := blob.read(min(_CHUNK, left))):
             hasher.update(chunk)
             left -= len(chunk)
@@ -279,7 +277,7 @@ def _whole(member: Member, blobs: Blobs) -> Iterator[bytes]:
 
 def _uncompressed(digest: str, diff_id: str, blobs: Blobs) -> Iterator[bytes]:
     hasher = new_hasher(diff_id)
-    with _opened(digest, blobs) as blob:
+    with blobs.reader(digest) as blob:
         try:
             for chunk in decompressed(blob, limits=DEFAULT_LIMITS):
                 hasher.update(chunk)
@@ -288,10 +286,6 @@ def _uncompressed(digest: str, diff_id: str, blobs: Blobs) -> Iterator[bytes]:
             raise _damaged(digest) from None
     if f"{diff_id.partition(':')[0]}:{hasher.hexdigest()}" != diff_id:
         raise _damaged(digest)
-
-
-def _opened(digest: str, blobs: Blobs) -> FileIO:
-    return FileIO(Fd.open(blobs.path(digest), os.O_RDONLY | os.O_NOFOLLOW).detach())
 
 
 def _damaged(digest: str) -> ImageError:
