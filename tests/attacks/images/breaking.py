@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from tests.waiting import idle
+
 __all__ = ["Way"]
 
 
@@ -68,5 +70,5 @@ class Way:
         self._mending = asyncio.ensure_future(self._mend())
 
     async def _mend(self) -> None:
-        await asyncio.sleep(self._away)
+        await idle(self._away)
         await self.open()

@@ -39,7 +39,7 @@ from tests.attacks.images.test_lying_registry import (
 )
 from tests.layouts import ImageParts, layer_tar
 from tests.system.images.conftest import MakeService
-from tests.waiting import eventually_async
+from tests.waiting import eventually_async, idle
 
 __all__ = ["clock", "pull"]
 
@@ -270,7 +270,7 @@ async def test_a_registry_that_never_answers(
         assert request.transport is not None
         for number in itertools.count():
             request.transport.write(b"HTTP/1.1 200 OK\r\n" if not number else b"X: y\r\n")
-            await asyncio.sleep(0.05)
+            await idle(0.05)
             if request.transport.is_closing():
                 break
         return web.Response()
@@ -292,7 +292,7 @@ async def test_a_registry_that_trickles(
         await response.prepare(request)
         for byte in range(1000):
             await response.write(layer.data[byte : byte + 1])
-            await asyncio.sleep(0.05)
+            await idle(0.05)
         return response
 
     lying.lies[f"a/b/blobs/{layer.digest}"] = trickle
