@@ -150,7 +150,9 @@ def _timed(steps: Steps) -> float:
     """Milliseconds."""
     before = time.monotonic()
     for argv, environment in steps:
-        subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(argv, env=environment, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(argv)}: {done.stderr.decode(errors='replace').strip()[-500:]}")
     return (time.monotonic() - before) * 1000
 
 
