@@ -12,7 +12,7 @@ import click
 from nsrun import __version__
 from nsrun.cli.flagtable import COMPLETION, PLACES
 from nsrun.cli.options import PATH, Context, Flag, flags_of, write_grouped
-from nsrun.cli.outcome import reader_has_gone
+from nsrun.cli.outcome import drop_output
 from nsrun.cli.places import layout_at
 from nsrun.cli.verbs import Verbs
 
@@ -112,7 +112,7 @@ class LazyGroup(Verbs):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            reader_has_gone()
+            drop_output()
             return 0
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["EXIT_ERROR", "Ended", "complain", "complain_of_output", "outcome", "reader_has_gone", "say"]
+__all__ = ["EXIT_ERROR", "Ended", "complain", "complain_of_output", "drop_output", "outcome", "say"]
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -38,15 +38,17 @@ def outcome(run: Callable[[], int]) -> int:
     except ExceptionGroup as group:
         _complain_of_several(group)
     except BrokenPipeError:
-        reader_has_gone()
+        drop_output()  # the reader has gone (``nsrun logs | head``), which is no failure
         return 0
     except OSError as error:
         complain_of_output(error)
+        if error.filename is None:
+            drop_output()
     return EXIT_ERROR
 
 
-def reader_has_gone() -> None:
-    """Which is no failure, but Python would complain again while it closes stdout."""
+def drop_output() -> None:
+    """What was printed and cannot be written: it would be tried again at the end, and complained of again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
