@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -64,7 +64,6 @@ class TokenService:
         """A JSON Web Token (RFC 7519) signed by RS256, with its certificate."""
         self.asked += scopes
         certificate = "".join(self._certificate.read_text().splitlines()[1:-1])
-        assert b64decode(certificate)
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -76,7 +75,7 @@ class TokenService:
             "jti": f"{now}-{len(self.asked)}",
             "access": [_access(scope) for scope in scopes],
         }
-        signed = ".".join(map(_part, ({"typ": "JWT", "alg": "RS256", "x5c": [certificate]}, claims)))
+        signed = f"{_part({'typ': 'JWT', 'alg': 'RS256', 'x5c': [certificate]})}.{_part(claims)}"
         argv = ["openssl", "dgst", "-sha256", "-sign", str(self._key)]
         signature = subprocess.run(argv, input=signed.encode(), capture_output=True, check=True).stdout
         return f"{signed}.{_text(signature)}"
