@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -128,6 +129,34 @@ async def test_blobs_of_a_copy_under_way_stay(service: MakeService, layout: Layo
         time.time = real
     assert not blob.exists()
     assert aged.blobs.listed() == frozenset()
+
+
+async def test_a_name_given_while_skopeo_copies_is_not_lost(
+    service: MakeService, source: LayoutBuilder, skopeo: Skopeo, layout: Layout, tmp_path: Path
+) -> None:
+    """It reads index.json when it begins, and writes what it read, and its own name, when it ends."""
+    ours = LayoutBuilder(tmp_path / "ours")
+    ours.image("docker.io/library/ours:latest", ImageParts.make([layer_tar({"ours": b"1"})]))
+    images = await service()
+    blob = source.path / "blobs" / APP.config.digest.replace(":", "/")
+    blob.unlink()
+    os.mkfifo(blob)
+    copying = asyncio.create_task(asyncio.to_thread(skopeo, "app", "app"))
+    # Whoever opens the other end has begun: it is about to read the configuration.
+    config = await asyncio.to_thread(blob.open, "wb")
+    await images.load(ours.path)
+    config.write(APP.config.data)
+    config.close()
+    await copying
+    written = (layout.images / "index.json").read_text()
+    assert "ours" not in written, "skopeo lost it"
+    assert await names(images) == ["docker.io/library/app:latest", "docker.io/library/ours:latest"]
+    await images.collect()
+    await images.ensure("ours", PullPolicy.NEVER)
+    await images.ensure("app", PullPolicy.NEVER)
+    again = await service()
+    assert "docker.io/library/ours:latest" in (layout.images / "index.json").read_text()
+    assert await again.keeper.check() == ()
 
 
 async def test_an_image_without_a_name_stays_until_it_is_pruned(
