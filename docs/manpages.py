@@ -147,7 +147,9 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[str]:
         one = command.get_command(context, name)
         assert one is not None
         summary = _summary(one)
-        yield from _term(f"{str(context.info_name).replace(' ', '-')}-{name}(1)", f"{summary[:1].upper()}{summary[1:]}.")
+        yield from _term(
+            f"{str(context.info_name).replace(' ', '-')}-{name}(1)", f"{summary[:1].upper()}{summary[1:]}."
+        )
 
 
 def _term(term: str, text: str) -> Iterator[str]:
