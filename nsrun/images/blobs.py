@@ -72,6 +72,7 @@ class Blobs:
         """Begins a blob; only the algorithm of ``digest`` counts until ``commit``. Raises OSError."""
         temporary = self._incoming / secrets.token_hex(8)
         fd = Fd.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
+        fcntl.flock(fd.fileno(), fcntl.LOCK_EX)
         return BlobWriter(self, temporary, fd, digest)
 
     def continued(self, digest: str) -> BlobWriter:

@@ -6,6 +6,7 @@ import base64
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -278,8 +279,22 @@ def dnsmasq(wild: Wild) -> None:
 @check
 def node_exporter(wild: Wild) -> None:
     """Sees the host: its links, its processes, its disks."""
-    for mount in ("/", "/sys"):  # as systemd leaves them
+    with mounts_shared("/", "/sys"):  # as systemd leaves them
+        _see_the_host(wild)
+
+
+@contextmanager
+def mounts_shared(*mounts: str) -> Iterator[None]:
+    for mount in mounts:
         run("mount", "--make-shared", mount)
+    try:
+        yield
+    finally:
+        for mount in mounts:
+            run("mount", "--make-private", mount)
+
+
+def _see_the_host(wild: Wild) -> None:
     wild.start()
     assert wild.ready("node-exporter-pod") == wild.status("node-exporter-pod")["hostIP"]
     metrics = wild.fetch("http://127.0.0.1:9100/metrics")
