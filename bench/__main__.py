@@ -116,7 +116,10 @@ def _pulls(base: Path, wanted: list[tuple[images.Subject, str, Path]], runs: int
             assert registry is not None
             _say(f"pull of {subject.name}, stores on {where}")
             measured = images.measure(registry, subject, stores, runs=runs, peers=peers)
-            found += images.figures(subject, where, measured)
+            rows = images.figures(subject, where, measured)
+            for row in rows:  # the next takes minutes
+                _say(str(row))
+            found += rows
     return found
 
 

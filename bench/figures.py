@@ -23,6 +23,13 @@ class Figure:
     within: bool | None = None
     runs: int = 1
 
+    def __str__(self) -> str:
+        """The row of the table."""
+        peers = ", ".join(f"{name} {_number(value)}" for name, value in self.peers.items())
+        ratios = ", ".join(_ratio(self.ours, value) for value in self.peers.values())
+        kept = {True: "yes", False: "**no**", None: ""}[self.within]
+        return f"| {self.name}, {self.unit} | {_number(self.ours)} | {peers} | {ratios} | {self.bar} | {kept} |"
+
 
 def median(values: Sequence[float]) -> float:
     """Raises StatisticsError when there are none."""
@@ -31,15 +38,8 @@ def median(values: Sequence[float]) -> float:
 
 def table(figures: Sequence[Figure]) -> str:
     """A Markdown table, as README has it."""
-    lines = ["| what (median) | nsrun | peers | ratio | budget | kept |", "| --- | --- | --- | --- | --- | --- |"]
-    for figure in figures:
-        peers = ", ".join(f"{name} {_number(value)}" for name, value in figure.peers.items())
-        ratios = ", ".join(_ratio(figure.ours, value) for value in figure.peers.values())
-        kept = {True: "yes", False: "**no**", None: ""}[figure.within]
-        lines.append(
-            f"| {figure.name}, {figure.unit} | {_number(figure.ours)} | {peers} | {ratios} | {figure.bar} | {kept} |"
-        )
-    return "\n".join(lines)
+    head = ("| what (median) | nsrun | peers | ratio | budget | kept |", "| --- | --- | --- | --- | --- | --- |")
+    return "\n".join((*head, *map(str, figures)))
 
 
 def _ratio(ours: float, theirs: float) -> str:

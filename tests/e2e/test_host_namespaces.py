@@ -61,7 +61,9 @@ def test_one_process_namespace(loaded: Nsrun) -> None:
     [directory] = list((loaded.root / "pods").iterdir())
     (directory / "volumes" / "kubernetes.io~empty-dir" / "shared" / "end").touch()
     eventually(lambda: not loaded.processes("sh", "setsid", "/bin/sh"), what="its processes have ended")
-    assert [name for _, name in loaded.processes("sleep")] == ["sleep"]
+    eventually(
+        lambda: [name for _, name in loaded.processes("sleep")] == ["sleep"], what="the other container's alone is left"
+    )
 
 
 def test_a_host_network_leaves_the_hosts_settings_alone(loaded: Nsrun) -> None:

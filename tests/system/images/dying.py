@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,17 +28,20 @@ _CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.trun
 def count_steps(argv: Sequence[str], below: Path) -> int:
     """Runs ``nsrun argv`` to its end; how many steps it takes that change something below ``below``."""
     reading, writing = os.pipe()
+    errors = os.memfd_create("errors")
     pid = os.fork()
     if pid == 0:
         steps = _Steps(below, kill_before=0)
-        code = _run(argv, steps)
+        code = _run(argv, steps, errors)
         os.write(writing, str(steps.count).encode())
         os._exit(code)
     os.close(writing)
     with open(reading) as said:
         count = said.read()
     _, status = os.waitpid(pid, 0)
-    assert status == 0, f"nsrun {' '.join(argv)} ended with {status}"
+    with open(errors) as told:
+        told.seek(0)
+        assert status == 0, f"nsrun {' '.join(argv)} ended with {status}: {told.read()}"
     return int(count)
 
 
@@ -74,11 +78,14 @@ class _Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _run(argv: Sequence[str], steps: _Steps) -> int:
+def _run(argv: Sequence[str], steps: _Steps, errors: int | None = None) -> int:
+    """``errors``: where standard error goes."""
     sink = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
+    for standard in (0, 1):
         os.dup2(sink, standard)
-    sys.stdin, sys.stdout, sys.stderr = (open(os.devnull, mode) for mode in ("r", "w", "w"))  # noqa: SIM115
+    os.dup2(sink if errors is None else errors, 2)
+    sys.stdin, sys.stdout = (open(os.devnull, mode) for mode in ("r", "w"))  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     sync = os.fsync
 
     def fsync(fd: int) -> None:
@@ -92,4 +99,5 @@ def _run(argv: Sequence[str], steps: _Steps) -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
     except BaseException:
+        traceback.print_exc()
         return 70
