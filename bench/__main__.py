@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench import containers, images, look, pods, probes, world
@@ -111,11 +112,17 @@ def _pulls(base: Path, wanted: list[tuple[images.Subject, str, Path]], runs: int
     """``wanted``: image, where the stores are in a word, and the directory for them."""
     found: list[Figure] = []
     subjects = list({subject.name: subject for subject, _, _ in wanted}.values())
-    with images.served(base / "images", REPO / "build" / "pull-images", subjects) as registry:
+    with (
+        images.served(base / "images", REPO / "build" / "pull-images", subjects) as registry,
+        ExitStack() as at_the_end,
+    ):
         for subject, where, stores in wanted if registry is not None else ():
             assert registry is not None
             _say(f"pull of {subject.name}, stores on {where}")
-            measured = images.measure(registry, subject, stores, runs=runs, peers=peers)
+            with ExitStack() as leftover:
+                measured = images.measure(registry, subject, stores, runs=runs, peers=peers, leftover=leftover)
+                if where == "disk":
+                    at_the_end.push(leftover.pop_all())
             rows = images.figures(subject, where, measured)
             for row in rows:  # the next takes minutes
                 _say(str(row))

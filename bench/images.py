@@ -3,6 +3,10 @@
 ``nsrun pull``, ``podman pull``, and ``skopeo copy`` with ``umoci unpack`` take turns, so that what else the machine
 does meets them alike. With stores on a tmpfs it is the program that is measured; on a disk the whole, with what each of
 them syncs by itself. Memory is looked at in a run of its own: looking takes time.
+
+What was pulled is removed by the caller, at the end: ext4 without a journal gives no inode away again for a minute (or
+six), and looks at every one that was deleted meanwhile whenever it makes a file (``recently_deleted()`` in Linux'
+``fs/ext4/ialloc.c``): whoever comes after a store of 100,000 files was removed would be measured looking.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +79,10 @@ def served(base: Path, layout: Path, subjects: Sequence[Subject]) -> Iterator[Re
         registry.stop()
 
 
-def measure(registry: Registry, subject: Subject, stores: Path, *, runs: int, peers: bool) -> Measured:
-    """``stores``: a directory on the file system that is to be measured."""
+def measure(
+    registry: Registry, subject: Subject, stores: Path, *, runs: int, peers: bool, leftover: ExitStack
+) -> Measured:
+    """``stores``: a directory on the file system that is to be measured. ``leftover``: removes what was pulled."""
     programs: dict[str, Pull] = {"nsrun": _nsrun}
     if peers and Podman.installed():
         programs["podman"] = _podman
@@ -85,8 +91,8 @@ def measure(registry: Registry, subject: Subject, stores: Path, *, runs: int, pe
     took: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(runs):
         for name, pull in programs.items():
-            took[name].append(_one(pull, registry, subject, stores, _timed))
-    memory = _one(_nsrun, registry, subject, stores, _watched)
+            took[name].append(_one(pull, registry, subject, stores, _timed, leftover))
+    memory = _one(_nsrun, registry, subject, stores, _watched, leftover)
     return Measured(took={name: median(values) for name, values in took.items()}, memory=memory, runs=runs)
 
 
@@ -142,15 +148,22 @@ def _umoci(registry: Registry, subject: Subject, store: Path) -> Steps:
     ]
 
 
-def _one(pull: Pull, registry: Registry, subject: Subject, stores: Path, how: Callable[[Steps], float]) -> float:
+def _one(
+    pull: Pull,
+    registry: Registry,
+    subject: Subject,
+    stores: Path,
+    how: Callable[[Steps], float],
+    leftover: ExitStack,
+) -> float:
     """One pull into a store of its own. What others have written is on the disk before it begins."""
-    with tempfile.TemporaryDirectory(dir=stores) as store:
-        steps = pull(registry, subject, Path(store))
-        os.sync()
-        found = how(steps)
-        if "CONTAINERS_STORAGE_CONF" in steps[0][1]:  # podman leaves a mount
-            subprocess.run(["podman", "system", "reset", "--force"], env=steps[0][1], check=True, capture_output=True)
-    return found
+    store = leftover.enter_context(tempfile.TemporaryDirectory(dir=stores))
+    steps = pull(registry, subject, Path(store))
+    if "CONTAINERS_STORAGE_CONF" in steps[0][1]:  # podman leaves a mount
+        reset = ("podman", "system", "reset", "--force")
+        leftover.callback(subprocess.run, reset, env=steps[0][1], check=True, capture_output=True)
+    os.sync()
+    return how(steps)
 
 
 def _timed(steps: Steps) -> float:
