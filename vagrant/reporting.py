@@ -13,9 +13,9 @@ from typing import IO
 
 import pytest
 
-from vagrant.suite import RESULTS
+from vagrant.suite import DONE, RESULTS
 
-__all__ = ["pytest_configure"]
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 
 
 class Reporter:
@@ -54,6 +54,15 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     return "" if report.longrepr is None else str(report.longrepr)[-4000:]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what earlier runs have done."""
+    known = config.rootpath / DONE
+    done = frozenset(known.read_text().splitlines()) if known.is_file() else frozenset[str]()
+    if done:
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
+        items[:] = [item for item in items if item.nodeid not in done]
 
 
 @pytest.hookimpl(trylast=True)

@@ -8,12 +8,26 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vagrant.image import REPO
 
-__all__ = ["NOT_IN_THE_MACHINE", "RESULTS", "Result", "command", "compile_tests", "failed", "parse", "summary"]
+__all__ = [
+    "DONE",
+    "NOT_IN_THE_MACHINE",
+    "RESULTS",
+    "Result",
+    "command",
+    "compile_tests",
+    "counts",
+    "done",
+    "failed",
+    "merged",
+    "parse",
+    "summary",
+    "unparse",
+]
 
 # What the whole suite leaves out in the machine, with the reason. What skips itself there tells its own.
 NOT_IN_THE_MACHINE = {
@@ -23,6 +37,9 @@ NOT_IN_THE_MACHINE = {
 
 # Where ``reporting.py`` writes, in the machine's copy of the tree.
 RESULTS = "build/vm-results.jsonl"
+
+# The tests that ``reporting.py`` leaves out, one a line: their results are known.
+DONE = "build/vm-done.txt"
 
 _SKIPPED_WIDTH = 150
 
@@ -63,9 +80,24 @@ def parse(text: str) -> list[Result]:
     return results
 
 
+def unparse(results: Iterable[Result]) -> str:
+    """The text that ``parse`` reads."""
+    return "".join(json.dumps(asdict(result)) + "\n" for result in results)
+
+
 def failed(path: Path) -> list[str]:
     """The tests that failed in the run whose results are in a file; none without one."""
     return [r.test for r in parse(path.read_text()) if r.outcome == "failed"] if path.is_file() else []
+
+
+def done(path: Path) -> list[str]:
+    """The tests that passed, or said why they do not run, in the runs whose results are in a file; none without one."""
+    return [r.test for r in parse(path.read_text()) if r.outcome != "failed"] if path.is_file() else []
+
+
+def merged(earlier: Sequence[Result], later: Sequence[Result]) -> list[Result]:
+    """The last result of each test."""
+    return list({result.test: result for result in (*earlier, *later)}.values())
 
 
 def summary(results: Sequence[Result], started: float, ended: float) -> Iterator[str]:
@@ -73,7 +105,7 @@ def summary(results: Sequence[Result], started: float, ended: float) -> Iterator
     start and the end of the run, as ``Result.at``."""
     first = min((result.at - result.seconds for result in results), default=ended)
     yield f"first test after {first - started:.0f} s, all after {ended - started:.0f} s"
-    yield from _counts(results)
+    yield from counts(results)
     yield from _reasons(result for result in results if result.outcome == "skipped")
     for path, reason in NOT_IN_THE_MACHINE.items():
         yield f"not in the machine: {path}: {reason}"
@@ -84,7 +116,8 @@ def summary(results: Sequence[Result], started: float, ended: float) -> Iterator
             yield f"failed: {result.test}"
 
 
-def _counts(results: Iterable[Result]) -> Iterator[str]:
+def counts(results: Iterable[Result]) -> Iterator[str]:
+    """How many passed, were skipped and failed, by directory and in all."""
     table: dict[str, Counter[str]] = {}
     for result in results:
         counts = table.setdefault(_directory(result.test), Counter())

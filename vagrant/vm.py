@@ -197,8 +197,9 @@ def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
     patience = _PATIENCE if prepared.hardware.accelerator.name == "tcg" else "1"
     environment = {"NSRUN_TEST_PATIENCE": patience, **_pairs(options.env)}
     argv = suite.command([*options.arguments, *again])
+    earlier = suite.parse(kept.read_text()) if kept.is_file() and (options.failed or options.rest) else []
     started = time.time()
-    with thawed(prepared) as machine:
+    with _left_out(suite.done(kept) if options.rest else []), thawed(prepared) as machine:
         # Docker and kubeadm load it, so the traffic of pods is tried with and without it.
         machine.check("modprobe", "br_netfilter", cwd="/")
         job = Job(argv=argv, user=options.user, env=environment, seconds=options.timeout or None)
@@ -207,9 +208,26 @@ def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
         finally:  # also of a run that was interrupted, or took too long
             ended = time.time()
             machine.fetch(suite.RESULTS, DIRECTORY)
-            (DIRECTORY / Path(suite.RESULTS).name).replace(kept)
-            for line in suite.summary(suite.parse(kept.read_text()), started, ended):
+            later = suite.parse((DIRECTORY / Path(suite.RESULTS).name).read_text())
+            kept.write_text(suite.unparse(suite.merged(earlier, later)))
+            for line in suite.summary(later, started, ended):
                 say(f"{prepared.kernel.release}: {line}")
+            if earlier:
+                say(f"{prepared.kernel.release}: with what earlier runs found:")
+                for line in suite.counts(suite.merged(earlier, later)):
+                    say(f"{prepared.kernel.release}: {line}")
+
+
+@contextmanager
+def _left_out(tests: Sequence[str]) -> Iterator[None]:
+    """The tree that goes into the machine says which tests are known to be well."""
+    told = REPO / suite.DONE
+    try:
+        if tests:
+            told.write_text("".join(f"{test}\n" for test in tests))
+        yield
+    finally:
+        told.unlink(missing_ok=True)
 
 
 def _terminal(options: argparse.Namespace) -> dict[str, str]:
@@ -257,7 +275,11 @@ def _add_run_options(verb: argparse.ArgumentParser, name: str) -> None:
     verb.add_argument("--timeout", type=float, default=0, metavar="SECONDS", help="kill it after that")
     verb.add_argument("--timing", action="store_true", help="say how long it took")
     if name == "test":
-        verb.add_argument("--failed", action="store_true", help="only what failed the last time")
+        which = verb.add_mutually_exclusive_group()
+        which.add_argument("--failed", action="store_true", help="only what failed the last time")
+        which.add_argument(
+            "--rest", action="store_true", help="what has not passed yet, after a run that was cut short"
+        )
     if name == "run":
         verb.add_argument("--tty", action="store_true", help="give it a terminal")
         verb.add_argument("--stdin", action="store_true", help="hand on what is piped in")

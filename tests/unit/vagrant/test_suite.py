@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from vagrant.suite import NOT_IN_THE_MACHINE, Result, command, failed, parse, summary
+from vagrant.suite import NOT_IN_THE_MACHINE, Result, command, counts, done, failed, merged, parse, summary, unparse
 
 
 def result(test: str, outcome: str = "passed", reason: str = "", seconds: float = 1.0, at: float = 100.0) -> Result:
@@ -56,6 +56,20 @@ def test_what_failed_last_time(tmp_path: Path) -> None:
     (tmp_path / "results").write_text(TEXT)
     assert failed(tmp_path / "results") == ["tests/unit/model/test_a.py::test_two[x]"]
     assert failed(tmp_path / "none") == []
+
+
+def test_a_run_goes_on_where_another_was_cut_short(tmp_path: Path) -> None:
+    kept = tmp_path / "results"
+    kept.write_text(TEXT)
+    assert done(kept) == [one.test for one in RESULTS if one.outcome != "failed"]
+    assert done(tmp_path / "none") == []
+    mended = result("tests/unit/model/test_a.py::test_two[x]")
+    new = result("tests/unit/model/test_a.py::test_new")
+    whole = merged(RESULTS, [mended, new])
+    assert [one for one in whole if one.outcome == "failed"] == []
+    assert len(whole) == len(RESULTS) + 1
+    assert parse(unparse(whole)) == whole
+    assert list(counts(whole))[-1] == "all                     4 passed, 2 skipped"
 
 
 def test_both_processors_are_busy_and_the_caller_has_the_last_word() -> None:
