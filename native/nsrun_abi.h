@@ -192,6 +192,11 @@ enum ns_op_kind {
         /* Writes text[1] to /proc/thread-self/attr/<text[0]>, "exec" or "apparmor/exec": what the security module is to
          * make of the process when it executes. Before the pivot. */
         NS_OP_LABEL = 43,
+        /* The host's node text[1] (verified: mode a tells its type, device b) is bound at text[0] in the root, nosuid and
+         * noexec: for who may not make devices. */
+        NS_OP_DEVICE = 44,
+        /* fd is a detached mount; move_mount to host directory text[0]. */
+        NS_OP_ATTACH = 45,
 
         /* ---- the end */
 
@@ -200,7 +205,7 @@ enum ns_op_kind {
         NS_OP_EXEC = 40,
         /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause. */
         NS_OP_EXEC_FD = 41,
-        NS_OP_LAST = 44,
+        NS_OP_LAST = 46,
 };
 
 /* Steps that are no operation of a plan. */
@@ -333,10 +338,10 @@ struct ns_message {
 
 /* ---- nsrun._native: what Python calls. All return 0 or a number >= 0; on failure -errno ----------------------- */
 
-/* Starts the shim: argv "nsrun-shim <title>", cwd and only inherited directory the pod's run directory, no environment,
- * new session, stdio /dev/null, reparented to init (or the nearest subreaper). Returns its pid once shim.sock listens.
- */
-int ns_spawn_shim(const char *program, int run_dir_fd, const char *title);
+/* Starts a shim, or another helper that outlives its starter: argv "<name> <title>", cwd and only inherited directory
+ * the run directory, no environment, new session, stdio /dev/null, reparented to init (or the nearest subreaper).
+ * Returns its pid once its socket listens. */
+int ns_spawn(const char *program, const char *name, int run_dir_fd, const char *title);
 
 /* A new network namespace, its loopback up, pinned on the existing file `path`; *netns_fd and *netlink_fd (an
  * AF_NETLINK route socket that lives inside it) belong to the caller. */

@@ -1,31 +1,11 @@
 /* unpack_filter.c: the system calls of a process that only fills a directory. No memory is asked for after this, no
  * process is made, nothing is executed, and no socket, mount or signal is within reach. */
+#include "filter.h"
 #include "kernel.h"
 #include "unpack_confine.h"
 
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-
-#if defined(__x86_64__)
-#define ARCHITECTURE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCHITECTURE AUDIT_ARCH_AARCH64
-#elif defined(__riscv) && __riscv_xlen == 64
-#define ARCHITECTURE AUDIT_ARCH_RISCV64
-#else
-#error "the numbers of system calls are not known here"
-#endif
-
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define ALLOW(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-
-/* Numbers of x32 have bit 30, and so are none of these. */
 static const struct sock_filter filter[] = {
-    LOAD(arch),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0),
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-    LOAD(nr),
+    FILTER_HEAD,
     ALLOW(read),
     ALLOW(write),
     ALLOW(openat),
@@ -71,9 +51,5 @@ static const struct sock_filter filter[] = {
 
 int ns_filter_calls(void)
 {
-        struct sock_fprog program = {
-            .len = sizeof(filter) / sizeof(filter[0]),
-            .filter = (struct sock_filter *)(uintptr_t)filter,
-        };
-        return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+        return ns_filter_install(filter, sizeof(filter) / sizeof(filter[0]));
 }

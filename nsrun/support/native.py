@@ -167,7 +167,7 @@ def spawn_shim(program: str, run_dir_fd: int, title: str) -> int:
 
     The shim is nobody's child here: init, or the nearest subreaper, is its parent.
     """
-    return _checked(_lib.ns_spawn_shim(os.fsencode(program), run_dir_fd, title.encode()), program)
+    return _checked(_lib.ns_spawn(os.fsencode(program), b"nsrun-shim", run_dir_fd, title.encode()), program)
 
 
 def netns_create(path: str, *, ids: tuple[int, int] | None = None) -> tuple[Fd, Fd]:
@@ -193,30 +193,34 @@ def socket_in(netns_fd: int, domain: int, kind: int, protocol: int = 0) -> socke
     return socket.socket(domain, kind, protocol, fileno=number)
 
 
-def open_in_rootfs(stage: str, layers: Sequence[int], path: str) -> Fd:
+def open_in_rootfs(stage: str, layers: Sequence[int], path: str, *, user_xattrs: bool = False) -> Fd:
     """Opens ``path`` for reading as a container whose rootfs is these layers would see it.
 
     ``layers``: directories, topmost first. ``stage``: an empty host directory, used in a mount namespace that is gone
     when this returns. Links never lead out of the rootfs. FIFOs and devices do not block: check what was opened.
+    ``user_xattrs``: overlayfs' marks are in ``user.*``.
     """
-    options = _overlay_options(layers) if len(layers) > 1 else _ffi.NULL
+    options = _overlay_options(layers, user_xattrs) if len(layers) > 1 else _ffi.NULL
     numbers = _ffi.new("int[]", list(layers))
     result = _lib.ns_open_in_rootfs(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path))
     return Fd(_checked(result, path))
 
 
-def rootfs_tree(stage: str, layers: Sequence[int], path: str = ".", *, users: int | None = None) -> Fd:
+def rootfs_tree(
+    stage: str, layers: Sequence[int], path: str = ".", *, users: int | None = None, user_xattrs: bool = False
+) -> Fd:
     """What is at ``path`` in the rootfs of at least two layers, topmost first, as a detached mount: read-only, nosuid,
     nodev, noexec. ``stage``, and where links lead, as above. ``users``: a user namespace whose owners it shows."""
     numbers = _ffi.new("int[]", list(layers))
-    options = _overlay_options(layers)
+    options = _overlay_options(layers, user_xattrs)
     users_fd = -1 if users is None else users
     result = _lib.ns_rootfs_tree(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path), users_fd)
     return Fd(_checked(result, path))
 
 
-def _overlay_options(layers: Sequence[int]) -> Any:
-    return _ffi.new("char[]", b"lowerdir=" + b":".join(b"%%%d" % index for index in range(len(layers))))
+def _overlay_options(layers: Sequence[int], user_xattrs: bool) -> Any:
+    options = b"lowerdir=" + b":".join(b"%%%d" % index for index in range(len(layers)))
+    return _ffi.new("char[]", options + (b",userxattr" if user_xattrs else b""))
 
 
 def setns(fd: int, flags: int) -> None:
