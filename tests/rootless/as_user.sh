@@ -1,7 +1,7 @@
 #!/bin/sh
 # as_user.sh COMMAND...: as root, runs a command as an unprivileged user who exists only for it.
 #
-# In a mount namespace of its own, a layer over /etc knows of the user, and /run is empty but for his own directory. What
+# In a mount namespace of its own, a layer over /etc knows of the user, and /run holds what is needed here. What
 # he writes lies in one directory of /tmp (a disk's, where overlays can be), which is removed at the end.
 set -eu
 
@@ -23,6 +23,13 @@ mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work 
 echo "$name:x:$uid:$uid::$own/home:/bin/sh" >>/etc/passwd
 echo "$name:x:$uid:" >>/etc/group
 for file in /etc/subuid /etc/subgid; do echo "$name:$((subids)):$count" >>"$file"; done
+# As udev has them (50-udev-default.rules), also where there is none.
+mkdir /run/dev
+mknod -m 666 /run/dev/tun c 10 200
+mknod -m 666 /run/dev/fuse c 10 229
+for device in net/tun fuse; do
+    if [ -e "/dev/$device" ]; then mount --bind "/run/dev/${device#net/}" "/dev/$device"; fi
+done
 install -d -m 700 -o "$uid" -g "$uid" "$own/home" "$own/tmp" "/run/user/$uid"
 
 code=0
