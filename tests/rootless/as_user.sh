@@ -30,6 +30,9 @@ mknod -m 666 /run/dev/fuse c 10 229
 for device in net/tun fuse; do
     if [ -e "/dev/$device" ]; then mount --bind "/run/dev/${device#net/}" "/dev/$device"; fi
 done
+# Root's own containers are none of his business, and tools that are root in a user namespace look for them here.
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+if [ -d /var/lib/containers ]; then mount -t tmpfs -o mode=755 tmpfs /var/lib/containers; fi
 install -d -m 700 -o "$uid" -g "$uid" "$own/home" "$own/tmp" "/run/user/$uid"
 
 code=0
