@@ -43,6 +43,7 @@ from nsrun.host.doctor import Level, examine
 from nsrun.host.facts import HostFacts, probe
 from nsrun.host.machine import machine_info
 from nsrun.host.node import allocatable, capacity, disk_size
+from nsrun.host.rootless.world import world
 from nsrun.images.service import ImageService
 from nsrun.model.node import Node
 from nsrun.model.retention import ImageRetention
@@ -52,7 +53,8 @@ from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles
 from nsrun.network.service import NetworkService
 from nsrun.probes.service import NetworkProbes
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroup_open import open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.engine import Engine, LogLimits
 from nsrun.runtime.process import boot_id
 from nsrun.runtime.seccomp import Seccomp
@@ -281,7 +283,7 @@ def build(settings: Settings, source: Manifests) -> Parts:
         volumes=volumes,
         network=network,
         runtime=engine,
-        probes=NetworkProbes(),
+        probes=NetworkProbes(network.socket_towards),
         board=board,
         clock=clock,
         node=node,
@@ -439,6 +441,9 @@ def _remove_the_rest(layout: Layout, cgroups: Cgroups) -> None:
 
     The directory itself may stay: when it is a mount point, or somebody put something there.
     """
+    own = world(layout.run_dir)
+    if own is not None:
+        own.end()
     try:
         for name in sorted(layout.run_entries - {layout.lock.name}):
             remove_tree(layout.run_dir / name)

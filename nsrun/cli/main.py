@@ -152,6 +152,7 @@ def cli(
     root: Path | None,
     run_dir: Path | None,
     log_dir: Path | None,
+    netns_dir: Path | None,
     manifests: Path | None = None,
     **options: Any,
 ) -> None:
@@ -161,7 +162,7 @@ def cli(
     nsrun --manifests DIR     run the pods of a directory, in the foreground
     nsrun COMMAND             look at what runs
     """
-    ctx.obj = Context(layout=layout_at(root=root, run_dir=run_dir, log_dir=log_dir))
+    ctx.obj = Context(layout=layout_at(root=root, run_dir=run_dir, log_dir=log_dir, netns_dir=netns_dir))
     if ctx.invoked_subcommand is not None:
         return
     if manifests is None and not options["manifest_url"]:

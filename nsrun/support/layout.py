@@ -103,7 +103,10 @@ class Layout:
     def run_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the run directory."""
         return frozenset(
-            {"nsrun.sock", "nsrun.lock", "pods", "names", "network", "stage", "empty", "cache", "api", "userns"}
+            {
+                *("nsrun.sock", "nsrun.lock", "pods", "names", "network", "stage", "empty", "cache", "api", "userns"),
+                *("holder", "netns", "rootless-netns"),
+            }
         )
 
     @property
