@@ -12,8 +12,6 @@ enum {
         EXISTS = 1, /* what has the name is in the way */
 };
 
-static const uint64_t LAST_ID = 0xfffffffe; /* (uid_t)-1 means "leave it" to chown(2) */
-
 static int errno_or_exists(struct ns_layer *layer)
 {
         return errno == EEXIST ? EXISTS : ns_fail_errno(layer->failure);
@@ -274,13 +272,13 @@ static int add_named(struct ns_layer *layer, const struct ns_entry *entry)
         }
 }
 
-int ns_layer_add(struct ns_layer *layer, const struct ns_entry *entry)
+int ns_layer_add(struct ns_layer *layer, struct ns_entry *entry)
 {
         struct ns_place *place = &layer->place;
         if (ns_place_read(place, entry->path, layer->limits, layer->failure) < 0)
                 return -1;
-        if (entry->uid > LAST_ID || entry->gid > LAST_ID)
-                return ns_fail(layer->failure, NS_UNPACK_OWNER);
+        if (ns_owner_fit(entry, layer->limits, layer->failure) < 0)
+                return -1;
         if (place->parts == 0)
                 return dress_root(layer, entry);
         enum ns_name_kind kind = ns_name_kind(place->name);

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nsrun.host.cgroups import CgroupSetup, describe_cgroups
 from nsrun.host.mountinfo import parse_mountinfo
+from nsrun.host.userns import UserNamespace, own_user_namespace
 
 __all__ = [
     "CAPABILITIES",
@@ -109,7 +110,7 @@ class Features:
 class HostFacts:
     """This machine. Memory in bytes; ``withheld``: capabilities the kernel knows and this process does not have;
     ``sysctls``: only those that exist; ``lsms``: active security modules; ``huge_pages``: how many are set aside, by
-    their size in bytes."""
+    their size in bytes; ``users``: the user namespace that this process is in, None for the initial one."""
 
     kernel: Kernel
     machine: str
@@ -125,12 +126,25 @@ class HostFacts:
     systemd: bool
     sysctls: Mapping[str, str] = field(default_factory=dict)
     huge_pages: Mapping[int, int] = field(default_factory=dict)
+    users: UserNamespace | None = None
 
     @property
     def has_pod_users(self) -> bool:
         """Whether a pod can have a user namespace of its own (hostUsers: false): overlayfs takes idmapped layers from
-        Linux 5.19 on."""
-        return self.features.user_namespaces and self.kernel >= Kernel(major=5, minor=19)
+        Linux 5.19 on, and who idmaps a mount needs power over its file system (mount_setattr(2)), which in a child
+        user namespace is the host's."""
+        return self.users is None and self.features.user_namespaces and self.kernel >= Kernel(major=5, minor=19)
+
+    @property
+    def makes_devices(self) -> bool:
+        """Whether mknod(2) makes devices: it asks for CAP_MKNOD of the initial user namespace."""
+        return self.users is None
+
+    @property
+    def has_resources(self) -> bool:
+        """Whether limits can be exceeded and an oom_score_adj lowered: CAP_SYS_RESOURCE of the initial user
+        namespace."""
+        return self.users is None and "CAP_SYS_RESOURCE" in self.capabilities
 
 
 def parse_kernel(release: str) -> Kernel:
@@ -185,6 +199,7 @@ def probe() -> HostFacts:
         systemd=Path("/run/systemd/system").is_dir(),
         sysctls={name: value for name, value in sysctls.items() if value},
         huge_pages=huge_pages(Path("/sys/kernel/mm/hugepages")),
+        users=own_user_namespace(),
     )
 
 

@@ -324,6 +324,7 @@ class ImageService:
 
     def _prepare(self) -> None:
         self._layout.stage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._layers.check_marks()
         self._store.open()
 
     def _summaries(self) -> tuple[ImageSummary, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from nsrun.runtime.entry_operations import Birth, Enter, Shut, Terminal
 from nsrun.runtime.mount_operations import (
+    Attach,
     Bind,
+    BindNode,
     Directory,
     EmptyRoot,
     Maker,
@@ -53,7 +55,9 @@ from nsrun.runtime.process_operations import (
 )
 
 __all__ = [
+    "Attach",
     "Bind",
+    "BindNode",
     "Birth",
     "Capabilities",
     "DeathSignal",

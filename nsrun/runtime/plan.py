@@ -20,7 +20,7 @@ from nsrun.runtime import operations as do
 from nsrun.runtime.capabilities import capability_mask
 from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
-from nsrun.runtime.mountplan import MountParts, OverlayParts, Users, VolumeTree
+from nsrun.runtime.mountplan import MountParts, OverlayParts, RootTree, Users, VolumeTree
 from nsrun.runtime.ociconfig import OciConfig, Process
 from nsrun.runtime.ocilinux import SANDBOX_SYSCTLS
 from nsrun.support import native
@@ -31,6 +31,7 @@ __all__ = [
     "LaunchPlan",
     "MountParts",
     "OverlayParts",
+    "RootTree",
     "SandboxParts",
     "Users",
     "VolumeTree",
@@ -236,8 +237,9 @@ def identity(process: Process, seccomp: do.Seccomp | None) -> list[do.Operation]
     filter_ = [seccomp] if seccomp is not None else []
     late = process["noNewPrivileges"]
     ops: list[do.Operation] = [do.Umask(mask=user["umask"])]
+    if "additionalGids" in user:
+        ops.append(do.Groups(gids=tuple(user["additionalGids"])))
     ops += [
-        do.Groups(gids=tuple(user["additionalGids"])),
         do.Ids(uid=user["uid"], gid=user["gid"]),
         # The kernel forgets it when ids change, so it comes after.
         do.DeathSignal(signal=signal.SIGKILL),

@@ -207,7 +207,7 @@ class Preparation:
             pause_pid=pause_pid,
             rootfs=str(self._layout.stage),
             cgroup_path=cgroup_path,
-            cgroup_mounts=(_HOST_CGROUPS if privileged else _CGROUP_MOUNT,),
+            cgroup_mounts=(_HOST_CGROUPS if privileged and self._cgroups.exist else _CGROUP_MOUNT,),
             etc=self._etc(request.pod.uid),
             termination_log=str(self._layout.termination_log(*_parts(request.id))),
             host_devices=host_devices() if privileged else (),
@@ -264,12 +264,13 @@ class Preparation:
             if request.pod.spec.share_process_namespace and not request.pod.spec.host_pid:
                 pid_fd = luggage.add(Fd.open(f"/proc/{pause_pid}/ns/pid", os.O_RDONLY))
             mounts = MountParts(
-                overlay=self._overlay(request),
+                root=self._overlay(request),
                 trees=trees,
-                cgroup_view=self._cgroups.container_mounts(),
+                cgroup_view=self._cgroups.container_mounts(cgroup.path),
                 sandbox_root=_sandbox_root(pause_pid),
                 nodev=not request.container.security_context.privileged,
                 users=users,
+                makes_devices=self._machine.users is None,
             )
             parts = ContainerParts(
                 mounts=mounts,
@@ -324,7 +325,12 @@ class Preparation:
 
     def _overlay(self, request: ContainerRequest) -> OverlayParts:
         files = self._layout.container(request.id.uid, request.id.name, request.id.attempt)
-        return OverlayParts(layers=request.image.layers, upper=str(files / "upper"), work=str(files / "work"))
+        return OverlayParts(
+            layers=request.image.layers,
+            upper=str(files / "upper"),
+            work=str(files / "work"),
+            user_xattrs=self._machine.users is not None,
+        )
 
     def _etc(self, uid: str) -> dict[str, str]:
         """The files that the pod's containers share, those that are there."""
