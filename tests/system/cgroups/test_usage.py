@@ -15,7 +15,8 @@ from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import HostFacts, probe
 from nsrun.model.figures import CpuFigures, MemoryFigures, Usage
 from nsrun.model.running import ContainerId, RunningContainer
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroup_open import open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.figures import Running, look
 from tests.system.cgroups.processes import running
 from tests.unit.runtime.pods import container, pod
