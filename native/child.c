@@ -245,6 +245,7 @@ static const operation operations[NS_OP_LAST] = {
     [NS_OP_IDS] = ns_op_ids,
     [NS_OP_CAPS] = ns_op_caps,
     [NS_OP_NO_NEW_PRIVS] = ns_op_no_new_privs,
+    [NS_OP_SCOPE] = ns_op_scope,
     [NS_OP_SECCOMP] = ns_op_seccomp,
     [NS_OP_PDEATHSIG] = ns_op_pdeathsig,
     [NS_OP_CWD] = ns_op_cwd,

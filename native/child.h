@@ -100,6 +100,7 @@ int ns_op_groups(struct ns_child *child, const struct ns_op *op);
 int ns_op_ids(struct ns_child *child, const struct ns_op *op);
 int ns_op_caps(struct ns_child *child, const struct ns_op *op);
 int ns_op_no_new_privs(struct ns_child *child, const struct ns_op *op);
+int ns_op_scope(struct ns_child *child, const struct ns_op *op);
 int ns_op_seccomp(struct ns_child *child, const struct ns_op *op);
 int ns_op_pdeathsig(struct ns_child *child, const struct ns_op *op);
 int ns_op_dumpable(struct ns_child *child, const struct ns_op *op);

@@ -162,6 +162,9 @@ enum ns_op_kind {
          * out and it is told. */
         NS_OP_CAPS = 31,
         NS_OP_NO_NEW_PRIVS = 32,
+        /* Out of reach, unless they come after this one: with LANDLOCK_SCOPE_* of a, abstract sockets and processes to
+         * signal; always, processes to trace. Linux 6.12, CAP_SYS_ADMIN. */
+        NS_OP_SCOPE = 46,
         /* text[0] holds an array of struct sock_filter; a: SECCOMP_FILTER_FLAG_LOG, _SPEC_ALLOW. */
         NS_OP_SECCOMP = 33,
         /* prctl(PR_SET_PDEATHSIG, a); SIGKILL without this, also after NS_OP_IDS, which makes the kernel forget it. */
@@ -192,8 +195,8 @@ enum ns_op_kind {
         /* Writes text[1] to /proc/thread-self/attr/<text[0]>, "exec" or "apparmor/exec": what the security module is to
          * make of the process when it executes. Before the pivot. */
         NS_OP_LABEL = 43,
-        /* The host's node text[1] (verified: mode a tells its type, device b) is bound at text[0] in the root, nosuid and
-         * noexec: for who may not make devices. */
+        /* The host's node text[1] (verified: mode a tells its type, device b) is bound at text[0] in the root, nosuid
+         * and noexec: for who may not make devices. */
         NS_OP_DEVICE = 44,
         /* fd is a detached mount; move_mount to host directory text[0]. */
         NS_OP_ATTACH = 45,
@@ -205,7 +208,7 @@ enum ns_op_kind {
         NS_OP_EXEC = 40,
         /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause. */
         NS_OP_EXEC_FD = 41,
-        NS_OP_LAST = 46,
+        NS_OP_LAST = 47,
 };
 
 /* Steps that are no operation of a plan. */

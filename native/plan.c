@@ -71,6 +71,7 @@ static const struct rule rules[NS_OP_LAST] = {
     [NS_OP_IDS] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_CAPS] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_NO_NEW_PRIVS] = {true, NO_FD, {NO_TEXT}, 0},
+    [NS_OP_SCOPE] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_SECCOMP] = {true, NO_FD, {FILTER}, 0},
     [NS_OP_PDEATHSIG] = {true, NO_FD, {NO_TEXT}, 0},
     [NS_OP_CWD] = {true, NO_FD, {STRING}, MOUNTS},

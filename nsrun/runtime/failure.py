@@ -32,6 +32,8 @@ _STEPS = {
 _NOT_A_DIRECTORY = "the image has something other than a directory there"
 _OUTSIDE = "a working directory must lie inside the container's root file system"
 
+_NO_SCOPE = "hostPID without root needs Linux 6.12 with Landlock: else its root could signal all that you run"
+
 # By step and errno. "{path}": what the operation is about; "{user}": who would execute it.
 _HINTS = {
     (abi.NS_OP_EXEC, errno.ENOENT): '"{path}" is not in the image, or the interpreter that it names is not',
@@ -57,6 +59,9 @@ _HINTS = {
     ): "--root must lie on a file system that overlayfs can write to, such as ext4 or xfs",
     (abi.NS_OP_SYSCTL, errno.ENOENT): "this kernel has no such parameter, or not in a pod's own namespaces",
     (abi.NS_OP_SYSCTL, errno.EINVAL): "the kernel does not take this value",
+    (abi.NS_OP_SCOPE, errno.E2BIG): _NO_SCOPE,
+    (abi.NS_OP_SCOPE, errno.ENOSYS): _NO_SCOPE,
+    (abi.NS_OP_SCOPE, errno.EOPNOTSUPP): _NO_SCOPE,
     (abi.NS_OP_SECCOMP, errno.EINVAL): "this kernel has no CONFIG_SECCOMP_FILTER",
     (abi.NS_OP_LABEL, errno.ENOENT): "no profile of this name is loaded: apparmor_parser -r FILE loads one",
     (abi.NS_OP_LABEL, errno.EINVAL): "the host's security module does not know it",

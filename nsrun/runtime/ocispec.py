@@ -24,6 +24,7 @@ from nsrun.runtime.ocilinux import add_mappings, container_linux, sandbox_namesp
 from nsrun.runtime.ocimounts import PROC_OPTIONS, SHM_OPTIONS, container_mounts, mount
 from nsrun.runtime.ociprocess import capability_sets, container_process
 from nsrun.runtime.resources import cpu_shares
+from nsrun.runtime.scope import scope_annotations
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
 from nsrun.support.idranges import IdRange
 
@@ -41,9 +42,10 @@ def container_config(request: ContainerRequest, machine: Machine, surroundings: 
         root={"path": surroundings.rootfs, "readonly": request.container.security_context.read_only_root_filesystem},
         process=container_process(request, machine),
         mounts=container_mounts(request, surroundings, machine),
-        annotations=_annotations(
-            request.pod, "container", container=request.container.name, image=request.image.reference
-        ),
+        annotations={
+            **_annotations(request.pod, "container", container=request.container.name, image=request.image.reference),
+            **scope_annotations(request.pod, machine.users),
+        },
         linux=container_linux(request, machine, surroundings),
     )
 

@@ -32,6 +32,7 @@ from nsrun.runtime.plan import (
     sandbox_plan,
 )
 from nsrun.runtime.rundir import RunDirectory, RunState
+from nsrun.runtime.scope import NO_KEYS
 from nsrun.runtime.seccomp import Seccomp, load_flags
 from nsrun.runtime.seccomp_localhost import read_profile
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
@@ -236,7 +237,7 @@ class Preparation:
         """A kubelet starts with no filter what says nothing about it; here that has the default one."""
         kind = context.seccomp_profile.type if context.seccomp_profile is not None else ProfileType.RUNTIME_DEFAULT
         if context.privileged or kind is ProfileType.UNCONFINED:
-            return None
+            return NO_KEYS if self._machine.users is not None else None
         if context.seccomp_profile is not None and kind is ProfileType.LOCALHOST:
             return read_profile(self._layout.seccomp, context.seccomp_profile.localhost_profile, bounding)
         if bounding not in self._profiles:
