@@ -8,7 +8,10 @@
  *
  * It executes itself inside because memory belongs to the user namespace of its exec: only then may the user's own
  * processes join it while it is not dumpable (ptrace(2), "Ptrace access mode checking"), and who is root in a container
- * without CAP_SYS_PTRACE may not look at it. `nsrun-holder join` begins there, in namespaces that its starter joined.
+ * without CAP_SYS_PTRACE may not look at it.
+ *
+ *   nsrun-holder make PIN    makes all three, and pins the network namespace on the file PIN
+ *   nsrun-holder join PIN    holds the user and mount namespaces it is in, and the network namespace of PIN
  */
 #include "holder.h"
 #include "cleanup.h"
@@ -69,6 +72,23 @@ static int loopback_up(void)
         return fd < 0 ? -1 : ioctl(fd, SIOCSIFFLAGS, &request);
 }
 
+/* For who comes after a holder that was killed: as long as somebody is in the mount namespace, it is not lost. */
+static int pin_network(const char *pin)
+{
+        return sys_mount("/proc/self/ns/net", pin, NULL, MS_BIND, NULL);
+}
+
+static int join_network(const char *pin)
+{
+        CLEANUP_FD int fd = open(pin, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -1;
+        if (sys_setns(fd, CLONE_NEWNET) == 0)
+                return 0;
+        /* EINVAL: nothing is pinned there. */
+        return errno != EINVAL || sys_unshare(CLONE_NEWNET) < 0 ? -1 : pin_network(pin);
+}
+
 static int give_up_power(void)
 {
         struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -111,7 +131,7 @@ static _Noreturn void hold_again(void)
         fail(NS_HOLDER_EXEC);
 }
 
-static _Noreturn void make_namespaces(void)
+static _Noreturn void make_namespaces(const char *pin)
 {
         if (sys_unshare(CLONE_NEWUSER) < 0)
                 fail(NS_HOLDER_USER);
@@ -124,6 +144,17 @@ static _Noreturn void make_namespaces(void)
                 fail(NS_HOLDER_ROOT);
         if (arrange_mounts() < 0)
                 fail(NS_HOLDER_MOUNTS);
+        if (pin_network(pin) < 0)
+                fail(NS_HOLDER_NETWORK);
+        if (loopback_up() < 0)
+                fail(NS_HOLDER_LOOPBACK);
+        hold_again();
+}
+
+static _Noreturn void join_namespaces(const char *pin)
+{
+        if (join_network(pin) < 0)
+                fail(NS_HOLDER_NETWORK);
         if (loopback_up() < 0)
                 fail(NS_HOLDER_LOOPBACK);
         hold_again();
@@ -131,9 +162,10 @@ static _Noreturn void make_namespaces(void)
 
 int main(int argc, char **argv)
 {
-        const char *what = argc > 1 ? argv[1] : "make";
-        if (strcmp(what, "hold") == 0)
+        if (argc == 2 && strcmp(argv[1], "hold") == 0)
                 hold();
+        if (argc != 3)
+                return FAILED;
         pid_t child = fork();
         if (child < 0)
                 fail(NS_HOLDER_ALONE);
@@ -141,7 +173,7 @@ int main(int argc, char **argv)
                 return 0;
         if (setsid() < 0)
                 fail(NS_HOLDER_ALONE);
-        if (strcmp(what, "join") == 0)
-                hold_again();
-        make_namespaces();
+        if (strcmp(argv[1], "join") == 0)
+                join_namespaces(argv[2]);
+        make_namespaces(argv[2]);
 }

@@ -14,8 +14,9 @@ enum ns_holder_step {
         NS_HOLDER_OTHERS = 12,   /* unshare(CLONE_NEWNS | CLONE_NEWNET) */
         NS_HOLDER_ROOT = 13,     /* setresuid(0): the maps */
         NS_HOLDER_MOUNTS = 14,   /* mount(MS_SLAVE), mount(MS_SHARED) */
-        NS_HOLDER_LOOPBACK = 15, /* SIOCSIFFLAGS */
-        NS_HOLDER_EXEC = 16,     /* execve of itself */
+        NS_HOLDER_NETWORK = 15,  /* its namespace is pinned, or joined */
+        NS_HOLDER_LOOPBACK = 16, /* SIOCSIFFLAGS */
+        NS_HOLDER_EXEC = 17,     /* execve of itself */
 };
 
 struct ns_holder_word {

@@ -54,13 +54,14 @@ COMMANDS = {
     "store": "nsrun.cli.store",
     "tag": "nsrun.cli.tag",
     "top": "nsrun.cli.looking.top",
+    "unshare": "nsrun.cli.sessions.unshare",
     "version": "nsrun.cli.version",
     "wait": "nsrun.cli.looking.wait",
 }
 
 GROUPS = {
     "See what runs": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
-    "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
+    "Go inside": ("exec", "attach", "cp", "port-forward", "netns", "unshare"),
     "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
     "Keep images": ("images", "image", "history", "pull", "push", "tag", "save", "load", "rmi", "prune", "store"),
     "Be known to registries": ("login", "logout"),
