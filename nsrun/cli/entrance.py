@@ -79,7 +79,12 @@ def go_in(arguments: Sequence[str]) -> None:
     from nsrun.cli.outcome import complain
     from nsrun.host.rootless.entering import enter, prepare
 
-    for warning in enter(prepare(os.environ, run_dir=wanted.run_dir), start=wanted.start) or ():
+    run_dir = prepare(os.environ, run_dir=wanted.run_dir)
+    if wanted.start:
+        from nsrun.host.rootless.delegation import enter_scope
+
+        enter_scope(os.environ)
+    for warning in enter(run_dir, start=wanted.start) or ():
         complain(warning)
     if wanted.daemon:
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nsrun.host.cgroups import CgroupMode
+from nsrun.host.cgroups import CgroupMode, CgroupSetup, Share
 from nsrun.host.facts import HostFacts, Kernel
 
 __all__ = ["Finding", "Level", "examine"]
@@ -61,6 +61,16 @@ _CGROUP_NEED = {
 }
 
 
+_WITHOUT_CGROUPS = "pods run, but no limit is enforced, and what they use is counted process by process"
+
+# systemd before 252 keeps cpu to itself, and all keep what a drop-in does not name (systemd.resource-control(5)).
+_DELEGATE = (
+    "sudo mkdir -p /etc/systemd/system/user@.service.d && "
+    "printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | "
+    "sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log in anew"
+)
+
+
 def examine(facts: HostFacts) -> list[Finding]:
     """Every finding, in the order to read them; at least one for each subject."""
     return [
@@ -99,7 +109,14 @@ def _kernel(facts: HostFacts) -> Iterator[Finding]:
 def _cgroups(facts: HostFacts) -> Iterator[Finding]:
     setup = facts.cgroups
     if setup.mode is CgroupMode.NONE:
-        yield _error("cgroups", "no hierarchy is mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+        yield _warning(
+            "cgroups",
+            f"no hierarchy is mounted: {_WITHOUT_CGROUPS}",
+            "as root: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        )
+        return
+    if setup.share is not None:
+        yield from _shared_cgroups(setup, setup.share)
         return
     places = setup.unified.directory if setup.unified is not None else ""
     if setup.mode is CgroupMode.V2:
@@ -122,6 +139,27 @@ def _cgroups(facts: HostFacts) -> Iterator[Finding]:
             yield _warning(
                 "cgroups", f"{hierarchy.directory} is mounted read-only", f"mount -o remount,rw {hierarchy.directory}"
             )
+
+
+def _shared_cgroups(setup: CgroupSetup, share: Share) -> Iterator[Finding]:
+    """Of somebody who is not root."""
+    if setup.mode is not CgroupMode.V2:
+        yield _warning(
+            "cgroups",
+            f"{setup.mode}, where only root makes cgroups: {_WITHOUT_CGROUPS}",
+            "boot with systemd.unified_cgroup_hierarchy=1, or run nsrun as root",
+        )
+    elif not share.manager:
+        yield _warning(
+            "cgroups",
+            f"v2, and no user manager of systemd's that would hand over a part of it: {_WITHOUT_CGROUPS}",
+            "log in at the console or with ssh, not with su; or: sudo loginctl enable-linger USER",
+        )
+    else:
+        yield _ok("cgroups", "v2, a part of which systemd's user manager hands over")
+        for name in _CGROUP_NEED:
+            if name not in share.controllers:
+                yield _warning("cgroups", f'no "{name}" controller: {_CGROUP_NEED[name]}', _DELEGATE)
 
 
 def _controller_hint(facts: HostFacts, name: str) -> str:
