@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["LOOKING", "MAKING", "Entrance", "entrance", "go_in"]
+__all__ = ["LOOKING", "MAKING", "OUTSIDE", "Entrance", "entrance", "go_in"]
 
 MAKING = frozenset({"down", "image", "load", "prune", "pull", "rmi", "save", "store", "unshare"})
 """Commands that unpack, mount or remove what belongs to ids of the user's namespace."""
@@ -27,8 +27,8 @@ LOOKING = frozenset(
 )
 """Commands that do their work where there are such namespaces, and need none."""
 
-# Who starts the namespaces himself, or wants nothing to do with them.
-_OUTSIDE = frozenset({"doctor", "systemd"})
+OUTSIDE = frozenset({"doctor", "systemd"})
+"""Commands that go in by themselves, or not at all."""
 
 _HELP = frozenset({"-h", "--help", "--version"})
 _MANIFESTS = ("--manifests", "--manifest-url")
@@ -36,19 +36,20 @@ _VARIABLES = ("NSRUN_MANIFESTS", "NSRUN_MANIFEST_URL")
 
 
 class Entrance(Record):
-    """``run_dir``: what the words say, or "". ``start``: whether the namespaces are made. ``daemon``: whether this is
-    what runs the pods."""
+    """``run_dir``: what the words say, or "". ``start``: whether the namespaces are made; ``outside``: whether this
+    process stays out of them. ``daemon``: whether this is what runs the pods."""
 
-    __slots__ = ("daemon", "run_dir", "start")
+    __slots__ = ("daemon", "outside", "run_dir", "start")
 
-    def __init__(self, *, run_dir: str = "", start: bool = False, daemon: bool = False) -> None:
+    def __init__(self, *, run_dir: str = "", start: bool = False, outside: bool = False, daemon: bool = False) -> None:
         self.run_dir = run_dir
         self.start = start
+        self.outside = outside
         self.daemon = daemon
 
 
-def entrance(arguments: Sequence[str], environment: Mapping[str, str]) -> Entrance | None:
-    """How the process of these words goes in; None: not at all."""
+def entrance(arguments: Sequence[str], environment: Mapping[str, str]) -> Entrance:
+    """How the process of these words goes in."""
     run_dir, verb, help_wanted, manifests = "", "", False, any(environment.get(name) for name in _VARIABLES)
     words = iter(arguments)
     for word in words:
@@ -57,29 +58,27 @@ def entrance(arguments: Sequence[str], environment: Mapping[str, str]) -> Entran
             run_dir = value if equals else next(words, "")
         elif word in [row.names[0] for row in PLACES]:
             next(words, None)
-        elif word in MAKING or word in LOOKING or word in _OUTSIDE:
+        elif word in MAKING or word in LOOKING or word in OUTSIDE:
             verb = word
             break
         manifests = manifests or name in _MANIFESTS
         help_wanted = help_wanted or word in _HELP
     help_wanted = help_wanted or next(words, "") in _HELP
-    if verb in _OUTSIDE:
-        return None
     daemon = not verb and manifests
     making = (daemon or verb in MAKING) and not help_wanted and COMPLETION not in environment
-    return Entrance(run_dir=run_dir, start=making, daemon=daemon and making)
+    return Entrance(run_dir=run_dir, start=making, outside=verb in OUTSIDE, daemon=daemon and making)
 
 
 def go_in(arguments: Sequence[str]) -> None:
     """Does that, as far as these words need it. The daemon's process begins anew inside: only who was executed in a
     user namespace owns its own files of /proc once nobody may look into its memory (proc(5)). Raises HostError."""
     wanted = entrance(arguments, os.environ)
-    if wanted is None:
-        return
     from nsrun.cli.outcome import complain
     from nsrun.host.rootless.entering import enter, prepare
 
     run_dir = prepare(os.environ, run_dir=wanted.run_dir)
+    if wanted.outside:
+        return
     if wanted.start:
         from nsrun.host.rootless.delegation import enter_scope
 

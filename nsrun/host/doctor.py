@@ -204,7 +204,13 @@ def _features(facts: HostFacts) -> Iterator[Finding]:
         yield _ok("seccomp", "available")
     else:
         yield _error("seccomp", "this kernel has no system call filters", "a kernel with CONFIG_SECCOMP_FILTER")
-    if features.user_namespaces and not facts.has_pod_users:
+    if features.user_namespaces and facts.users is not None:
+        yield _warning(
+            "user namespaces",
+            "pods cannot have one of their own: owners are shown anew by who has power over the file system alone",
+            "run pods with hostUsers: false as root",
+        )
+    elif features.user_namespaces and not facts.has_pod_users:
         yield _warning("user namespaces", "pods cannot have one of their own", "boot Linux 5.19 or newer")
     elif features.user_namespaces:
         yield _ok("user namespaces", "available")
