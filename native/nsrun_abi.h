@@ -375,6 +375,9 @@ int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t 
                      uint64_t propagation);
 /* MOUNT_ATTR_IDMAP: a detached mount shows the owners of the user namespace. */
 int ns_mount_idmap(int mount_fd, int userns_fd);
+/* A detached mount, with attributes MOUNT_ATTR_*, of what a program serves by fuse_fd (/dev/fuse). Whoever is in the
+ * caller's user namespace may use it, and the kernel checks permissions. */
+int ns_fuse_mount(int fuse_fd, const char *source, unsigned int attributes);
 int ns_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
 int ns_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int ns_umount(const char *target, int flags);

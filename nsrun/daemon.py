@@ -52,6 +52,7 @@ from nsrun.model.update import SourceUpdate
 from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles
 from nsrun.network.service import NetworkService
+from nsrun.network.usernet import user_network
 from nsrun.probes.service import NetworkProbes
 from nsrun.runtime.cgroup_open import open_cgroups
 from nsrun.runtime.cgroups import Cgroups
@@ -263,7 +264,7 @@ def _sources(settings: Settings, requested: RequestedPods) -> Manifests:
 def build(settings: Settings, source: Manifests) -> Parts:
     """Every part, connected to the others; nothing runs yet. Raises NsrunError."""
     layout, clock, board = settings.layout, SystemClock(), StatusBoard()
-    facts = probe()
+    facts = probe(settings.layout.layers)
     cgroups = open_cgroups(facts, settings.cgroup_root, pids_limit=settings.pids_limit)
     network = NetworkService(
         layout=layout,
@@ -271,6 +272,9 @@ def build(settings: Settings, source: Manifests) -> Parts:
         pod_cidr=settings.pod_cidr,
         host_files=HostFiles(resolv_conf=settings.resolv_conf),
         cluster_dns=ClusterDns(servers=settings.cluster_dns, domain=settings.cluster_domain),
+        user=user_network(
+            world(layout.run_dir), directory=layout.network, bridge=settings.bridge, pods=settings.pod_cidr
+        ),
     )
     logs = LogLimits(bytes=settings.log_max_bytes, files=settings.log_max_files)
     engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock, logs=logs)

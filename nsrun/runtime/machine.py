@@ -33,6 +33,7 @@ def read_machine(facts: HostFacts) -> Machine:
         se_linux="selinux" in facts.lsms,
         masked=tuple(sorted(glob.glob(_THERMAL))),
         users=facts.users,
+        overlay=facts.overlay.flavour,
     )
 
 

@@ -25,12 +25,12 @@ from nsrun.runtime.ocispec import container_config, sandbox_config
 from nsrun.runtime.plan import (
     ContainerParts,
     MountParts,
-    OverlayParts,
     SandboxParts,
     Users,
     container_plan,
     sandbox_plan,
 )
+from nsrun.runtime.rootfs import root_parts
 from nsrun.runtime.rundir import RunDirectory, RunState
 from nsrun.runtime.scope import NO_KEYS
 from nsrun.runtime.seccomp import Seccomp, load_flags
@@ -265,7 +265,7 @@ class Preparation:
             if request.pod.spec.share_process_namespace and not request.pod.spec.host_pid:
                 pid_fd = luggage.add(Fd.open(f"/proc/{pause_pid}/ns/pid", os.O_RDONLY))
             mounts = MountParts(
-                root=self._overlay(request),
+                root=root_parts(request.image.layers, self._files(request), self._machine.overlay, luggage),
                 trees=trees,
                 cgroup_view=self._cgroups.container_mounts(cgroup.path),
                 sandbox_root=_sandbox_root(pause_pid),
@@ -309,7 +309,7 @@ class Preparation:
         if "uidMappings" not in config["linux"]:
             return None
         first = config["linux"]["uidMappings"][0]["hostID"]
-        os.chown(self._overlay(request).upper, first, first, follow_symlinks=False)
+        os.chown(self._files(request) / "upper", first, first, follow_symlinks=False)
         return Users(fd=luggage.add(users_of(pause_pid)), first=first)
 
     def filter(self, config: OciConfig) -> do.Seccomp | None:
@@ -324,14 +324,8 @@ class Preparation:
             self._filters[bounding] = do.Seccomp(program=self._seccomp.program(profile))
         return self._filters[bounding]
 
-    def _overlay(self, request: ContainerRequest) -> OverlayParts:
-        files = self._layout.container(request.id.uid, request.id.name, request.id.attempt)
-        return OverlayParts(
-            layers=request.image.layers,
-            upper=str(files / "upper"),
-            work=str(files / "work"),
-            user_xattrs=self._machine.users is not None,
-        )
+    def _files(self, request: ContainerRequest) -> Path:
+        return self._layout.container(request.id.uid, request.id.name, request.id.attempt)
 
     def _etc(self, uid: str) -> dict[str, str]:
         """The files that the pod's containers share, those that are there."""

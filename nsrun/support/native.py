@@ -71,10 +71,12 @@ __all__ = [
     "abi",
     "attach_device_program",
     "complete_plan",
+    "fuse_mount",
     "malloc_frugally",
     "mount",
     "mount_idmap",
     "mount_setattr",
+    "mounted_overlay",
     "move_mount",
     "netns_create",
     "open_in_rootfs",
@@ -277,6 +279,18 @@ def mount_setattr(dir_fd: int, path: str, flags: int, *, set: int = 0, clear: in
 def mount_idmap(mount_fd: int, userns_fd: int) -> None:
     """mount_setattr(2), MOUNT_ATTR_IDMAP: a detached mount shows the owners of the user namespace."""
     _checked(_lib.ns_mount_idmap(mount_fd, userns_fd), "idmapped mount")
+
+
+def fuse_mount(fuse_fd: int, source: str, attributes: int) -> Fd:
+    """A detached mount of what a program serves by ``fuse_fd``, for whoever is in this user namespace."""
+    return Fd(_checked(_lib.ns_fuse_mount(fuse_fd, source.encode(), attributes), source))
+
+
+def mounted_overlay(stage: str, options: bytes, fds: Sequence[int]) -> Fd:
+    """An overlay with these options (``%0`` stands for the first of ``fds``), read-only, as a detached mount."""
+    numbers = _ffi.new("int[]", list(fds))
+    given = _ffi.new("char[]", options)
+    return Fd(_checked(_lib.ns_rootfs_tree(os.fsencode(stage), given, numbers, len(fds), b".", -1), stage))
 
 
 def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int) -> None:
