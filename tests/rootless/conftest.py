@@ -19,20 +19,15 @@ import pytest
 
 from tests.waiting import PATIENCE
 
-NAME, FIRST_UID, FIRST_SUBID, SUBIDS = "nsrun-user", 62000, 0x30000000, 65536
+NAME, FIRST_UID, FIRST_SUBID = "nsrun-user", 62000, 0x30000000
+ADD_USER = Path(__file__).with_name("add_user.sh")
 PROGRAMS = ("newuidmap", "newgidmap", "setpriv", "nsenter", "unshare")
 
-# A layer over /etc that knows of the user, a /run with his runtime directory, and programs that can be changed.
+# A /run of the namespace's own, and the user in it.
 PREPARE = """
 set -eu
-name=$1 uid=$2 own=$3 subid=$4 count=$5
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/etc/upper /run/etc/work "/run/user/$uid"
-mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
-echo "$name:x:$uid:$uid::$own/home:/bin/sh" >>/etc/passwd
-echo "$name:x:$uid:" >>/etc/group
-for file in /etc/subuid /etc/subgid; do echo "$name:$subid:$count" >>$file; done
-install -d -m 700 -o "$uid" -g "$uid" "$own/home" "$own/tmp" "/run/user/$uid"
+sh "$1" "$2" "$3" "$4" "$5"
 echo ready
 exec cat
 """
@@ -45,7 +40,7 @@ class Account:
         self.name, self.uid = NAME, uid
         self.home, self.runtime = own / "home", Path(f"/run/user/{uid}")
         self.first_subid = FIRST_SUBID
-        words = [NAME, str(uid), str(own), str(FIRST_SUBID), str(SUBIDS)]
+        words = [str(ADD_USER), NAME, str(uid), str(FIRST_SUBID), str(own)]
         self._keeper = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", PREPARE, "keeper", *words],
             stdin=subprocess.PIPE,
