@@ -108,30 +108,24 @@ static int configure(struct ns_forward *forward, const struct ns_forward_request
         return 0;
 }
 
-static void handle(struct ns_forward *forward, uint32_t index, const struct ns_forward_request *request,
-                   int fds[MAX_FDS])
+/* 0 or an errno. Descriptors that stay are taken out of `fds`. */
+static int handle(struct ns_forward *forward, const struct ns_forward_request *request, int fds[MAX_FDS])
 {
-        int error = 0;
-        bool with_ports = false;
         switch ((enum ns_forward_kind)request->kind) {
         case NS_FORWARD_CONFIGURE:
-                error = configure(forward, request, fds);
-                break;
+                return configure(forward, request, fds);
         case NS_FORWARD_ADD:
-                error = forward->configured ? ns_port_add(forward, &request->port, &fds[0]) : ENOTCONN;
-                break;
+                return forward->configured ? ns_port_add(forward, &request->port, &fds[0]) : ENOTCONN;
         case NS_FORWARD_REMOVE:
-                error = ns_port_remove(forward, &request->port);
-                break;
+                return ns_port_remove(forward, &request->port);
         case NS_FORWARD_LIST:
-                with_ports = true;
                 break;
         case NS_FORWARD_STOP:
                 unlink(ADDRESS.sun_path);
                 forward->stopped = true;
                 break;
         }
-        answer(forward, index, error, with_ports);
+        return 0;
 }
 
 /* Copies the descriptors of a message out; returns how many. */
@@ -169,10 +163,9 @@ void ns_forward_hear(struct ns_forward *forward, uint32_t index)
         unsigned int count = collect(&head, fds);
         int error = (head.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ? EMSGSIZE
                                                                      : ns_forward_check(&request, (size_t)size, count);
-        if (error != 0)
-                answer(forward, index, error, false);
-        else
-                handle(forward, index, &request, fds);
+        if (error == 0)
+                error = handle(forward, &request, fds);
         for (int i = 0; i < MAX_FDS; i++)
                 ns_close_fd(&fds[i]);
+        answer(forward, index, error, error == 0 && request.kind == NS_FORWARD_LIST);
 }

@@ -134,11 +134,11 @@ class Forwarder:
         with self._lock:
             if self._line is None and not self._adopt():
                 return
-            assert self._line is not None
-            with suppress(NetworkError):
+            with suppress(_Lost):
                 self._ask(forward.pack_request(abi.NS_FORWARD_STOP))
-            self._line.end()
-            self._line = None
+            if self._line is not None:
+                self._line.end()
+                self._line = None
 
     @property
     def is_alive(self) -> bool:

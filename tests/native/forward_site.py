@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from nsrun.network.nft import Nftables
 from nsrun.network.transparent import SourceRouting
 from nsrun.support import native
 from nsrun.support.fds import Fd
+from nsrun.support.forward import ANSWER_SIZE, Answer, abi, pack_request, read_answer
 from tests.waiting import PATIENCE
 
 PODS = IPv4Network("10.88.0.0/24")
@@ -146,8 +148,29 @@ class Site:
         if failures:
             raise failures[0]
 
+    def pid(self) -> int:
+        """Of the forwarder that runs."""
+        with self.control() as line:
+            return int(struct.unpack("iII", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+
+    def control(self) -> socket.socket:
+        """A connection of one's own to the forwarder's socket."""
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        line.settimeout(TIMEOUT)
+        line.connect(str(self.directory / "forward.sock"))
+        return line
+
+    def status(self) -> Answer:
+        with self.control() as line:
+            return ask(line, pack_request(abi.NS_FORWARD_LIST))
+
     def routing(self) -> SourceRouting:
         return SourceRouting(nft=Nftables(), bridge="nsrun0")
+
+
+def ask(line: socket.socket, request: bytes, *fds: int) -> Answer:
+    socket.send_fds(line, [request], fds)
+    return read_answer(line.recv(ANSWER_SIZE))
 
 
 @contextmanager
