@@ -52,6 +52,7 @@ COMMANDS = {
     "stats": "nsrun.cli.looking.stats",
     "stop": "nsrun.cli.changing.stop",
     "store": "nsrun.cli.store",
+    "systemd": "nsrun.cli.serving.systemd",
     "tag": "nsrun.cli.tag",
     "top": "nsrun.cli.looking.top",
     "unshare": "nsrun.cli.sessions.unshare",
