@@ -78,3 +78,12 @@ int ns_confine_process(bool trusted, struct ns_unpack_failure *failure)
                 return fail_step(failure, NS_UNPACK_STEP_CAPABILITIES);
         return ns_filter_calls() < 0 ? fail_step(failure, NS_UNPACK_STEP_FILTER) : 0;
 }
+
+/* Owners, modes and times of files that are open. */
+int ns_confine_writer(struct ns_unpack_failure *failure)
+{
+        uint64_t kept = UINT64_C(1) << CAP_CHOWN | UINT64_C(1) << CAP_FOWNER | UINT64_C(1) << CAP_FSETID;
+        if (ns_drop_capabilities(kept) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return fail_step(failure, NS_UNPACK_STEP_CAPABILITIES);
+        return ns_filter_writer_calls() < 0 ? fail_step(failure, NS_UNPACK_STEP_FILTER) : 0;
+}

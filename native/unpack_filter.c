@@ -4,52 +4,39 @@
 #include "kernel.h"
 #include "unpack_confine.h"
 
-static const struct sock_filter filter[] = {
-    FILTER_HEAD,
-    ALLOW(read),
-    ALLOW(write),
-    ALLOW(openat),
-    ALLOW(close),
-    ALLOW(fchmod),
-    ALLOW(fchown),
-    ALLOW(utimensat),
-    ALLOW(mkdirat),
-    ALLOW(openat2),
-    ALLOW(fstat),
-    ALLOW(newfstatat),
-    ALLOW(symlinkat),
-    ALLOW(linkat),
-    ALLOW(mknodat),
-    ALLOW(unlinkat),
-    ALLOW(fchownat),
-    ALLOW(fchmodat),
-    ALLOW(fsetxattr),
-    ALLOW(fremovexattr),
-    ALLOW(lseek),
-    ALLOW(ftruncate),
-    ALLOW(getdents64),
-    ALLOW(fcntl),
-    ALLOW(exit_group),
+/* To write a report, and to keep books on the way. */
 #ifdef __SANITIZE_ADDRESS__
-    /* To write a report, and to keep books on the way. */
-    ALLOW(mmap),
-    ALLOW(munmap),
-    ALLOW(madvise),
-    ALLOW(mprotect),
-    ALLOW(futex),
-    ALLOW(getpid),
-    ALLOW(gettid),
-    ALLOW(readlink),
-    ALLOW(sigaltstack),
-    ALLOW(rt_sigprocmask),
-    ALLOW(rt_sigaction),
-    ALLOW(tgkill),
-    ALLOW(sched_yield),
+#define SANITIZER                                                                                                      \
+        ALLOW(mmap), ALLOW(munmap), ALLOW(madvise), ALLOW(mprotect), ALLOW(getpid), ALLOW(gettid), ALLOW(readlink),    \
+            ALLOW(sigaltstack), ALLOW(rt_sigprocmask), ALLOW(rt_sigaction), ALLOW(tgkill), ALLOW(sched_yield),
+#else
+#define SANITIZER
 #endif
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+
+static const struct sock_filter filter[] = {
+    FILTER_HEAD,       ALLOW(read),         ALLOW(write),
+    ALLOW(openat),     ALLOW(close),        ALLOW(fchmod),
+    ALLOW(fchown),     ALLOW(utimensat),    ALLOW(mkdirat),
+    ALLOW(openat2),    ALLOW(fstat),        ALLOW(newfstatat),
+    ALLOW(symlinkat),  ALLOW(linkat),       ALLOW(mknodat),
+    ALLOW(unlinkat),   ALLOW(fchownat),     ALLOW(fchmodat),
+    ALLOW(fsetxattr),  ALLOW(fremovexattr), ALLOW(lseek),
+    ALLOW(ftruncate),  ALLOW(getdents64),   ALLOW(fcntl),
+    ALLOW(exit_group), ALLOW(futex),        SANITIZER BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 };
 
 int ns_filter_calls(void)
 {
         return ns_filter_install(filter, sizeof(filter) / sizeof(filter[0]));
+}
+
+/* Of these the writer of files needs but a few. */
+static const struct sock_filter writer_filter[] = {
+    FILTER_HEAD,   ALLOW(write),     ALLOW(close), ALLOW(fchown),
+    ALLOW(fchmod), ALLOW(utimensat), ALLOW(futex), SANITIZER BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+};
+
+int ns_filter_writer_calls(void)
+{
+        return ns_filter_install(writer_filter, sizeof(writer_filter) / sizeof(writer_filter[0]));
 }

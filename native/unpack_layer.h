@@ -12,6 +12,7 @@
 
 #include "unpack_dirs.h"
 #include "unpack_tar.h"
+#include "unpack_writer.h"
 
 /* Where an entry goes: two strings in one buffer, "usr/bin\0env". */
 struct ns_place {
@@ -24,6 +25,7 @@ struct ns_place {
 struct ns_layer {
         struct ns_dirs dirs;
         struct ns_tar *tar;
+        struct ns_writer *writer;
         const struct ns_unpack_settings *limits;
         struct ns_unpack_failure *failure;
         struct ns_place place;
