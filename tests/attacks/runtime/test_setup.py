@@ -55,6 +55,21 @@ async def test_kernel_file_systems_want_real_directories(world: World, layer: Pa
     assert untouched(victim)
 
 
+async def test_volumes_of_the_image_are_mounted_nowhere(world: World, layer: Path, victim: Path) -> None:
+    """CVE-2022-23648: ``Volumes`` of an image's configuration are places to mount something, and to copy to or from.
+    What is mounted is for the manifest to say."""
+    (layer / "data").mkdir()
+    (layer / "data/own").write_text("the image's\n")
+    (layer / "etc").symlink_to(victim)
+    names = ("/data", "/proc/sys", f"/../../..{victim}", "/etc", "/root/link/../../..", "relative", "")
+    script = "cut -d' ' -f5 /proc/self/mountinfo; cat /data/own"
+    told = [await world.run(script, image=world.image(layer, volumes=volumes)) for volumes in ((), names)]
+    assert told[0] == told[1]
+    assert told[0][0] == 0
+    assert "/data\n" not in told[0][1]
+    assert untouched(victim)
+
+
 async def test_a_null_device_of_the_image_masks_nothing(world: World, layer: Path) -> None:
     """CVE-2025-31133: masks are the host's /dev/null, whatever the image calls so."""
     (layer / "dev").mkdir()
