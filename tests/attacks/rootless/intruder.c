@@ -79,7 +79,8 @@ static void process(const char *pid, const char *address)
         told("maps", first_byte(of(pid, "maps"), 0));
         told("root", open(of(pid, "root/"), O_PATH));
         told("directory", open(of(pid, "cwd/"), O_PATH));
-        told("descriptors", open(of(pid, "fd/0"), O_RDONLY));
+        char target[PATH_MAX];
+        told("descriptors", readlink(of(pid, "fd/0"), target, sizeof(target)));
         told("program", open(of(pid, "exe"), O_RDONLY));
         long traced = ptrace(PTRACE_SEIZE, number, NULL, NULL);
         told("trace", traced);
