@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from threading import Lock
 
@@ -35,6 +36,7 @@ from nsrun.network.podnet import Plumbing, Site, link_name, member_of, parse_ali
 from nsrun.network.portmap import Member, port_prefix
 from nsrun.network.sysctls import Sysctls
 from nsrun.network.tablewatch import TABLE_WATCH, table_deletions
+from nsrun.network.usernet import LINK_LOCAL, UserNetwork
 from nsrun.support.layout import Layout, PodName
 
 __all__ = ["NetworkService"]
@@ -66,14 +68,17 @@ class NetworkService:
         bridge: str = "nsrun0",
         host_files: HostFiles | None = None,
         cluster_dns: ClusterDns | None = None,
+        user: UserNetwork | None = None,
         home: Home | None = None,
     ) -> None:
-        """``home``: where all of it is; None: in this process's own network namespace, which is the host's.
+        """``user``: the network of a user who is not root, where all of it is then; otherwise it is in ``home``, by
+        default this process's own network namespace, which is the host's.
 
         Raises NetworkError for a range too small for one pod."""
         self._layout = layout
         self._host = HostHome()
-        self._home = home if home is not None else self._host
+        self._user = user
+        self._home: Home = user.home if user is not None else home or self._host
         self._pod_cidr = pod_cidr
         self._cluster_dns = cluster_dns if cluster_dns is not None else ClusterDns()
         nft = Nftables()
@@ -81,8 +86,19 @@ class NetworkService:
         self._bridge = Bridge(name=bridge, pods=pod_cidr, sysctls=self._sysctls, run_dir=layout.run_dir)
         self._guests = GuestBook(layout.guests)
         self._leases = LeaseBook(layout.leases, pod_cidr, last=layout.last_address, guests=self._guests)
-        self._files = PodFiles(layout, host=host_files or HostFiles(), cluster=self._cluster_dns)
-        self._filter = PacketFilter(nft=nft, bridge=bridge, pods=pod_cidr, members=self._members)
+        self._files = PodFiles(
+            layout,
+            host=host_files or HostFiles(),
+            cluster=self._cluster_dns,
+            name_server=lambda: user.name_server if user is not None else "",
+        )
+        self._filter = PacketFilter(
+            nft=nft,
+            bridge=bridge,
+            pods=pod_cidr,
+            members=self._members,
+            closed=LINK_LOCAL if user is not None else None,
+        )
         self._forwarding = Forwarding(nft=nft, bridge=bridge)
         self._site = Site(
             layout=layout,
@@ -98,7 +114,11 @@ class NetworkService:
 
         Returns what this machine withholds, one sentence each. Raises NetworkError.
         """
-        return await self._home.run(self._start)
+        if self._user is None:
+            return await self._home.run(self._start)
+        # First: the bridge's MTU is that of the way out.
+        withheld = await self._user.start()
+        return withheld + await self._home.run(self._start) + await self._user.open(self._leases.all)
 
     @property
     def host_address(self) -> str:
@@ -113,7 +133,14 @@ class NetworkService:
         return await home.socket(family, socket.SOCK_STREAM)
 
     async def guard(self) -> None:
-        """Makes the packet filter's tables again whenever somebody flushes the whole ruleset. Runs until cancelled."""
+        """Makes again whatever somebody else takes away of what belongs to no single pod. Runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._guard_filter())
+            if self._user is not None:
+                group.create_task(self._user.keep())
+
+    async def _guard_filter(self) -> None:
+        """The packet filter's tables, whenever somebody flushes the whole ruleset."""
         with await self._home.socket(*TABLE_WATCH) as watch:
             async for _ in table_deletions(watch):
                 try:
@@ -130,7 +157,21 @@ class NetworkService:
         host_ip = await self._host.run(self._host_address)
         if pod.spec.host_network:
             return await self._host.run(self._admit_guest, pod, str(host_ip))
-        return await self._home.run(self._attach, pod, str(host_ip))
+        attachment, new = await self._home.run(self._attach, pod, str(host_ip))
+        return attachment if self._user is None else await self._publish(pod, attachment, new=new)
+
+    async def _publish(self, pod: Pod, attachment: Attachment, *, new: bool) -> Attachment:
+        """Lets host ports lead to the pod. One that is ``new`` is turned away when it cannot have all of its own."""
+        assert self._user is not None
+        try:
+            missing = await self._user.publish(pod.uid)
+            if missing and new:
+                raise NetworkError(f'cannot publish the host ports of pod "{pod.name}": {"; ".join(missing)}')
+        except NetworkError:
+            if new:
+                await self.detach(pod.name, pod.uid)
+            raise
+        return replace(attachment, warnings=(*attachment.warnings, *missing))
 
     async def connect(self, name: PodName, port: int) -> socket.socket:
         """A TCP connection to a port of the pod's own loopback address. Raises NetworkError."""
@@ -148,6 +189,8 @@ class NetworkService:
 
     async def detach(self, name: PodName, uid: str) -> None:
         """Removes all of it, also of a pod that was attached half or not at all. Raises NetworkError."""
+        if self._user is not None:
+            await self._user.withdraw(uid)
         await self._home.run(self._detach, name, uid)
         with await self._home.socket(socket.AF_INET, socket.SOCK_DGRAM) as interfaces:
             gone = await _gone(interfaces, link_name(uid, self._bridge.name))
@@ -168,6 +211,8 @@ class NetworkService:
 
     async def tear_down(self) -> None:
         """Removes the bridge and the tables: everything that belongs to no single pod. Raises NetworkError."""
+        if self._user is not None:
+            await self._user.stop()
         await self._home.run(self._tear_down)
 
     # --- what follows blocks
@@ -189,7 +234,8 @@ class NetworkService:
                     hint="go back to the range it was started with, or run nsrun down first",
                 )
 
-    def _attach(self, pod: Pod, host_ip: str) -> Attachment:
+    def _attach(self, pod: Pod, host_ip: str) -> tuple[Attachment, bool]:
+        """And whether nothing of the pod was there before."""
         name = self._kernel_hostname(pod)
         with self._lock(pod.name), Plumbing(self._site, name=pod.name, uid=pod.uid, pod=pod) as plumbing:
             steps = plumbing.steps()
@@ -202,7 +248,7 @@ class NetworkService:
                 if isinstance(error, OSError):
                     raise _failure(f'cannot attach pod "{pod.name}" to the network', error) from error
                 raise
-            return Attachment(
+            attachment = Attachment(
                 netns=str(self._layout.netns(pod.name)),
                 address=str(plumbing.lease.address),
                 gateway=str(self._bridge.gateway.ip),
@@ -210,6 +256,7 @@ class NetworkService:
                 hostname=name,
                 warnings=self._files.warnings(pod),
             )
+            return attachment, plumbing.new
 
     def _admit_guest(self, pod: Pod, host_ip: str) -> Attachment:
         """A pod in the host's network: nothing but its files, and the ports that nobody else gets now."""
