@@ -118,7 +118,8 @@ static void close_end(struct ns_end *end, bool abort)
         ns_close_fd(&end->fd);
 }
 
-static void connected(struct ns_forward *forward, struct ns_connection *connection, struct ns_chain *next)
+/* It waits for its pod no more. */
+static void move_on(struct ns_forward *forward, struct ns_connection *connection, struct ns_chain *next)
 {
         ns_chain_remove(&connection->order);
         ns_chain_append(next, &connection->order);
@@ -136,7 +137,7 @@ void ns_connection_close(struct ns_forward *forward, struct ns_connection *conne
         ns_chain_remove(&connection->ready);
         connection->host_port->connections--;
         forward->connection_count--;
-        connected(forward, connection, &forward->free_connections);
+        move_on(forward, connection, &forward->free_connections);
 }
 
 /* An event may be of a connection that had the place before: the socket is asked itself. */
@@ -148,7 +149,7 @@ static void check_connected(struct ns_forward *forward, struct ns_connection *co
         if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != 0)
                 ns_connection_close(forward, connection, true);
         else if (getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0)
-                connected(forward, connection, &forward->open);
+                move_on(forward, connection, &forward->open);
 }
 
 void ns_connection_event(struct ns_forward *forward, struct ns_connection *connection, unsigned int side,
