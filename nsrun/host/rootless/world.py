@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import signal
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsrun.errors import HostError, describe_errno
+from nsrun.host.mountinfo import parse_mountinfo
 from nsrun.host.rootless.holding import find, record_path
 from nsrun.host.rootless.maps import MapLine, parse_map
 from nsrun.host.rootless.places import RUN_DIR
@@ -41,13 +43,11 @@ class World:
         return sum(line.count for line in self.uids) == 1
 
     def end(self) -> None:
-        """Unpins the network namespace and ends the holder: everything is gone when the last process inside is.
-        Harmless when it was done before. Raises HostError."""
+        """Unmounts what is mounted in the run directory, the network namespace's pin too, and ends the holder: all is
+        gone when the last process inside is. Harmless when it was done before. Raises HostError."""
         try:
-            with contextlib.suppress(FileNotFoundError):
-                if _is_pinned(self.netns):
-                    native.umount(str(self.netns), native.MNT_DETACH)
-                self.netns.unlink()
+            self._unmount_all()
+            self.netns.unlink(missing_ok=True)
             found = find(str(self.run_dir))
             if found is not None:
                 with found[1] as pidfd, contextlib.suppress(ProcessLookupError):
@@ -55,6 +55,18 @@ class World:
             Path(record_path(str(self.run_dir))).unlink(missing_ok=True)
         except OSError as error:
             raise HostError(f"cannot end the user's namespaces: {describe_errno(error.errno or 0)}") from error
+
+    def _unmount_all(self) -> None:
+        """The youngest first: it may be on an older one. What came from the host, below a run directory that holds
+        mounts of its own, is locked here (EINVAL, mount_namespaces(7)) and stays."""
+        below = f"{self.run_dir.resolve()}/"
+        for mount in reversed(parse_mountinfo(Path("/proc/self/mountinfo").read_text())):
+            if mount.point.startswith(below):
+                try:
+                    native.umount(mount.point, native.MNT_DETACH | native.UMOUNT_NOFOLLOW)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.ENOENT):
+                        raise
 
 
 def network_pin(run_dir: str) -> str:
@@ -102,7 +114,3 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def _is_pinned(path: Path) -> bool:
-    return os.stat(path).st_dev != os.stat(path.parent).st_dev
