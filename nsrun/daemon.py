@@ -364,7 +364,7 @@ def _ending_signals() -> list[signal.Signals]:
 def _say_withheld(facts: HostFacts, cgroups: Cgroups) -> None:
     """What this machine withholds from every pod, said once; ``nsrun doctor`` says the rest."""
     for finding in examine(facts):
-        if finding.subject == "capabilities" and finding.level is not Level.OK:
+        if finding.subject in ("capabilities", "overlayfs") and finding.level is not Level.OK:
             logger.warning("%s (%s)", finding.text, finding.hint)
     for warning in cgroups.warnings:
         logger.warning("%s", warning)

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from nsrun.host.cgroups import CgroupMode, CgroupSetup, Share
 from nsrun.host.facts import HostFacts, Kernel
+from nsrun.host.overlay import OverlayFlavour
 
 __all__ = ["Finding", "Level", "examine"]
 
@@ -61,6 +62,7 @@ _CGROUP_NEED = {
 }
 
 
+_OTHER_DISK = "choose a --root on ext4, xfs or btrfs"
 _WITHOUT_CGROUPS = "pods run, but no limit is enforced, and what they use is counted process by process"
 
 # systemd before 252 keeps cpu to itself, and all keep what a drop-in does not name (systemd.resource-control(5)).
@@ -188,10 +190,7 @@ def _capabilities(facts: HostFacts) -> Iterator[Finding]:
 
 def _features(facts: HostFacts) -> Iterator[Finding]:
     features = facts.features
-    if features.overlay:
-        yield _ok("overlayfs", "available")
-    else:
-        yield _error("overlayfs", "this kernel has none", "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS")
+    yield from _overlay(facts)
     if features.nf_tables:
         yield _ok("nf_tables", "available")
     else:
@@ -216,6 +215,26 @@ def _features(facts: HostFacts) -> Iterator[Finding]:
         yield _ok("user namespaces", "available")
     else:
         yield _warning("user namespaces", "none may be made", "sysctl -w user.max_user_namespaces=10000")
+
+
+def _overlay(facts: HostFacts) -> Iterator[Finding]:
+    overlay = facts.overlay
+    if overlay.flavour is OverlayFlavour.FUSE:
+        yield _warning(
+            "overlayfs",
+            f"{overlay.refused}; containers' files go through fuse-overlayfs, a process for each, and are slower",
+            _OTHER_DISK,
+        )
+    elif overlay.flavour is OverlayFlavour.COPY:
+        yield _warning(
+            "overlayfs",
+            f"{overlay.refused}, and {overlay.lacking}: every container begins with a copy of its whole image",
+            f"{_OTHER_DISK}, or install fuse-overlayfs and let users open /dev/fuse",
+        )
+    elif not facts.features.overlay:
+        yield _error("overlayfs", "this kernel has none", "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS")
+    else:
+        yield _ok("overlayfs", "available" if facts.users is None else "available, with marks in user.* (userxattr)")
 
 
 def _security(facts: HostFacts) -> Iterator[Finding]:

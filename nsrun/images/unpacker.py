@@ -197,7 +197,7 @@ def unpack_error(report: Report) -> UnpackError:
         return UnpackError(cause, hint="nsrun doctor tells what this machine withholds")
     if report.cause == abi.NS_UNPACK_UNMAPPED:
         cause = f"it belongs to id {report.number}, which whoever runs nsrun has not got"
-        hint = f"/etc/subuid and /etc/subgid must give them {report.number} ids or more; then start nsrun anew"
+        hint = f"/etc/subuid and /etc/subgid must give them {report.number} ids or more, then nsrun down"
         return UnpackError(cause, entry=report.path, hint=hint)
     sentence = _SENTENCES.get(report.cause, "internal error: the unpacker reports what nobody knows")
     flag = bytes([report.number & 0xFF])

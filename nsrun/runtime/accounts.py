@@ -110,7 +110,7 @@ def check_mapped(account: Account, users: UserNamespace) -> None:
             raise RuntimeFailure(
                 f"cannot run as {what} {highest}: whoever runs nsrun has {there} for containers",
                 reason=_REASON,
-                hint=f"give them {highest} ids or more in {file}, then end and start nsrun anew",
+                hint=f"give them {highest} ids or more in {file}, then nsrun down",
             )
 
 

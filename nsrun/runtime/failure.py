@@ -32,6 +32,7 @@ _STEPS = {
 _NOT_A_DIRECTORY = "the image has something other than a directory there"
 _OUTSIDE = "a working directory must lie inside the container's root file system"
 
+_NOT_YOURS = "on this kernel only root of the machine sets it, also in namespaces of others"
 _NO_SCOPE = "hostPID without root needs Linux 6.12 with Landlock: else its root could signal all that you run"
 
 # By step and errno. "{path}": what the operation is about; "{user}": who would execute it.
@@ -59,6 +60,10 @@ _HINTS = {
     ): "--root must lie on a file system that overlayfs can write to, such as ext4 or xfs",
     (abi.NS_OP_SYSCTL, errno.ENOENT): "this kernel has no such parameter, or not in a pod's own namespaces",
     (abi.NS_OP_SYSCTL, errno.EINVAL): "the kernel does not take this value",
+    (abi.NS_OP_SYSCTL, errno.EACCES): _NOT_YOURS,
+    (abi.NS_OP_SYSCTL, errno.EPERM): _NOT_YOURS,
+    (abi.NS_OP_DEVICE, errno.ENODEV): "what is there on the host is another device, or none",
+    (abi.NS_OP_DEVICE, errno.ENOENT): "the host has no such device any more",
     (abi.NS_OP_SCOPE, errno.E2BIG): _NO_SCOPE,
     (abi.NS_OP_SCOPE, errno.ENOSYS): _NO_SCOPE,
     (abi.NS_OP_SCOPE, errno.EOPNOTSUPP): _NO_SCOPE,

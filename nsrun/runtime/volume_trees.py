@@ -30,6 +30,7 @@ from nsrun.support.fds import Fd
 __all__ = ["open_sub_path", "pack_trees", "volume_tree"]
 
 _AT_FDCWD = -100
+_NOT_OURS = "nsrun may use what whoever runs it may: give them access, or run nsrun as root"
 # Shown to the privileged, and not given to them: its owners are the host's, in every pod.
 _HOSTS_OWN = frozenset({"/sys/fs/cgroup"})
 # A link of the image's in their place would lead what is mounted or masked there astray.
@@ -269,4 +270,5 @@ def _mounting(what: str, destination: str) -> Iterator[None]:
         raise RuntimeFailure(
             f'cannot mount {what} at "{destination}": {describe_errno(error.errno or 0)}',
             reason="CreateContainerError",
+            hint=_NOT_OURS if error.errno == errno.EACCES and own_user_namespace() is not None else None,
         ) from error
