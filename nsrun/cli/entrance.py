@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 import sys
 
-from nsrun.cli.flagtable import COMPLETION, PLACES
+from nsrun.cli.flagtable import COMPLETION
 from nsrun.support.record import Record
 
 TYPE_CHECKING = False  # `typing` is dear, and `nsrun exec` in a hurry
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["LOOKING", "MAKING", "OUTSIDE", "Entrance", "entrance", "go_in"]
+__all__ = ["LOOKING", "MAKING", "OUTSIDE", "SWITCHES", "Entrance", "entrance", "go_in"]
 
 MAKING = frozenset({"down", "image", "load", "prune", "pull", "rmi", "save", "store", "unshare"})
 """Commands that unpack, mount or remove what belongs to ids of the user's namespace."""
@@ -30,8 +30,11 @@ LOOKING = frozenset(
 OUTSIDE = frozenset({"doctor", "systemd"})
 """Commands that go in by themselves, or not at all."""
 
+SWITCHES = frozenset({"--anonymous-auth", "--help", "--tips", "--verbose", "--version"})
+"""Flags before a command that have no value."""
+
 _HELP = frozenset({"-h", "--help", "--version"})
-_MANIFESTS = ("--manifests", "--manifest-url")
+_MANIFESTS = ("--manifests", "--pod-manifest-path", "--manifest-url")
 _VARIABLES = ("NSRUN_MANIFESTS", "NSRUN_MANIFEST_URL")
 
 
@@ -54,10 +57,10 @@ def entrance(arguments: Sequence[str], environment: Mapping[str, str]) -> Entran
     words = iter(arguments)
     for word in words:
         name, equals, value = word.partition("=")
+        if word.startswith("--") and word not in SWITCHES and not equals:
+            value = next(words, "")  # which may be a command's name
         if name == "--run-dir":
-            run_dir = value if equals else next(words, "")
-        elif word in [row.names[0] for row in PLACES]:
-            next(words, None)
+            run_dir = value
         elif word in MAKING or word in LOOKING or word in OUTSIDE:
             verb = word
             break
