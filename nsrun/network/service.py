@@ -144,7 +144,10 @@ class NetworkService:
         with await self._home.socket(*TABLE_WATCH) as watch:
             async for _ in table_deletions(watch):
                 try:
-                    if await self._home.run(self._filter.repair):
+                    repaired = await self._home.run(self._filter.repair)
+                    if self._user is not None:
+                        repaired |= await self._user.repair()
+                    if repaired:
                         log.warning("The packet filter was flushed by another program; its tables were made again")
                 except NetworkError as error:
                     log.warning("The packet filter was flushed by another program: %s", error)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import threading
 
 from nsrun.network.netlink import Request, RouteSocket
-from nsrun.network.nft import Nftables
+from nsrun.network.nft import Nftables, RulesError
 from nsrun.network.portmap import ip_table
 
 __all__ = ["SourceRouting"]
@@ -43,18 +44,40 @@ class SourceRouting:
         self._nft = nft
         self._bridge = bridge
         self._table = f"{ip_table(bridge)}-sources"
+        self._wanted = False  # between ``ensure`` and ``remove``
+        self._lock = threading.Lock()
 
     def ensure(self) -> None:
         """Makes it, or completes it. Raises NetworkError: this kernel cannot, and clients' addresses cannot be kept."""
-        with RouteSocket.open() as rtnetlink:
-            rtnetlink.send([_add_route(), _add_rule(self._bridge)])
-        self._nft.run(_ruleset(self._table, self._bridge))
+        with self._lock:
+            with RouteSocket.open() as rtnetlink:
+                rtnetlink.send([_add_route(), _add_rule(self._bridge)])
+            self._nft.run(_ruleset(self._table, self._bridge))
+            self._wanted = True
+
+    def repair(self) -> bool:
+        """Makes the table again that somebody flushed; whether there was need. Not once it was removed: that was us,
+        nor when there never was one. Raises RulesError."""
+        with self._lock:
+            if not self._wanted or self._present():
+                return False
+            self._nft.run(_ruleset(self._table, self._bridge))
+            return True
 
     def remove(self) -> None:
         """Undoes it; it need not be there. Raises NetworkError."""
-        self._nft.run(f"table {self._table} {{ }}\ndelete table {self._table}\n")
-        with RouteSocket.open() as rtnetlink:
-            rtnetlink.send([_delete_rule(self._bridge), _delete_route()])
+        with self._lock:
+            self._wanted = False
+            self._nft.run(f"table {self._table} {{ }}\ndelete table {self._table}\n")
+            with RouteSocket.open() as rtnetlink:
+                rtnetlink.send([_delete_rule(self._bridge), _delete_route()])
+
+    def _present(self) -> bool:
+        try:
+            self._nft.query(f"list chain {self._table} prerouting")
+        except RulesError:
+            return False
+        return True
 
 
 def _ruleset(table: str, bridge: str) -> str:

@@ -99,6 +99,11 @@ class UserNetwork:
             group.create_task(self._connector.keep())
             group.create_task(self._keep_forwarding())
 
+    async def repair(self) -> bool:
+        """Makes again what of the packet filter is not the pods', and somebody flushed; whether there was need. Raises
+        NetworkError."""
+        return await self.home.run(self._routing.repair)
+
     async def stop(self) -> None:
         """Ends both, also those of an earlier nsrun. Raises NetworkError."""
         await self._host.run(self._stop_forwarding)

@@ -175,6 +175,24 @@ def test_routing_can_be_made_again_and_unmade(site: Site) -> None:
     assert shown(site) == made
 
 
+def test_routing_is_repaired(site: Site) -> None:
+    site.forwarder().set([tcp(8080)])
+    routing = site.routing()
+    needed: list[bool] = []
+    site.inside(lambda: needed.append(routing.repair()))
+    site.inside(routing.ensure)
+    site.inside(lambda: needed.append(routing.repair()))
+    with site.listener() as server:
+        client, pod = site.pair(server)
+        with client, pod:
+            subprocess.run(["ip", "netns", "exec", INSIDE, "nft", "flush", "ruleset"], check=True)
+            site.inside(lambda: needed.append(routing.repair()))
+            assert works(client, pod)
+    site.inside(routing.remove)
+    site.inside(lambda: needed.append(routing.repair()))
+    assert needed == [False, False, True, False], "never made, there, flushed, removed"
+
+
 def test_only_what_comes_from_pods_is_turned_round(site: Site) -> None:
     """What the namespace itself sends to a client goes its way: the mark alone does not bring it back."""
     prefix = ["ip", "netns", "exec", INSIDE]
