@@ -213,8 +213,7 @@ class Connector:
         """Starts the first program that works. Returns why there is none."""
         found = [(program, path) for program in self._programs if (path := shutil.which(program.name))]
         if not found:
-            names = " nor ".join(program.name for program in self._programs)
-            return (f"{_NO_WAY}: neither {names} is installed (apt install {self._programs[0].package})",)
+            return (f"{_NO_WAY}: {_names(self._programs)} is installed (apt install {self._programs[0].package})",)
         if obstacle := _tun_obstacle():
             return (f"{_NO_WAY}: {obstacle}",)
         if self._uplink is None:
@@ -289,6 +288,10 @@ class Connector:
         while not await self._home.run(_has_way_out):
             with suppress(OSError):  # ENOBUFS: more happened than fitted
                 await loop.sock_recv(changes, 1 << 16)
+
+
+def _names(programs: Sequence[ConnectorProgram]) -> str:
+    return "neither " + " nor ".join(program.name for program in programs)
 
 
 def _options_of(path: str) -> frozenset[str]:
