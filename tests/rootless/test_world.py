@@ -294,6 +294,38 @@ def test_where_user_namespaces_are_forbidden(account: Account) -> None:
     assert "Traceback" not in done.stderr
 
 
+# As AppArmor does to who has no profile where it restricts user namespaces: they can be made, and are good for nothing.
+RESTRICTED = """
+import errno, os, sys
+import pyseccomp
+calls = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+calls.set_attr(pyseccomp.Attr.CTL_NNP, 0)
+calls.add_rule(pyseccomp.ERRNO(errno.EACCES), "mount")
+calls.load()
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+SYSCTLS = """
+mount -t tmpfs tmpfs /mnt
+cp -r /proc/sys/kernel/. /mnt 2>/dev/null || true
+echo 1 >/mnt/apparmor_restrict_unprivileged_userns
+mount --bind /mnt /proc/sys/kernel
+umount /mnt
+"""
+
+
+@pytest.mark.parametrize("command", [FREE_ROOM, ("nsrun", "doctor")])
+def test_where_apparmor_restricts_them(account: Account, command: tuple[str, ...]) -> None:
+    account.as_root(SYSCTLS)
+
+    done = account.run(*command, through=(sys.executable, "-c", RESTRICTED))
+
+    assert done.returncode == 1
+    said = done.stderr + done.stdout
+    assert "cannot change mounts in the user's namespace: permission denied (EACCES): AppArmor restricts" in said
+    assert "| sudo tee /etc/apparmor.d/nsrun && sudo apparmor_parser -r /etc/apparmor.d/nsrun)" in said
+    eventually(lambda: account.processes() == [], what="the end of the holder")
+
+
 def test_in_a_user_namespace_with_few_ids(account: Account) -> None:
     """The subordinate ids do not exist in there."""
     done = account.run(*FREE_ROOM, through=inside(ids=100000, most=1000))
@@ -402,3 +434,80 @@ def test_sockets_know_the_user_as_root(account: Account) -> None:
     assert account.run("python3", "-c", client).returncode == 0
     assert server.stdout.readline() == "0\n"
     server.communicate()
+
+
+# --- what the doctor and the unit say of it
+
+
+def test_the_doctor_of_a_user(account: Account) -> None:
+    """It looks from inside, and leaves nothing there."""
+    done = account.run("nsrun", "doctor")
+
+    assert f"ok    rootless: {account.name} (user {account.uid}) has namespaces of his own\n" in done.stdout
+    assert "ok    ids: 65537 user ids and 65537 group ids\n" in done.stdout
+    assert f"ok    run directory: {account.run_dir}\n" in done.stdout
+    assert "FAIL" not in done.stdout
+    assert done.returncode == 0
+    eventually(lambda: account.processes() == [], what="the end of the holder")
+    assert recorded(account) is None
+
+
+def test_the_doctor_of_a_user_with_less(account: Account) -> None:
+    account.as_root(f"sed -i /^{account.name}:/d /etc/subuid; rmdir {account.runtime}")
+    done = account.run("nsrun", "doctor", environment={"XDG_RUNTIME_DIR": None})
+
+    assert f"warn  ids: cannot map more than one id: /etc/subuid names none for {account.name}" in done.stdout
+    assert f"warn  run directory: /tmp/nsrun-run-{account.uid}/nsrun: there is no XDG_RUNTIME_DIR" in done.stdout
+    assert done.returncode == 0
+    account.run("rm", "-rf", f"/tmp/nsrun-run-{account.uid}")
+
+
+def test_the_doctor_does_not_end_what_runs(account: Account) -> None:
+    holder, _ = make(account)
+    account.run("nsrun", "doctor")
+
+    assert recorded(account) == holder
+    assert start_ticks(holder.pid) == holder.ticks
+
+
+def test_a_unit_of_ones_own(account: Account) -> None:
+    unit = account.home / ".config/systemd/user/nsrun.service"
+    (account.home / "my pods").mkdir()
+    installed = account.run("nsrun", "systemd", "--user", "install", "my pods", "--", "--max-pods", "5")
+
+    assert installed.returncode == 0, installed.stderr
+    assert installed.stdout == f"{unit}\n"
+    assert f"sudo loginctl enable-linger {account.name}" in installed.stderr
+    assert f'nsrun --manifests "{account.home}/my pods" --max-pods 5\n' in unit.read_text()
+    assert unit.stat().st_uid == account.uid
+    assert account.processes() == []
+
+    assert account.run("nsrun", "systemd", "--user", "uninstall").returncode == 0
+    assert not unit.exists()
+
+
+def test_a_unit_of_the_system_is_roots(account: Account) -> None:
+    done = account.run("nsrun", "systemd", "install", ".")
+
+    assert done.returncode == 1
+    assert "cannot change a unit of the system: you are not root" in done.stderr
+
+
+def test_down_leaves_nothing(account: Account) -> None:
+    make(account)
+    done = account.run("nsrun", "down")
+
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: account.processes() == [], what="the end of the holder")
+    assert not account.seen(account.run_dir).exists()
+
+
+def test_two_run_directories_are_apart(account: Account) -> None:
+    first, _ = make(account)
+    words = ("nsrun", "--run-dir", str(account.runtime / "other"), *FREE_ROOM[1:])
+    assert account.run(*words).returncode == 0
+    second = parse_record(account.seen(account.runtime / "other" / "holder").read_text())
+
+    assert second is not None
+    assert second.pid != first.pid
+    assert namespaces(first.pid, "user", "net") != namespaces(second.pid, "user", "net")
