@@ -103,6 +103,8 @@ def warnings(plan: LaunchPlan, tolerated: Iterable[Failure]) -> Iterator[str]:
     for failure in tolerated:
         operation = _operation(plan, failure)
         what = operation.describe() if operation is not None else _step(failure.step)
+        if isinstance(operation, do.Keyring) and failure.errno == errno.EDQUOT:
+            continue  # a user may have 200 of them, and pods need none
         lacking = isinstance(operation, do.OomScore | do.Rlimit) and failure.errno in (errno.EPERM, errno.EACCES)
         yield f"cannot {what}: {describe_errno(failure.errno)}" + (", CAP_SYS_RESOURCE is missing" if lacking else "")
 

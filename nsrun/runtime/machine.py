@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import resource
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def read_machine(facts: HostFacts) -> Machine:
         masked=tuple(sorted(glob.glob(_THERMAL))),
         users=facts.users,
         overlay=facts.overlay.flavour,
+        makes_devices=facts.makes_devices,
+        host_queues=os.path.ismount("/dev/mqueue"),
     )
 
 

@@ -32,7 +32,7 @@ def container_mounts(request: ContainerRequest, surroundings: Surroundings, mach
     if request.container.security_context.privileged:
         mounts["/sys"]["options"].remove("ro")
     if machine.users is not None:
-        _within(machine.users, request, mounts)
+        _within(machine, machine.users, request, mounts)
     if request.pod.spec.share_process_namespace and not request.pod.spec.host_pid:
         mounts["/proc"] = _shared_proc(surroundings)
     mounts["/dev/shm"] = _shm(request, surroundings)
@@ -49,7 +49,7 @@ def container_mounts(request: ContainerRequest, surroundings: Surroundings, mach
     return sorted(mounts.values(), key=_depth)
 
 
-def _within(users: UserNamespace, request: ContainerRequest, mounts: dict[str, Mount]) -> None:
+def _within(machine: Machine, users: UserNamespace, request: ContainerRequest, mounts: dict[str, Mount]) -> None:
     """In a child user namespace, a file system that shows a namespace can be mounted only by who has power over that
     namespace; the host's are shown as they are mounted there (mount_namespaces(7); fs/namespace.c,
     mount_too_revealing)."""
@@ -59,11 +59,13 @@ def _within(users: UserNamespace, request: ContainerRequest, mounts: dict[str, M
         mounts["/sys"] = mount("/sys", "bind", "/sys", ("rbind", "rprivate", "nosuid", "noexec", "nodev", access))
     if spec.host_pid:
         mounts["/proc"] = mount("/proc", "bind", "/proc", ("rbind", "rprivate", *PROC_OPTIONS, "rw"))
-    if spec.host_ipc:
+    if spec.host_ipc and machine.host_queues:
+        options = ("rbind", "rprivate", "nosuid", "noexec", "nodev", "rw")
+        mounts["/dev/mqueue"] = mount("/dev/mqueue", "bind", "/dev/mqueue", options)
+    elif spec.host_ipc:
         del mounts["/dev/mqueue"]
-    options = mounts["/dev/pts"]["options"]
-    if _TTY_GROUP in options and users.gids <= int(_TTY_GROUP.removeprefix("gid=")):
-        options.remove(_TTY_GROUP)
+    if users.gids <= int(_TTY_GROUP.removeprefix("gid=")):
+        mounts["/dev/pts"]["options"].remove(_TTY_GROUP)
 
 
 def mount(destination: str, kind: str, source: str, options: tuple[str, ...]) -> Mount:

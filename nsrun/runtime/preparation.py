@@ -271,7 +271,7 @@ class Preparation:
                 sandbox_root=_sandbox_root(pause_pid),
                 nodev=not request.container.security_context.privileged,
                 users=users,
-                makes_devices=self._machine.users is None,
+                makes_devices=self._machine.makes_devices,
             )
             parts = ContainerParts(
                 mounts=mounts,

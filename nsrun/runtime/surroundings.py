@@ -25,7 +25,9 @@ class Machine:
     ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``oom_floor``: the lowest
     oom_score_adj that we can set. ``masked``: more paths to mask that exist here. ``app_armor``, ``se_linux``:
     whether the host has them. ``users``: the user namespace that nsrun itself is in, None for the initial one.
-    ``overlay``: by what root file systems lie over images."""
+    ``overlay``: by what root file systems lie over images. ``makes_devices``: whether device nodes can be made.
+    ``host_queues``: whether the host has its message queues mounted, which cannot be mounted anew in a child user
+    namespace."""
 
     memory: int
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
@@ -37,6 +39,8 @@ class Machine:
     se_linux: bool = False
     users: UserNamespace | None = None
     overlay: OverlayFlavour = OverlayFlavour.TRUSTED
+    makes_devices: bool = True
+    host_queues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

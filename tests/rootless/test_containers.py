@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.rootless.conftest import Account
@@ -10,14 +12,14 @@ from tests.rootless.scenes import SINGLE, play
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 
-def run(account: Account, script: str, **words: object) -> str:
+def run(account: Account, script: str, **words: Any) -> str:
     """The output of a script that ends well."""
     answer = play(account, "container", script=script, **words)
     assert answer.get("code") == 0, answer
     return str(answer["output"])
 
 
-def refused(account: Account, **words: object) -> tuple[str, str]:
+def refused(account: Account, **words: Any) -> tuple[str, str]:
     """What is told instead, and the remedy."""
     answer = play(account, "container", script="true", **words)
     assert "error" in answer, answer
