@@ -10,18 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-__all__ = ["DIFFERENCES", "SAME_FOR_ALL", "Difference", "Same", "difference_of", "same_of", "unmatched"]
+__all__ = ["DIFFERENCES", "SAME_FOR_ALL", "Difference", "Same", "difference_of", "rows", "same_of", "unmatched"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """``tests``: a pattern of node ids (fnmatch, where ``[`` is itself). ``rule``: what the kernel does, in a sentence;
-    ``reference``: where that is written. ``symptom``: how the test says so, a regular expression."""
+    """``tests``: patterns of node ids (fnmatch, where ``[`` is itself). ``rule``: what the kernel does, in a sentence;
+    ``reference``: where that is written. ``symptom``: what the failure must show, a regular expression; none where each
+    test has its own way to say it."""
 
-    tests: str
     rule: str
     reference: str
-    symptom: str
+    tests: tuple[str, ...]
+    symptom: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +36,95 @@ class Same:
 SAME_FOR_ALL: tuple[Same, ...] = (
     Same(tests="tests/test_linters.py::*", reason="they read the sources, and start none of them"),
     Same(tests="tests/test_habits.py::*", reason="they read the sources, and start none of them"),
+    Same(tests="tests/native/test_sources.py::*", reason="they read the sources, or try readers of bytes"),
+    Same(tests="tests/unit/*::*", reason="the core is values in, values out"),
+    Same(tests="tests/rootless/*::*", reason="they are users of their own, made by root"),
+    Same(tests="tests/attacks/rootless/*::*", reason="they are users of their own, made by root"),
+    Same(tests="tests/vm/*::*", reason="they run in a virtual machine, whose users are its own"),
 )
 
-DIFFERENCES: tuple[Difference, ...] = ()
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        rule="Who may not write into a cgroup makes none below it: limits are told, not enforced, and figures are those"
+        " of processes",
+        reference="cgroups(7), Cgroups delegation: delegating a hierarchy to a less privileged user",
+        tests=(
+            "tests/system/cgroups/test_cgroups.py::test_a_container_is_where_it_belongs_from_its_first_moment*",
+            "tests/system/cgroups/test_cgroups.py::test_a_container_sees_its_own_cgroups_read_only*",
+            "tests/system/cgroups/test_cgroups.py::test_a_pod_made_again_has_its_new_limits*",
+            "tests/system/cgroups/test_cgroups.py::test_a_refusing_hierarchy_is_named*",
+            "tests/system/cgroups/test_cgroups.py::test_a_second_look_finds_the_same*",
+            "tests/system/cgroups/test_cgroups.py::test_everything_goes_with_the_root*",
+            "tests/system/cgroups/test_cgroups.py::test_nothing_outlives_a_kill*",
+            "tests/system/cgroups/test_cgroups.py::test_removing_what_runs_is_refused_and_later_done*",
+            "tests/system/cgroups/test_cgroups.py::test_running_out_of_memory_is_told*",
+            "tests/system/cgroups/test_cgroups.py::test_the_kernel_takes_every_limit*",
+            "tests/system/cgroups/test_cgroups.py::test_the_limit_of_processes_holds*",
+            "tests/system/cgroups/test_cgroups.py::test_what_cannot_be_killed_is_told*",
+            "tests/system/cgroups/test_devices.py::test_the_hosts_devices_are_out_of_reach*",
+            "tests/system/cgroups/test_figures.py::test_the_kernel_holds_the_figures_of_the_formulas*",
+            "tests/system/cgroups/test_usage.py::test_a_look_at_everything*",
+            "tests/system/cgroups/test_usage.py::test_a_quota_throttles*",
+            "tests/system/cgroups/test_usage.py::test_a_second_of_processor_time*",
+            "tests/system/cgroups/test_usage.py::test_memory_of_its_own_and_of_the_page_cache*",
+            "tests/system/cgroups/test_usage.py::test_pressure_is_told_where_there_is_a_v2_hierarchy*",
+            "tests/system/cgroups/test_usage.py::test_processes_and_threads*",
+            "tests/system/cgroups/test_usage.py::test_what_is_in_the_page_cache_is_not_in_the_working_set*",
+            "tests/system/runtime/test_containers.py::test_nothing_is_left",
+            "tests/system/runtime/test_execution.py::test_timeout_kills_everything_without_cgroup_v2",
+            "tests/system/runtime/test_execution.py::test_a_command_in_a_frozen_container_without_cgroup_v2",
+            "tests/system/runtime/test_execution.py::test_what_a_command_leaves_running_lives",
+            "tests/system/runtime/test_security_context.py::test_a_profile_that_is_none*",
+        ),
+    ),
+    Difference(
+        rule="A user namespace in another has ids of that one only, and who shows files with other owners needs power"
+        " over their file system: pods get no user namespace of their own",
+        reference="user_namespaces(7), Defining user and group ID mappings; mount_setattr(2), ID-mapped mounts",
+        tests=(
+            "tests/system/runtime/test_user_namespace.py::*",
+            "tests/system/runtime/test_sessions.py::*[own users]",
+            "tests/native/test_userns.py::test_the_loopback_of_an_owned_network_is_up",
+        ),
+    ),
+    Difference(
+        rule="Device nodes are made by who has CAP_MKNOD in the initial user namespace, and a privileged container sees"
+        " those of the host that are the user's to open",
+        reference="mknod(2), EPERM; user_namespaces(7), Capabilities",
+        tests=(
+            "tests/system/runtime/test_security_context.py::test_a_privileged_container_uses_the_hosts_devices",
+            "tests/system/runtime/test_security_context.py::test_one_privileged_container_makes_its_neighbours_no_stronger",
+            "tests/system/runtime/test_volume_mounts.py::test_an_image_is_shown_read_only_and_harmless*",
+        ),
+    ),
+    Difference(
+        rule="Keys are told apart by ids, and a container's root has the user's: no container is without the filter"
+        " that refuses them",
+        reference="keyrings(7), Access rights; keyctl(2)",
+        tests=(
+            "tests/system/runtime/test_security_context.py::test_a_privileged_container_has_all_there_is",
+            "tests/system/runtime/test_security_context.py::test_which_filter[context?-0]",
+        ),
+        symptom="Seccomp|'2'",
+    ),
+    Difference(
+        rule="A file system of message queues is mounted by who is root in the user namespace of its ipc namespace, and"
+        " the host's is not the user's",
+        reference="ipc/mqueue.c, mqueue_get_tree; ipc_namespaces(7)",
+        tests=("tests/system/runtime/test_host_namespaces.py::test_the_hosts_message_queues",),
+    ),
+    Difference(
+        rule="Owners that the user namespace has no number for can be given to no file",
+        reference="chown(2), EINVAL; user_namespaces(7), Unmapped user and group IDs",
+        tests=("tests/native/test_unpack_layers.py::test_the_same_as_gnu_tar*",),
+        symptom="Invalid argument",
+    ),
+)
 
 
 def difference_of(node_id: str) -> Difference | None:
     """The first entry that names the test."""
-    return next((one for one in DIFFERENCES if _matches(node_id, one.tests)), None)
+    return next((one for one in DIFFERENCES if any(_matches(node_id, pattern) for pattern in one.tests)), None)
 
 
 def same_of(node_id: str) -> Same | None:
@@ -54,13 +136,18 @@ def unmatched(node_ids: Iterable[str]) -> list[str]:
     """The patterns that name no test, of those whose file has a test in ``node_ids``."""
     ids = list(node_ids)
     files = {node_id.partition("::")[0] for node_id in ids}
-    patterns = [*(one.tests for one in SAME_FOR_ALL), *(one.tests for one in DIFFERENCES)]
+    patterns = [*(one.tests for one in SAME_FOR_ALL), *(pattern for one in DIFFERENCES for pattern in one.tests)]
     return [
         pattern
         for pattern in patterns
         if any(fnmatchcase(file, pattern.partition("::")[0]) for file in files)
         and not any(_matches(node_id, pattern) for node_id in ids)
     ]
+
+
+def rows() -> list[str]:
+    """The table of ``docs/rootless.md``, by the rule."""
+    return [f"| {one.rule} | {one.reference} |" for one in DIFFERENCES]
 
 
 def _matches(node_id: str, pattern: str) -> bool:

@@ -44,7 +44,7 @@ class Strict:
             item.stash[SHOWN] = True
         elif report.when == "teardown" and not item.stash.get(SHOWN, False):
             report.outcome = "failed"
-            report.longrepr = f"tests/rootless/differences.py lists it, and it passes: {difference.tests}"
+            report.longrepr = f"tests/rootless/differences.py lists it, and it passes: {item.nodeid}"
 
 
 def _judge(item: pytest.Item, report: pytest.TestReport, difference: Difference) -> None:
