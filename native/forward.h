@@ -24,7 +24,7 @@ enum {
         NS_FORWARD_BUCKETS = 4096,
         NS_FORWARD_BATCH = 16,
         NS_FORWARD_DATAGRAM = 65536,
-        NS_FORWARD_PIPES_KEPT = 64,
+        NS_FORWARD_LARGE_PIPES = 16,
 };
 
 /* What an event is about; in the upper half of epoll's data, the index in the lower. */
@@ -59,6 +59,7 @@ struct ns_host_port {
 
 struct ns_pipe {
         int reader, writer; /* -1: none */
+        bool is_large;
 };
 
 /* One of the two sockets of a connection. */
@@ -120,8 +121,8 @@ struct ns_forward {
         struct ns_connection connections[NS_FORWARD_CONNECTIONS_MAX];
         uint32_t connections_used, connection_count, connections_max;
         struct ns_chain free_connections, connecting, open, ready;
-        struct ns_pipe pipes[NS_FORWARD_PIPES_KEPT];
-        uint32_t pipe_count;
+        struct ns_pipe pipes[NS_FORWARD_LARGE_PIPES]; /* empty, to be used again */
+        uint32_t pipe_count, large_pipes;
 
         struct ns_flow flows[NS_FORWARD_FLOWS_MAX];
         uint32_t flows_used, flow_count, flows_max;

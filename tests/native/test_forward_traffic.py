@@ -166,7 +166,7 @@ def test_both_ways_at_once(site: Site) -> None:
 def test_who_reads_slowly_holds_up_nobody(site: Site) -> None:
     site.forwarder().set([tcp(8080)])
     with site.listener() as server, ExitStack() as stack:
-        for _ in range(20):
+        for _ in range(40):
             client, pod = (stack.enter_context(closing(end)) for end in site.pair(server))
             client.setblocking(False)
             with pytest.raises(BlockingIOError):
@@ -176,6 +176,9 @@ def test_who_reads_slowly_holds_up_nobody(site: Site) -> None:
         with client, pod:
             for _ in range(100):
                 exchange(client, pod)
+    eventually(lambda: site.status().connections == 0, what="the end of all connections")
+    pipes = [fd for fd in os.scandir(f"/proc/{site.pid()}/fd") if os.readlink(fd.path).startswith("pipe:")]
+    assert len(pipes) <= 2 * 16, "what it keeps of a user's pages is bounded"
 
 
 def test_what_waits_is_all_delivered(site: Site) -> None:
