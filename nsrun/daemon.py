@@ -86,7 +86,7 @@ logger = logging.getLogger(__name__)
 # Python's own: whoever runs for months collects its garbage.
 _GARBAGE = (700, 10, 10)
 
-_AS_ROOT = "run it as root: sudo nsrun …"
+_OTHER_PLACES = "run it as root, or name directories of yours with --root, --run-dir and --log-dir"
 
 Watcher = Callable[[StatusBoard], Coroutine[None, None, None]]
 
@@ -198,7 +198,7 @@ def _open_lock(path: Path, *, make: bool) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        hint = _AS_ROOT if isinstance(error, PermissionError) else None
+        hint = _OTHER_PLACES if isinstance(error, PermissionError) else None
         raise HostError(f'cannot open "{path}": {describe_errno(error.errno or 0)}', hint=hint) from error
 
 
@@ -224,7 +224,7 @@ def _make_private(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        hint = _AS_ROOT if isinstance(error, PermissionError) else None
+        hint = _OTHER_PLACES if isinstance(error, PermissionError) else None
         raise HostError(f'cannot make "{directory}": {describe_errno(error.errno or 0)}', hint=hint) from error
 
 

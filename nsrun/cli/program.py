@@ -55,7 +55,9 @@ def run(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     plain = plain_exec(arguments, os.environ)
     # Of a place that nobody may read, click tells; and words that a shell asks for are not to be run.
-    readable = plain is not None and all(os.access(place, os.R_OK) for place in plain.places.values())
+    readable = plain is not None and all(
+        os.access(place, os.R_OK) or not os.path.lexists(place) for place in plain.places.values()
+    )
     if plain is not None and readable and COMPLETION not in os.environ:
         return _exec(plain)
     from nsrun.cli.main import by_click

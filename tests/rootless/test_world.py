@@ -373,12 +373,18 @@ def test_a_trap_in_tmp_is_refused(account: Account, trap: str) -> None:
 def test_a_home_that_cannot_be_written(account: Account) -> None:
     account.as_root(f"chown root {account.home}; chmod 755 {account.home}")
 
-    done = account.run("nsrun", "pull", "docker.io/library/none")
+    (account.home.parent / "tmp/pods").mkdir()
+    for words in (("pull", "docker.io/library/none"), ("--manifests", str(account.home.parent / "tmp/pods"))):
+        done = account.run("nsrun", *words)
 
-    assert done.returncode == 1
-    assert str(account.home / ".local") in done.stderr
-    assert "permission denied" in done.stderr
-    assert "Traceback" not in done.stderr
+        assert done.returncode == 1
+        assert f'"{account.home}/.local' in done.stderr
+        assert "permission denied" in done.stderr
+        assert "of yours with --root" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    elsewhere = {"NSRUN_ROOT": f"{account.home.parent}/tmp/root"}
+    assert account.run("nsrun", "images", environment=elsewhere).returncode == 0
 
 
 # --- inside
