@@ -37,7 +37,7 @@ class Marks:
 
     def __init__(self, root: str, *, proc: Path = _PROC) -> None:
         self._root = root
-        self._proc = proc
+        self._proc = str(proc)
 
     def find(self) -> Mapping[str, set[int]]:
         """Living processes by the name that they are marked with."""
@@ -69,13 +69,13 @@ class Marks:
         """A task of the process, and its mount namespace. The first thread may have ended before the others: then it
         has none any more, and they have."""
         try:
-            return f"{pid}", os.readlink(self._proc / f"{pid}" / "ns" / "mnt")
+            return f"{pid}", os.readlink(f"{self._proc}/{pid}/ns/mnt")
         except PermissionError:
             return None  # somebody else's
         except OSError:
             pass
         try:
-            others = os.listdir(self._proc / f"{pid}" / "task")
+            others = os.listdir(f"{self._proc}/{pid}/task")
         except OSError:
             return None
         tasks = (f"{pid}/task/{tid}" for tid in others if tid != str(pid))
@@ -83,12 +83,12 @@ class Marks:
 
     def _namespace(self, task: str) -> str:
         try:
-            return os.readlink(self._proc / task / "ns" / "mnt")
+            return os.readlink(f"{self._proc}/{task}/ns/mnt")
         except OSError:
             return ""
 
     def _name(self, task: str) -> str:
         try:
-            return mark_of((self._proc / task / "mountinfo").read_text(errors="replace"), self._root)
+            return mark_of(Path(self._proc, task, "mountinfo").read_text(errors="replace"), self._root)
         except OSError:
             return ""
