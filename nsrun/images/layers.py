@@ -1,9 +1,8 @@
 """The unpacked layers on disk, each once, named by its diff_id and shared by every image that has it.
 
     <root>/sha256/<hex>/diff/         the layer as overlayfs stacks it
-    <root>/sha256/<hex>/layer.json    what is known of it; written last
+    <root>/sha256/<hex>/layer.json    what is known of it, and by what overlayfs' marks in it begin; written last
     <root>/tmp/                       layers in the making, and on their way out
-    <root>/userxattr                  overlayfs' marks are in user.* instead of trusted.*: whoever unpacked was not root
 
 Everything above ``diff`` is 0700: set-user-ID programs of images are nothing that the users of this machine may run. A
 layer appears by a rename, whole and verified and on the disk, or not at all.
@@ -35,14 +34,13 @@ from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.removal import remove_tree
 
-__all__ = ["Layers", "read_rootfs_file"]
+__all__ = ["TRUSTED", "USER", "Layers", "read_rootfs_file"]
 
 # Counts up when layers are laid out in another way; what an older version unpacked is then unpacked again.
 FORMAT = 1
 # Unpacking is bound by the processor: more at once would only keep more half-done.
 AT_ONCE = 4
 TRUSTED, USER = "trusted.overlay.", "user.overlay."
-_MARKER = "userxattr"
 
 
 class Layers:
@@ -114,8 +112,9 @@ class Layers:
 
     def check_marks(self) -> None:
         """Whether overlayfs will understand what is there. Blocks. Raises ImageError."""
-        by_user = (self._root / _MARKER).exists()
-        if by_user == (self._xattr_prefix == USER) or not (by_user or any(self._root.glob("sha*"))):
+        documents = filter(None, map(_document_in, self._root.glob("sha*/*")))
+        by_user = next((document.get("marks", TRUSTED) == USER for document in documents), None)
+        if by_user is None or by_user == (self._xattr_prefix == USER):
             return
         who, we = ("a user", "root") if by_user else ("root", "a user")
         raise ImageError(
@@ -177,7 +176,7 @@ class Layers:
             xattr_prefix=self._xattr_prefix,
             users=self._users,
         )
-        intake.keep(home, _document(diff_id, done, squashed=self._squashes))
+        intake.keep(home, _document(diff_id, done, marks=self._xattr_prefix, squashed=self._squashes))
 
     @property
     def _squashes(self) -> bool:
@@ -198,8 +197,6 @@ class Layers:
         self._root.chmod(0o700)
         self._temporary.mkdir(mode=0o700, exist_ok=True)
         self.check_marks()
-        if self._xattr_prefix == USER:
-            (self._root / _MARKER).touch(mode=0o600)
         for leftover in self._temporary.iterdir():
             # Another process may be at it, or was faster.
             with suppress(BlockingIOError, FileNotFoundError), self._flock(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -224,12 +221,7 @@ class Layers:
     def _read(self, diff_id: str) -> dict[str, object]:
         """layer.json, empty when there is no such layer, or one of another format, or one whose owners were lost and
         need not be."""
-        try:
-            document = json.loads((self._home(diff_id) / "layer.json").read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return {}
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            return {}
+        document = _document_in(self._home(diff_id))
         return {} if document.get("squashed") and not self._squashes else document
 
 
@@ -290,8 +282,18 @@ def _check(diff_id: str) -> None:
         raise ImageError(f"cannot use layer: {error}") from None
 
 
-def _document(diff_id: str, done: Unpacked, *, squashed: bool) -> bytes:
+def _document_in(home: Path) -> dict[str, object]:
+    """Of our format, else empty."""
+    try:
+        document = json.loads((home / "layer.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return document if isinstance(document, dict) and document.get("format") == FORMAT else {}
+
+
+def _document(diff_id: str, done: Unpacked, *, marks: str, squashed: bool) -> bytes:
     document = {"format": FORMAT, "diff_id": diff_id, "size": done.size, "entries": done.entries}
+    document |= {"marks": marks} if marks != TRUSTED else {}
     document |= {"squashed": True} if squashed else {}
     return json.dumps(document).encode()
 

@@ -11,8 +11,8 @@ import os
 import stat
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from nsrun.host.facts import probe
 from nsrun.images.layers import Layers, read_rootfs_file
 from nsrun.model.security import PodSecurityContext, Sysctl
 from tests.system.runtime.world import SecurityContext, VolumeMount, World, unpack_busybox
+from tests.waiting import eventually
 
 REPO = Path(__file__).resolve().parent.parent.parent
 TAR = "application/vnd.oci.image.layer.v1.tar"
@@ -100,11 +101,10 @@ def _fill(layer: Path, content: Mapping[str, str | None]) -> None:
 
 
 def _programs(name: str) -> int:
-    """How many run, a moment after their work is done."""
-    deadline = time.monotonic() + 10
-    while (count := _running(name)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return count
+    """How many run once their work is done, which they need not have noticed yet."""
+    with suppress(AssertionError):
+        eventually(lambda: not _running(name))
+    return _running(name)
 
 
 def _running(name: str) -> int:

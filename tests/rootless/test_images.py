@@ -103,8 +103,9 @@ def test_a_users_store_is_not_roots(account: Account) -> None:
 
 
 def test_roots_store_is_not_a_users(account: Account) -> None:
-    layers = account.home / "root" / "layers"
-    account.as_root(f"mkdir -p {layers}/sha256/0; chown -R {account.uid}:{account.uid} {account.home}")
+    layer = account.home / "root/layers/sha256" / ("0" * 64)
+    owner = f"chown -R {account.uid}:{account.uid} {account.home}"
+    account.as_root(f"mkdir -p {layer}; echo '{{\"format\": 1}}' >{layer}/layer.json; {owner}")
     answer = play(account, "unpack", entries=ENTRIES)
 
     assert "they were unpacked by root" in answer["error"]
