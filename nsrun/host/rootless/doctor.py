@@ -21,6 +21,7 @@ __all__ = ["UserFacts", "examine_user", "user_facts"]
 _LINGER = Path("/var/lib/systemd/linger")
 _PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _CONNECTORS = ("pasta", "slirp4netns")
+_TUN = "/dev/net/tun"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class UserFacts:
     """``programs``: newuidmap and newgidmap, whether each has its privilege, None: it is not there. ``runtime``: the
     directory for what runs, ``session``: whether that is the login's own. ``lingers``: whether the user's processes
     outlive the login, None without systemd. ``first_port``: that anybody may listen at. ``connectors``: which of
-    pasta and slirp4netns there are."""
+    pasta and slirp4netns there are; ``tun``: whether the user may open the device they need, None: it is not there."""
 
     name: str
     uid: int
@@ -40,6 +41,7 @@ class UserFacts:
     lingers: bool | None
     first_port: int
     connectors: tuple[str, ...]
+    tun: bool | None
 
 
 def user_facts(run_dir: str) -> UserFacts:
@@ -58,6 +60,7 @@ def user_facts(run_dir: str) -> UserFacts:
         lingers=(_LINGER / name).exists() if Path("/run/systemd/system").is_dir() else None,
         first_port=_number(_PORTS, 1024),
         connectors=tuple(program for program in _CONNECTORS if shutil.which(program)),
+        tun=os.access(_TUN, os.R_OK | os.W_OK) if os.path.exists(_TUN) else None,
     )
 
 
@@ -125,7 +128,13 @@ def _session(facts: UserFacts) -> Iterator[Finding]:
 
 
 def _network(facts: UserFacts) -> Iterator[Finding]:
-    if facts.connectors:
+    if facts.connectors and not facts.tun:
+        yield _warning(
+            "connector",
+            f"{_TUN} is {'not there' if facts.tun is None else 'not for everybody'}: pods reach nothing outside",
+            "sudo modprobe tun" if facts.tun is None else f"sudo chmod 666 {_TUN}, as udev does",
+        )
+    elif facts.connectors:
         yield _ok("connector", f"{facts.connectors[0]} joins the pods' network to the outside")
     else:
         yield _warning(

@@ -38,6 +38,7 @@ GOOD = UserFacts(
     lingers=True,
     first_port=0,
     connectors=("pasta",),
+    tun=True,
 )
 
 
@@ -62,6 +63,8 @@ def test_where_all_is_well_there_is_nothing_to_do() -> None:
         ({"session": False, "runtime": "/tmp/x"}, "run directory", "there is no XDG_RUNTIME_DIR", "enable-linger me"),
         ({"lingers": False}, "lingering", "when you log out", "sudo loginctl enable-linger me"),
         ({"connectors": ()}, "connector", "neither pasta nor slirp4netns", "apt install passt"),
+        ({"tun": False}, "connector", "/dev/net/tun is not for everybody", "chmod 666 /dev/net/tun"),
+        ({"tun": None}, "connector", "/dev/net/tun is not there", "modprobe tun"),
         ({"first_port": 1024}, "host ports", "below 1024", "net.ipv4.ip_unprivileged_port_start=0"),
     ],
 )
