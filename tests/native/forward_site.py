@@ -157,7 +157,8 @@ class Site:
         """A connection of one's own to the forwarder's socket."""
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         line.settimeout(TIMEOUT)
-        line.connect(str(self.directory / "forward.sock"))
+        with Fd.open(self.directory, os.O_PATH) as place:
+            line.connect(f"/proc/self/fd/{place.fileno()}/forward.sock")  # the path may be longer than sun_path
         return line
 
     def status(self) -> Answer:
