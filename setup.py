@@ -56,7 +56,9 @@ setup(
     description="Runs Kubernetes pods with nothing but Linux",
     python_requires=">=3.11",
     packages=find_packages(include=["nsrun", "nsrun.*"]),
-    package_data={"nsrun": ["_bin/*", "host/rootless/apparmor/nsrun", "runtime/schema/*.json", "images/schema/*.json", "py.typed"]},
+    package_data={
+        "nsrun": ["_bin/*", "host/rootless/apparmor/nsrun", "runtime/schema/*.json", "images/schema/*.json", "py.typed"]
+    },
     cffi_modules=["native/build_ffi.py:ffi"],
     setup_requires=["cffi>=1.16", "click>=8.1"],
     data_files=[("share/man/man1", [])],
