@@ -140,13 +140,15 @@ class Connector:
         self._clock = clock if clock is not None else SystemClock()
         self._uplink: Uplink | None = None
         self._running: _Running | None = None
+        self._was_up = False
         self._stopped = asyncio.Event()
         self._changing = asyncio.Lock()
 
     @property
     def name_server(self) -> str:
-        """Where pods' questions for names reach the host's own name server; "" when nothing takes them there."""
-        return str(self._uplink.name_server) if self._uplink is not None and self._running is not None else ""
+        """Where pods' questions for names reach the host's own name server; "" when nothing ever took them there. One
+        that ended is about to be started again."""
+        return str(self._uplink.name_server) if self._uplink is not None and self._was_up else ""
 
     @property
     def pid(self) -> int | None:
@@ -205,7 +207,7 @@ class Connector:
         if pidfd is not None:
             running = _Running(record.program, record.process.pid, pidfd, child=False)
             if serves:
-                self._running = running
+                self._running, self._was_up = running, True
             else:
                 await running.end()
 
@@ -273,7 +275,7 @@ class Connector:
         try:
             await asyncio.wait((ended, up), timeout=_UP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if up.done() and up.exception() is None and not ended.done():
-                self._running = running
+                self._running, self._was_up = running, True
                 return ""
         finally:
             up.cancel()

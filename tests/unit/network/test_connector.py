@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +130,23 @@ async def test_stopping_ends_the_keeping_too(install: Install, make: Callable[..
     async with asyncio.timeout(10):
         await keeping
     assert connector.pid is None
+
+
+async def test_while_it_is_started_again_pods_are_told_where_it_will_answer(
+    install: Install, make: Callable[..., Connector], tmp_path: Path
+) -> None:
+    install("carrier", f"touch {tmp_path / 'up'}; exec sleep 100")
+    connector = make()
+    assert await connector.start() == ()
+    pid = connector.pid
+    assert pid is not None
+    (tmp_path / "bin" / "carrier").unlink()
+    keeping = asyncio.create_task(connector.keep())
+    os.kill(pid, signal.SIGKILL)
+    await eventually_async(lambda: connector.pid is None)
+    assert connector.name_server == "10.0.2.3"
+    await connector.stop()
+    await keeping
 
 
 async def test_what_is_installed_later_is_found_later(
