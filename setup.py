@@ -1,8 +1,8 @@
 """Package metadata, and the build of the native code.
 
-Out of ``native/`` come the cffi extension ``nsrun._native`` (setuptools builds it from ``native/build_ffi.py``), and the
-static programs in ``nsrun/_bin/`` (``native/Makefile``), which are shipped as package data. Man pages are made from what
-was built (``docs/manpages.py``).
+Out of ``native/`` come the cffi extension ``nsrun._native`` (setuptools builds it from ``native/build_ffi.py``), and
+the static programs in ``nsrun/_bin/`` (``native/Makefile``), which are shipped as package data. Man pages are made from
+what was built (``docs/manpages.py``).
 """
 
 import subprocess

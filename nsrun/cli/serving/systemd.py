@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from nsrun.cli.options import flag
 from nsrun.errors import HostError, NotFoundError, describe_errno
 
 __all__ = ["command"]
@@ -18,7 +19,14 @@ _PATIENCE = 60.0
 
 
 @click.group("systemd")
-@click.option("--user", "-u", is_flag=True, help="Your own user manager's unit, not the system's.")
+@click.option(
+    "--user",
+    "-u",
+    is_flag=True,
+    envvar="NSRUN_SYSTEMD_USER",
+    show_envvar=True,
+    help="Your own user manager's unit, not the system's.",
+)
 @click.pass_context
 def command(ctx: click.Context, user: bool) -> None:
     """Let systemd run nsrun: for everybody as root, or for you alone with --user.
@@ -35,7 +43,7 @@ def command(ctx: click.Context, user: bool) -> None:
 @command.command("install")
 @click.argument("manifests", type=click.Path(path_type=Path))
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED, metavar="[-- FLAGS...]")
-@click.option("--now", is_flag=True, help="Start it now, and at every boot or login.")
+@flag("--now", is_flag=True, help="Start it now, and at every boot or login.")
 @click.pass_obj
 def install(user: bool, manifests: Path, flags: tuple[str, ...], now: bool) -> None:
     """Write the unit that runs the pods of MANIFESTS, with the daemon's FLAGS."""
