@@ -15,6 +15,7 @@ own=$(mktemp -d "/tmp/$name-XXXXXXXX")
 trap 'rm -rf "$own"' EXIT
 trap : INT TERM HUP
 chmod 755 "$own"
+chown "$uid:$uid" "$own"
 mount -t tmpfs -o mode=755 tmpfs /run
 sh "$(dirname "$0")/add_user.sh" "$name" "$uid" "$subids" "$own"
 
