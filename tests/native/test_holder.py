@@ -95,7 +95,7 @@ def pin(place: Path) -> Path:
 
 def write_maps(pid: int) -> None:
     for kind in ("uid_map", "gid_map"):
-        Path(f"/proc/{pid}/{kind}").write_text("0 5000 1\n1 100000 100\n")
+        Path(f"/proc/{pid}/{kind}").write_text("0 5000 1\n1 6000 100\n")
 
 
 def held(start: Start, pin: Path) -> int:
@@ -158,7 +158,8 @@ def test_only_sigterm_ends_it(start: Start, pin: Path) -> None:
     pid = held(start, pin)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGUSR1, signal.SIGTSTP):
         os.kill(pid, number)
-    assert "\nState:\tS" in Path(f"/proc/{pid}/status").read_text()
+    # Not stopped, not dead: asleep, as soon as it has got there.
+    eventually(lambda: "\nState:\tS" in Path(f"/proc/{pid}/status").read_text(), "its sleep")
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: process_gone(pid), "its end")
 
