@@ -141,6 +141,8 @@ DIFFERENCES: tuple[Difference, ...] = (
             "tests/native/test_launch.py::test_rootfs*",
             "tests/attacks/runtime/test_setup.py::test_device_nodes_of_an_image_do_not_open",
             "tests/attacks/volumes/test_group_walk.py::test_nothing_is_opened_that_does_something_when_it_is",
+            "tests/system/images/test_comparison.py::test_files_are_those_of_umoci_and_podman[sixty-layers-*",
+            "tests/system/images/test_comparison.py::test_every_difference_by_design_is_there",
             "tests/system/images/test_layers.py::test_passwd_that_is_no_file[entry1-EACCES]",
             "tests/attacks/test_unpack.py::test_devices_become_whiteouts_unless_harmless*",
         ),
