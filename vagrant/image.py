@@ -26,7 +26,7 @@ _SYSTEM_PACKAGES = ("systemd", "systemd-sysv", "udev", "dbus", "kmod", "iputils-
 _LEFT_OUT = frozenset({"clang", "clang-format", "qemu-system-x86", "qemu-utils", "mmdebstrap", "vagrant"})
 
 # Of the tree, what the machine has no use for.
-_NOT_SHARED = frozenset({".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "keep-stores"})
+_NOT_SHARED = frozenset({".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
 
 _EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 
