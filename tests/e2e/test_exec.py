@@ -74,6 +74,8 @@ class Typist:
             assert time.monotonic() < end, self.seen
             if select.select([self.master], [], [], 0.05)[0]:
                 self.seen += os.read(self.master, 65536)
+        while select.select([self.master], [], [], 0)[0]:  # its last words
+            self.seen += os.read(self.master, 65536)
         assert termios.tcgetattr(self.slave) == self.before
         return self.process.returncode
 

@@ -76,16 +76,18 @@ def start(layer: Path, *, xattr_prefix: str = "trusted.overlay.", program: Path 
 
 
 def child_pid() -> int:
-    """Of the one pidfd of this process."""
-    for number in os.listdir("/proc/self/fdinfo"):
-        try:
-            lines = Path(f"/proc/self/fdinfo/{number}").read_text().splitlines()
-        except FileNotFoundError:
-            continue
-        found = [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
-        if found:
-            return found[0]
-    raise AssertionError("there is no child")
+    """Of this process's one child that unpacks."""
+    found = [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and is_own_unpacker(pid)]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def is_own_unpacker(pid: str) -> bool:
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return name.endswith("(nsrun-unpack") and int(rest.split()[1]) == os.getpid()
 
 
 @pytest.fixture
