@@ -1,6 +1,5 @@
 /* join.c: what has to be done inside another namespace is done by a short-lived C child, which shares the caller's
- * descriptor table (CLONE_FILES): what it opens is open in the caller. Of the supervisor's threads only those of
- * the pods' network join anything, and stay there (nsrun/network/home.py).
+ * descriptor table (CLONE_FILES): what it opens is open in the caller. The supervisor itself never joins anything.
  */
 #include "cleanup.h"
 #include "expand.h"

@@ -35,12 +35,12 @@ class Root(TypedDict):
 
 
 class User(TypedDict):
-    """Ids of the first process. Without ``additionalGids`` its supplementary groups stay what they are."""
+    """Ids of the first process."""
 
     uid: int
     gid: int
     umask: int
-    additionalGids: NotRequired[list[int]]
+    additionalGids: list[int]
 
 
 class Capabilities(TypedDict):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from nsrun.runtime.entry_operations import Birth, Enter, Shut, Terminal
 from nsrun.runtime.mount_operations import (
-    Attach,
     Bind,
-    BindNode,
     Directory,
     EmptyRoot,
     Maker,
@@ -46,7 +44,6 @@ from nsrun.runtime.process_operations import (
     NoNewPrivileges,
     OomScore,
     Rlimit,
-    Scope,
     Seccomp,
     Sysctl,
     Umask,
@@ -56,9 +53,7 @@ from nsrun.runtime.process_operations import (
 )
 
 __all__ = [
-    "Attach",
     "Bind",
-    "BindNode",
     "Birth",
     "Capabilities",
     "DeathSignal",
@@ -93,7 +88,6 @@ __all__ = [
     "Rlimit",
     "RootReadOnly",
     "SandboxTree",
-    "Scope",
     "Seccomp",
     "Shut",
     "Slot",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.runtime.world import WITHOUT, World, unpack_busybox, without_cgroups
+from tests.system.runtime.world import World, unpack_busybox
 
 # Not the tests' own /run: before Linux 6.3 a tmpfs has no idmapped mounts.
 DISK = "/var/tmp"
@@ -26,11 +26,10 @@ def busybox(demo_images: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def world(request: pytest.FixtureRequest, busybox: Path, cgroup_root: str) -> AsyncIterator[World]:
-    """Everything a pod needs; every pod is removed at the end. ``with_and_without_cgroups`` asks for two of them."""
+async def world(busybox: Path, cgroup_root: str) -> AsyncIterator[World]:
+    """Everything a pod needs; every pod is removed at the end."""
     root = Path(tempfile.mkdtemp(dir=DISK, prefix="nsrun-world-"))
-    facts = without_cgroups() if getattr(request, "param", "") == WITHOUT else None
-    world = World(root=root, cgroup_root=cgroup_root, busybox=busybox, facts=facts)
+    world = World(root=root, cgroup_root=cgroup_root, busybox=busybox)
     yield world
     await world.close()
     world.cgroups.close()

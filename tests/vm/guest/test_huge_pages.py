@@ -11,8 +11,7 @@ import pytest
 from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import probe
 from nsrun.model.running import ContainerId
-from nsrun.runtime.cgroup_open import open_cgroups
-from nsrun.runtime.cgroups import Cgroups
+from nsrun.runtime.cgroups import Cgroups, open_cgroups
 from tests.system.cgroups.processes import running
 from tests.unit.runtime.pods import container, pod
 from tests.waiting import eventually
