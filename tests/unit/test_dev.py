@@ -1,0 +1,55 @@
+"""What ``./dev test`` makes of failures: few are tried once more, alone; attacks, and many, are not."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+# Fails the first time, and writes what failed where pytest does.
+PYTEST = """#!/bin/sh
+echo "$@" >>runs
+[ "$(wc -l <runs)" = 1 ] || exit 0
+mkdir -p .pytest_cache/v/cache
+cp failed .pytest_cache/v/cache/lastfailed
+exit 1
+"""
+
+
+def runs(repo: Path, directory: Path, failed: list[str]) -> tuple[int, list[str]]:
+    """The exit code, and the words of each run of pytest."""
+    function = re.search(r"^suite\(\) \{\n.*?^\}\n", (repo / "dev").read_text(), re.MULTILINE | re.DOTALL)
+    assert function is not None
+    python = directory / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(PYTEST)
+    python.chmod(0o755)
+    (directory / "failed").write_text(json.dumps(dict.fromkeys(failed, True), indent=2))
+    script = f'set -eu; venv=.; say() {{ echo "$@"; }}\n{function[0]}suite -k word'
+    done = subprocess.run(["sh", "-c", script], cwd=directory, capture_output=True, text=True, check=False)
+    return done.returncode, (directory / "runs").read_text().splitlines()
+
+
+def test_a_few_are_tried_once_more_alone(repo: Path, tmp_path: Path) -> None:
+    code, told = runs(repo, tmp_path, [f"tests/e2e/test_x.py::test_{number}" for number in range(5)])
+    assert code == 0
+    assert len(told) == 2
+    assert "--last-failed" in told[1]
+    assert told[1].endswith("-k word -n 0")
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        ["tests/attacks/api/test_x.py::test_y"],
+        ["tests/e2e/test_x.py::test_y", "tests/native/test_attacks.py::test_y[asan]"],
+        [f"tests/e2e/test_x.py::test_{number}" for number in range(6)],
+    ],
+    ids=["attack", "native attack", "many"],
+)
+def test_others_are_not(repo: Path, tmp_path: Path, failed: list[str]) -> None:
+    code, told = runs(repo, tmp_path, failed)
+    assert (code, len(told)) == (1, 1)
