@@ -23,6 +23,7 @@ __all__ = [
     "counts",
     "done",
     "failed",
+    "known",
     "merged",
     "parse",
     "summary",
@@ -85,14 +86,19 @@ def unparse(results: Iterable[Result]) -> str:
     return "".join(json.dumps(asdict(result)) + "\n" for result in results)
 
 
-def failed(path: Path) -> list[str]:
-    """The tests that failed in the run whose results are in a file; none without one."""
-    return [r.test for r in parse(path.read_text()) if r.outcome == "failed"] if path.is_file() else []
+def known(path: Path) -> list[Result]:
+    """What earlier runs left in a file; nothing without one."""
+    return parse(path.read_text()) if path.is_file() else []
 
 
-def done(path: Path) -> list[str]:
-    """The tests that passed, or said why they do not run, in the runs whose results are in a file; none without one."""
-    return [r.test for r in parse(path.read_text()) if r.outcome != "failed"] if path.is_file() else []
+def failed(results: Iterable[Result]) -> list[str]:
+    """The tests that failed."""
+    return [result.test for result in results if result.outcome == "failed"]
+
+
+def done(results: Iterable[Result]) -> list[str]:
+    """The tests that passed, or said why they do not run."""
+    return [result.test for result in results if result.outcome != "failed"]
 
 
 def merged(earlier: Sequence[Result], later: Sequence[Result]) -> list[Result]:

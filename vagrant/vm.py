@@ -40,6 +40,8 @@ DIRECTORY = REPO / "build/vm"
 # An emulated processor is ten times slower; tests stretch their deadlines by this.
 _PATIENCE = "10"
 
+_NOTHING_LEFT = 5  # pytest.ExitCode.NO_TESTS_COLLECTED
+
 
 def say(text: str) -> None:
     print(f"vm: {text}", file=sys.stderr, flush=True)
@@ -190,21 +192,22 @@ def test(options: argparse.Namespace) -> int:
 
 def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
     kept = DIRECTORY / f"results-{prepared.kernel.release}.jsonl"
-    again = suite.failed(kept) if options.failed else []
+    earlier = suite.known(kept) if options.failed or options.rest else []
+    again = suite.failed(earlier) if options.failed else []
     if options.failed and not again:
         say(f"{prepared.kernel.release}: nothing failed last time")
         return 0
     patience = _PATIENCE if prepared.hardware.accelerator.name == "tcg" else "1"
     environment = {"NSRUN_TEST_PATIENCE": patience, **_pairs(options.env)}
     argv = suite.command([*options.arguments, *again])
-    earlier = suite.parse(kept.read_text()) if kept.is_file() and (options.failed or options.rest) else []
     started = time.time()
-    with _left_out(suite.done(kept) if options.rest else []), thawed(prepared) as machine:
+    with _left_out(suite.done(earlier) if options.rest else []), thawed(prepared) as machine:
         # Docker and kubeadm load it, so the traffic of pods is tried with and without it.
         machine.check("modprobe", "br_netfilter", cwd="/")
         job = Job(argv=argv, user=options.user, env=environment, seconds=options.timeout or None)
         try:
-            return machine.run(job, out=_write(1), err=_write(2))
+            code = machine.run(job, out=_write(1), err=_write(2))
+            return 0 if options.rest and code == _NOTHING_LEFT else code
         finally:  # also of a run that was interrupted, or took too long
             ended = time.time()
             machine.fetch(suite.RESULTS, DIRECTORY)

@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from vagrant.suite import NOT_IN_THE_MACHINE, Result, command, counts, done, failed, merged, parse, summary, unparse
+import pytest
+
+from vagrant.suite import (
+    DONE,
+    NOT_IN_THE_MACHINE,
+    Result,
+    command,
+    counts,
+    done,
+    failed,
+    known,
+    merged,
+    parse,
+    summary,
+    unparse,
+)
+from vagrant.suite import (
+    RESULTS as KEPT,
+)
 
 
 def result(test: str, outcome: str = "passed", reason: str = "", seconds: float = 1.0, at: float = 100.0) -> Result:
@@ -54,15 +75,12 @@ def test_a_line_that_was_cut_off_is_left_out() -> None:
 
 def test_what_failed_last_time(tmp_path: Path) -> None:
     (tmp_path / "results").write_text(TEXT)
-    assert failed(tmp_path / "results") == ["tests/unit/model/test_a.py::test_two[x]"]
-    assert failed(tmp_path / "none") == []
+    assert failed(known(tmp_path / "results")) == ["tests/unit/model/test_a.py::test_two[x]"]
+    assert known(tmp_path / "none") == []
 
 
-def test_a_run_goes_on_where_another_was_cut_short(tmp_path: Path) -> None:
-    kept = tmp_path / "results"
-    kept.write_text(TEXT)
-    assert done(kept) == [one.test for one in RESULTS if one.outcome != "failed"]
-    assert done(tmp_path / "none") == []
+def test_a_run_goes_on_where_another_was_cut_short() -> None:
+    assert done(RESULTS) == [one.test for one in RESULTS if one.outcome != "failed"]
     mended = result("tests/unit/model/test_a.py::test_two[x]")
     new = result("tests/unit/model/test_a.py::test_new")
     whole = merged(RESULTS, [mended, new])
@@ -70,6 +88,31 @@ def test_a_run_goes_on_where_another_was_cut_short(tmp_path: Path) -> None:
     assert len(whole) == len(RESULTS) + 1
     assert parse(unparse(whole)) == whole
     assert list(counts(whole))[-1] == "all                     4 passed, 2 skipped"
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_is_done_is_left_out_by_every_worker(repo: Path, tmp_path: Path, workers: str) -> None:
+    (tmp_path / "test_x.py").write_text("def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "build").mkdir()
+    (tmp_path / DONE).write_text("test_x.py::test_one\ntest_x.py::test_three\n")
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "vagrant.reporting",
+        "-p",
+        "no:schemathesis",
+        "-n",
+        workers,
+        str(tmp_path),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(repo), "NSRUN_TEST_WORLD": "here"}
+    environment.pop("PYTEST_XDIST_WORKER", None)
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert [one.test for one in known(tmp_path / KEPT)] == ["test_x.py::test_two"]
 
 
 def test_both_processors_are_busy_and_the_caller_has_the_last_word() -> None:
