@@ -1,8 +1,8 @@
 """Package metadata, and the build of the native code.
 
-Four artefacts come out of ``native/``: the cffi extension ``nsrun._native`` (setuptools builds it from
-``native/build_ffi.py``), and the static programs ``nsrun-shim``, ``nsrun-unpack`` and ``pause`` in ``nsrun/_bin/``
-(``native/Makefile``), which are shipped as package data. Man pages are made from what was built (``docs/manpages.py``).
+Out of ``native/`` come the cffi extension ``nsrun._native`` (setuptools builds it from ``native/build_ffi.py``), and
+the static programs in ``nsrun/_bin/`` (``native/Makefile``), which are shipped as package data. Man pages are made from
+what was built (``docs/manpages.py``).
 """
 
 import subprocess
@@ -56,7 +56,9 @@ setup(
     description="Runs Kubernetes pods with nothing but Linux",
     python_requires=">=3.11",
     packages=find_packages(include=["nsrun", "nsrun.*"]),
-    package_data={"nsrun": ["_bin/*", "runtime/schema/*.json", "images/schema/*.json", "py.typed"]},
+    package_data={
+        "nsrun": ["_bin/*", "host/rootless/apparmor/nsrun", "runtime/schema/*.json", "images/schema/*.json", "py.typed"]
+    },
     cffi_modules=["native/build_ffi.py:ffi"],
     setup_requires=["cffi>=1.16", "click>=8.1"],
     data_files=[("share/man/man1", [])],

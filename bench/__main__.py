@@ -11,20 +11,19 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import containers, images, look, pods, probes, world
+from bench import containers, images, look, pods, probes, rootless, world
 from bench.figures import Figure, save, table
 from bench.podman import Podman
 from bench.program import CGROUP, running
 
 REPO = Path(__file__).resolve().parent.parent
+PARTS = ("all", "images", "look", "probes", "rootless")
 
 
 def main() -> None:
     """Parses the arguments, enters the bench's world, measures, prints."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument(
-        "part", nargs="?", choices=["all", "images", "look", "probes"], default="all", help="what is measured (all)"
-    )
+    parser.add_argument("part", nargs="?", choices=PARTS, default="all", help="what is measured (all)")
     parser.add_argument("--runs", type=int, default=11, help="how often each single thing is measured (11)")
     parser.add_argument("--pods", type=int, default=100, help="how many pods are dropped at once (100)")
     parser.add_argument("--no-peers", action="store_true", help="measure nsrun alone")
@@ -49,8 +48,10 @@ def _parts(base: Path, options: argparse.Namespace) -> list[Figure]:
         return _images(base, min(options.runs, 5), peers=peers)
     found: list[Figure] = []
     looked: dict[str, float] = {}
+    if options.part in ("all", "rootless"):
+        found += _rootless(base, options.runs, min(options.pods, 20), peers=peers)
     if options.part in ("all", "probes"):
-        found = _probes(base, options.probed, options.seconds)
+        found += _probes(base, options.probed, options.seconds)
     if options.part in ("all", "look"):
         _say("looking inside, with nsrun")
         looked = look.measure_nsrun(base / "look", REPO / "build" / "images", runs=options.runs)
@@ -59,6 +60,12 @@ def _parts(base: Path, options: argparse.Namespace) -> list[Figure]:
     if looked:
         found += look.figures(looked, _podman_look(base, options.runs) if peers else {}, runs=options.runs)
     return found
+
+
+def _rootless(base: Path, runs: int, crowd: int, *, peers: bool) -> list[Figure]:
+    _say("an unprivileged user")
+    found = rootless.measure(base / "rootless", runs=runs, crowd=crowd, seconds=5, peers=peers)
+    return rootless.figures(found, runs=runs, crowd=crowd)
 
 
 def _podman_look(base: Path, runs: int) -> dict[str, float]:

@@ -28,9 +28,9 @@ class Podman:
     def __init__(self, base: Path) -> None:
         base.mkdir(parents=True)
         (base / "containers.conf").write_text(_CONTAINERS_CONF)
-        (base / "storage.conf").write_text(
-            f'[storage]\ndriver = "overlay"\ngraphroot = "{base}/store"\nrunroot = "{base}/run"\n'
-        )
+        places = {"graphroot": "store", "rootless_storage_path": "store", "runroot": "run"}
+        lines = [f'{name} = "{base}/{place}"' for name, place in places.items()]
+        (base / "storage.conf").write_text("\n".join(["[storage]", 'driver = "overlay"', *lines, ""]))
         self._environment = {
             **os.environ,
             "CONTAINERS_CONF": str(base / "containers.conf"),
@@ -68,3 +68,10 @@ class Podman:
 
     def remove_all(self) -> None:
         self.run("pod", "rm", "--all", "--force", "--time", "0")
+
+    def address(self, pod: str) -> str:
+        """A pod's address in its network."""
+        infra = self.run("pod", "inspect", pod, "--format", "{{.InfraContainerID}}").strip()
+        return self.run(
+            "inspect", infra, "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        ).strip()

@@ -12,7 +12,7 @@ from bench.manifests import sleeper, two_containers
 from bench.podman import Podman
 from bench.program import Program, pss_kib, reachable, wait
 
-__all__ = ["figures", "measure_nsrun", "measure_podman"]
+__all__ = ["figures", "helper_pids", "measure_nsrun", "measure_podman"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -54,7 +54,7 @@ def _crowd(program: Program, count: int) -> dict[str, float]:
         program.apply(name, sleeper(name))
     program.wait_ready(count)
     together = time.monotonic() - before
-    helpers = _pids(b"nsrun-shim", b"pause")
+    helpers = helper_pids()
     found = {
         "crowd": together * 1000,
         "pod_memory": pss_kib(helpers) / count,
@@ -86,6 +86,11 @@ def _cpu_percent(pid: int, seconds: float = 10.0) -> float:
 def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def helper_pids() -> list[int]:
+    """The shims and pauses of all pods."""
+    return _pids(b"nsrun-shim", b"pause")
 
 
 def _pids(*names: bytes) -> list[int]:
@@ -124,22 +129,17 @@ def measure_podman(podman: Podman, base: Path, *, runs: int, crowd: int) -> dict
 def _play(podman: Podman, manifest: Path) -> float:
     before = time.monotonic()
     podman.play(manifest)
-    address = _address(podman)
+    address = podman.address("two")
     wait(lambda: reachable(address, 80), 10, every=0.001)
     took = time.monotonic() - before - _address_cost(podman)
     podman.remove_all()
     return took * 1000
 
 
-def _address(podman: Podman) -> str:
-    infra = podman.run("pod", "inspect", "two", "--format", "{{.InfraContainerID}}").strip()
-    return podman.run("inspect", infra, "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}").strip()
-
-
 def _address_cost(podman: Podman) -> float:
     """What it costs to ask podman for the address: no part of starting a pod."""
     before = time.monotonic()
-    _address(podman)
+    podman.address("two")
     return time.monotonic() - before
 
 

@@ -70,13 +70,16 @@ def declarations(header: str) -> str:
 
 ffi = FFI()
 ffi.cdef(declarations((HERE / "nsrun_abi.h").read_text()))
+ffi.cdef(declarations((HERE / "forward_abi.h").read_text()))
+ffi.cdef(declarations((HERE / "holder.h").read_text()))
 ffi.cdef(declarations((HERE / "logtext.h").read_text()))
 ffi.cdef(declarations((HERE / "relay.h").read_text()))
 ffi.cdef(declarations((HERE / "unpack.h").read_text()))
 ffi.cdef("".join(f"#define {name} ...\n" for name in KERNEL_CONSTANTS))
 ffi.set_source(
     "nsrun._native",
-    '#include "kernel.h"\n#include "nsrun_abi.h"\n#include "logtext.h"\n#include "relay.h"\n#include "unpack.h"\n',
+    '#include "kernel.h"\n#include "nsrun_abi.h"\n#include "forward_abi.h"\n#include "holder.h"\n'
+    '#include "logtext.h"\n#include "relay.h"\n#include "unpack.h"\n',
     sources=[f"native/{name}" for name in SOURCES],
     depends=[str(path) for path in sorted(HERE.glob("*.h"))],
     include_dirs=[str(HERE)],

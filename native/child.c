@@ -218,6 +218,8 @@ static const operation operations[NS_OP_LAST] = {
     [NS_OP_BIND] = ns_op_bind,
     [NS_OP_MKDIR] = ns_op_mkdir,
     [NS_OP_MKNOD] = ns_op_mknod,
+    [NS_OP_DEVICE] = ns_op_device,
+    [NS_OP_ATTACH] = ns_op_attach,
     [NS_OP_SYMLINK] = ns_op_symlink,
     [NS_OP_MASK] = ns_op_mask,
     [NS_OP_READONLY] = ns_op_readonly,
@@ -243,6 +245,7 @@ static const operation operations[NS_OP_LAST] = {
     [NS_OP_IDS] = ns_op_ids,
     [NS_OP_CAPS] = ns_op_caps,
     [NS_OP_NO_NEW_PRIVS] = ns_op_no_new_privs,
+    [NS_OP_SCOPE] = ns_op_scope,
     [NS_OP_SECCOMP] = ns_op_seccomp,
     [NS_OP_PDEATHSIG] = ns_op_pdeathsig,
     [NS_OP_CWD] = ns_op_cwd,
@@ -283,6 +286,7 @@ _Noreturn void ns_child_run(const struct ns_launch *launch, int control_fd)
             .death_signal = SIGKILL,
             .umask = 022,
             .gate_passed = !ns_launch_gated(launch),
+            .keeps_orphans = launch->target_pidfd >= 0 && launch->cgroup_fd < 0,
         };
         for (int slot = 0; slot < NS_PLAN_SLOTS; slot++)
                 child.slots[slot] = -1;

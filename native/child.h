@@ -25,6 +25,7 @@ struct ns_child {
         bool gate_passed;
         bool sealed;
         bool entered;             /* a process namespace was joined, and NS_OP_BIRTH was not done */
+        bool keeps_orphans;       /* no cgroup holds together what the program will start */
         uint32_t tolerated;       /* how many failures were */
         int slots[NS_PLAN_SLOTS]; /* -1 until NS_OP_OPEN fills it */
 };
@@ -72,6 +73,8 @@ int ns_op_fs(struct ns_child *child, const struct ns_op *op);
 int ns_op_bind(struct ns_child *child, const struct ns_op *op);
 int ns_op_mkdir(struct ns_child *child, const struct ns_op *op);
 int ns_op_mknod(struct ns_child *child, const struct ns_op *op);
+int ns_op_device(struct ns_child *child, const struct ns_op *op);
+int ns_op_attach(struct ns_child *child, const struct ns_op *op);
 int ns_op_symlink(struct ns_child *child, const struct ns_op *op);
 int ns_op_mask(struct ns_child *child, const struct ns_op *op);
 int ns_op_readonly(struct ns_child *child, const struct ns_op *op);
@@ -97,6 +100,7 @@ int ns_op_groups(struct ns_child *child, const struct ns_op *op);
 int ns_op_ids(struct ns_child *child, const struct ns_op *op);
 int ns_op_caps(struct ns_child *child, const struct ns_op *op);
 int ns_op_no_new_privs(struct ns_child *child, const struct ns_op *op);
+int ns_op_scope(struct ns_child *child, const struct ns_op *op);
 int ns_op_seccomp(struct ns_child *child, const struct ns_op *op);
 int ns_op_pdeathsig(struct ns_child *child, const struct ns_op *op);
 int ns_op_dumpable(struct ns_child *child, const struct ns_op *op);

@@ -11,6 +11,8 @@
 #include "cleanup.h"
 #include "kernel.h"
 
+#include <sys/prctl.h>
+
 /* Everything of the host's but stdio and the control line. */
 static int close_all(struct ns_child *child)
 {
@@ -67,6 +69,9 @@ int ns_op_birth(struct ns_child *child, const struct ns_op *op)
         }
         if (ns_child_arm(child) < 0)
                 return -1;
+        /* Survives the exec, and goes no further down. A filter may forbid it: then daemons can get away. */
+        if (child->keeps_orphans)
+                prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         ns_child_report(child, NS_REPORT_BORN, 0, 0, NS_NO_INDEX);
         return 0;
 }

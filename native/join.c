@@ -1,5 +1,6 @@
 /* join.c: what has to be done inside another namespace is done by a short-lived C child, which shares the caller's
- * descriptor table (CLONE_FILES): what it opens is open in the caller. The supervisor itself never joins anything.
+ * descriptor table (CLONE_FILES): what it opens is open in the caller. Of the supervisor's threads only those of
+ * the pods' network join anything, and stay there (nsrun/network/home.py).
  */
 #include "cleanup.h"
 #include "expand.h"

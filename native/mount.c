@@ -130,6 +130,37 @@ int ns_op_mknod(struct ns_child *child, const struct ns_op *op)
         return fchownat(parent_fd, name, (uid_t)op->c, (gid_t)(op->c >> 32), AT_SYMLINK_NOFOLLOW);
 }
 
+/* A detached copy of a node of the host's, and of nothing that took its place. */
+static int take_node(const char *path, mode_t type, dev_t device)
+{
+        struct mount_attr harmless = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC};
+        struct stat status;
+        CLEANUP_FD int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &status) < 0)
+                return -1;
+        if ((status.st_mode & S_IFMT) != type || status.st_rdev != device)
+                return errno = ENODEV, -1;
+        CLEANUP_FD int tree_fd = sys_open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+        if (tree_fd < 0 || sys_mount_setattr(tree_fd, "", AT_EMPTY_PATH, &harmless) < 0)
+                return -1;
+        return ns_take_fd(&tree_fd);
+}
+
+int ns_op_device(struct ns_child *child, const struct ns_op *op)
+{
+        CLEANUP_FD int node_fd = take_node(ns_op_text(child, op, 1), (mode_t)op->a & S_IFMT, (dev_t)op->b);
+        if (node_fd < 0)
+                return -1;
+        CLEANUP_FD int target_fd = ns_make_file(child->root_fd, ns_op_text(child, op, 0));
+        return target_fd < 0 ? -1 : attach(node_fd, target_fd);
+}
+
+int ns_op_attach(struct ns_child *child, const struct ns_op *op)
+{
+        CLEANUP_FD int target_fd = open(ns_op_text(child, op, 0), O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return target_fd < 0 ? -1 : attach(ns_op_fd(child, op), target_fd);
+}
+
 int ns_op_symlink(struct ns_child *child, const struct ns_op *op)
 {
         const char *name = NULL;

@@ -162,6 +162,9 @@ enum ns_op_kind {
          * out and it is told. */
         NS_OP_CAPS = 31,
         NS_OP_NO_NEW_PRIVS = 32,
+        /* Out of reach, unless they come after this one: with LANDLOCK_SCOPE_* of a, abstract sockets and processes to
+         * signal; always, processes to trace. Linux 6.12, CAP_SYS_ADMIN. */
+        NS_OP_SCOPE = 46,
         /* text[0] holds an array of struct sock_filter; a: SECCOMP_FILTER_FLAG_LOG, _SPEC_ALLOW. */
         NS_OP_SECCOMP = 33,
         /* prctl(PR_SET_PDEATHSIG, a); SIGKILL without this, also after NS_OP_IDS, which makes the kernel forget it. */
@@ -192,6 +195,11 @@ enum ns_op_kind {
         /* Writes text[1] to /proc/thread-self/attr/<text[0]>, "exec" or "apparmor/exec": what the security module is to
          * make of the process when it executes. Before the pivot. */
         NS_OP_LABEL = 43,
+        /* The host's node text[1] (verified: mode a tells its type, device b) is bound at text[0] in the root, nosuid
+         * and noexec: for who may not make devices. */
+        NS_OP_DEVICE = 44,
+        /* fd is a detached mount; move_mount to host directory text[0]. */
+        NS_OP_ATTACH = 45,
 
         /* ---- the end */
 
@@ -200,7 +208,7 @@ enum ns_op_kind {
         NS_OP_EXEC = 40,
         /* execveat(fd, "", argv text[1], envp text[2], AT_EMPTY_PATH): pause. */
         NS_OP_EXEC_FD = 41,
-        NS_OP_LAST = 44,
+        NS_OP_LAST = 47,
 };
 
 /* Steps that are no operation of a plan. */
@@ -333,10 +341,10 @@ struct ns_message {
 
 /* ---- nsrun._native: what Python calls. All return 0 or a number >= 0; on failure -errno ----------------------- */
 
-/* Starts the shim: argv "nsrun-shim <title>", cwd and only inherited directory the pod's run directory, no environment,
- * new session, stdio /dev/null, reparented to init (or the nearest subreaper). Returns its pid once shim.sock listens.
- */
-int ns_spawn_shim(const char *program, int run_dir_fd, const char *title);
+/* Starts a shim, or another helper that outlives its starter: argv "<name> <title>", cwd and only inherited directory
+ * the run directory, no environment, new session, stdio /dev/null, reparented to init (or the nearest subreaper).
+ * Returns its pid once its socket listens. */
+int ns_spawn(const char *program, const char *name, int run_dir_fd, const char *title);
 
 /* A new network namespace, its loopback up, pinned on the existing file `path`; *netns_fd and *netlink_fd (an
  * AF_NETLINK route socket that lives inside it) belong to the caller. */
@@ -367,6 +375,9 @@ int ns_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t 
                      uint64_t propagation);
 /* MOUNT_ATTR_IDMAP: a detached mount shows the owners of the user namespace. */
 int ns_mount_idmap(int mount_fd, int userns_fd);
+/* A detached mount, with attributes MOUNT_ATTR_*, of what a program serves by fuse_fd (/dev/fuse). Whoever is in the
+ * caller's user namespace may use it, and the kernel checks permissions. */
+int ns_fuse_mount(int fuse_fd, const char *source, unsigned int attributes);
 int ns_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
 int ns_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int ns_umount(const char *target, int flags);

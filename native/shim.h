@@ -227,6 +227,16 @@ void ns_cgroup_kill(int cgroup_fd);
 /* -1: something is in it. */
 int ns_cgroup_remove(int parent_fd, uint64_t number);
 
+/* shim_family.c. Of /proc/<pid>/stat; `ended`: none of its threads lives. False: there is no such process. */
+struct ns_stat {
+        pid_t parent;
+        uint64_t start_ticks;
+        bool ended;
+};
+bool ns_stat_read(pid_t pid, struct ns_stat *stat);
+/* SIGKILL for a child of ours that is a subreaper, and for all that it started. */
+void ns_family_kill(pid_t pid);
+
 /* shim_attach.c. As ns_launch_begin; the answer is sent. */
 int ns_attach_begin(struct ns_shim *shim, int client, const struct ns_request *request, struct ns_failure *failure);
 /* The container wrote this: whoever is attached gets it, or is cut off. */

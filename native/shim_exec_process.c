@@ -202,7 +202,7 @@ void ns_exec_kill(struct ns_shim *shim, struct ns_exec *exec)
                 return;
         }
         ns_exec_progress(shim, exec); /* who it is now */
-        kill(exec->pid, SIGKILL);
+        ns_family_kill(exec->pid);
 }
 
 static struct ns_exec *find_process(struct ns_shim *shim, pid_t pid)

@@ -74,32 +74,11 @@ static const struct ns_entry *find_sandbox(const struct ns_shim *shim)
         return NULL;
 }
 
-/* Field 22 of /proc/<pid>/stat; the second field may hold anything, so count from its last parenthesis. 0: unknown. */
+/* 0: unknown. */
 static uint64_t start_ticks(pid_t pid)
 {
-        char path[32] = "/proc/";
-        char text[1024];
-        char digits[12];
-        size_t count = 0;
-        size_t length = 6;
-        for (pid_t rest = pid; rest > 0; rest /= 10)
-                digits[count++] = (char)('0' + rest % 10);
-        while (count > 0)
-                path[length++] = digits[--count];
-        memcpy(path + length, "/stat", sizeof("/stat"));
-
-        CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-        if (size <= 0)
-                return 0;
-        text[size] = '\0';
-        const char *at = strrchr(text, ')');
-        for (int field = 2; at != NULL && field < 22; field++)
-                at = strchr(at + 1, ' ');
-        uint64_t ticks = 0;
-        while (at != NULL && at[1] >= '0' && at[1] <= '9')
-                ticks = ticks * 10 + (uint64_t)(*++at - '0');
-        return ticks;
+        struct ns_stat stat;
+        return ns_stat_read(pid, &stat) ? stat.start_ticks : 0;
 }
 
 /* A pipe that nobody writes to yet, and that can be opened again as /dev/stdin. Whoever attaches gets our end, which

@@ -1,4 +1,4 @@
-/* spawn.c: starts a shim that outlives its starter.
+/* spawn.c: starts a shim, or another helper, that outlives its starter.
  *
  *   caller ── child (leaves at once) ── shim: nobody's child here, so init or the nearest subreaper becomes its parent
  *
@@ -15,6 +15,7 @@
 
 struct spawn {
         const char *program;
+        const char *name;
         const char *title;
         int run_dir_fd;
         int status_fd;
@@ -38,11 +39,11 @@ static int arrange(const struct spawn *spawn)
         return sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static int become_shim(void *argument)
+static int become_helper(void *argument)
 {
         struct spawn *spawn = argument;
         char *const no_environment[] = {NULL};
-        char *const argv[] = {(char *)"nsrun-shim", (char *)spawn->title, NULL};
+        char *const argv[] = {(char *)spawn->name, (char *)spawn->title, NULL};
 
         sys_reset_signals();
         umask(077);
@@ -53,11 +54,11 @@ static int become_shim(void *argument)
         __builtin_unreachable();
 }
 
-static int leave_shim_behind(void *argument)
+static int leave_helper_behind(void *argument)
 {
         _Alignas(16) char stack[16384];
         struct spawn *spawn = argument;
-        pid_t pid = clone(become_shim, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, spawn);
+        pid_t pid = clone(become_helper, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, spawn);
         if (pid < 0)
                 return -errno;
         spawn->pid = pid;
@@ -75,16 +76,17 @@ static int read_status(int fd)
         return got == sizeof(error) ? -error : -ECHILD;
 }
 
-int ns_spawn_shim(const char *program, int run_dir_fd, const char *title)
+int ns_spawn(const char *program, const char *name, int run_dir_fd, const char *title)
 {
         int pipe_fds[2];
         if (pipe2(pipe_fds, O_CLOEXEC) < 0)
                 return -errno;
         CLEANUP_FD int reader = pipe_fds[0];
         CLEANUP_FD int writer = pipe_fds[1];
-        struct spawn spawn = {.program = program, .title = title, .run_dir_fd = run_dir_fd, .status_fd = writer};
+        struct spawn spawn = {
+            .program = program, .name = name, .title = title, .run_dir_fd = run_dir_fd, .status_fd = writer};
 
-        int answer = ns_in_child(0, leave_shim_behind, &spawn);
+        int answer = ns_in_child(0, leave_helper_behind, &spawn);
         ns_close_fd(&writer);
         if (answer == 0)
                 answer = read_status(reader);

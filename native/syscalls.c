@@ -1,5 +1,6 @@
 /* syscalls.c: system calls that Python's standard library does not have. Each returns what the kernel does, or -errno.
  */
+#include "cleanup.h"
 #include "kernel.h"
 #include "nsrun_abi.h"
 
@@ -7,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <unistd.h>
 
 static int result(int value)
@@ -35,6 +37,32 @@ int ns_mount_idmap(int mount_fd, int userns_fd)
 {
         struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
         return result(sys_mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attributes));
+}
+
+/* fs/fuse/inode.c, fuse_fs_parameters. */
+static int configure_fuse(int context_fd, const char *device, const char *source)
+{
+        const char *const strings[][2] = {
+            {"source", source}, {"fd", device}, {"rootmode", "40000"}, {"user_id", "0"}, {"group_id", "0"}};
+        for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
+                if (sys_fsconfig(context_fd, FSCONFIG_SET_STRING, strings[i][0], strings[i][1], 0) < 0)
+                        return -1;
+        if (sys_fsconfig(context_fd, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0 ||
+            sys_fsconfig(context_fd, FSCONFIG_SET_FLAG, "default_permissions", NULL, 0) < 0)
+                return -1;
+        return sys_fsconfig(context_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+}
+
+int ns_fuse_mount(int fuse_fd, const char *source, unsigned int attributes)
+{
+        char device[16];
+        CLEANUP_FD int context_fd = sys_fsopen("fuse");
+        if (context_fd < 0)
+                return -errno;
+        snprintf(device, sizeof(device), "%d", fuse_fd);
+        if (configure_fuse(context_fd, device, source) < 0)
+                return -errno;
+        return result(sys_fsmount(context_fd, attributes));
 }
 
 int ns_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { INPUT = 0, REPORT = 1, TREE = 3, SPARE_DESCRIPTORS = 16 };
+enum { INPUT = 0, REPORT = 1, TREE = 3, SPARE_DESCRIPTORS = 16 + NS_WRITER_FILES };
 
 struct job {
         struct ns_unpack_settings settings;
@@ -19,6 +19,7 @@ struct job {
         struct ns_input input;
         struct ns_tar tar;
         struct ns_layer layer;
+        struct ns_writer writer;
         struct ns_entry entry;
         uint64_t entries;
         bool is_at_entry;
@@ -67,6 +68,19 @@ static bool take_directories(struct ns_dirs *dirs)
         return dirs->slots != NULL;
 }
 
+static bool take_places(struct ns_writer *writer)
+{
+        writer->files = calloc(NS_WRITER_FILES, sizeof(writer->files[0]));
+        for (size_t i = 0; writer->files != NULL && i < NS_WRITER_FILES; i++) {
+                writer->files[i].fd = -1;
+                writer->files[i].path = path_buffer();
+                writer->files[i].bytes = malloc(NS_WRITER_ROOM);
+                if (writer->files[i].path == NULL || writer->files[i].bytes == NULL)
+                        return false;
+        }
+        return writer->files != NULL;
+}
+
 static int take_memory(struct job *job)
 {
         struct ns_tar *tar = &job->tar;
@@ -85,6 +99,7 @@ static int take_memory(struct job *job)
         job->layer = (struct ns_layer){
             .dirs = {.opaque = job->settings.opaque, .failure = &job->failure},
             .tar = tar,
+            .writer = &job->writer,
             .limits = &job->settings,
             .failure = &job->failure,
             .place.directory = path_buffer(),
@@ -93,7 +108,7 @@ static int take_memory(struct job *job)
         if (job->input.buffer != NULL && tar->records != NULL && tar->path != NULL && tar->target != NULL &&
             tar->regions != NULL && tar->long_path.text != NULL && tar->long_target.text != NULL &&
             job->layer.place.directory != NULL && job->layer.target.directory != NULL &&
-            take_directories(&job->layer.dirs))
+            take_directories(&job->layer.dirs) && take_places(&job->writer))
                 return 0;
         job->failure =
             (struct ns_unpack_failure){.cause = NS_UNPACK_CONFINE, .error = ENOMEM, .number = NS_UNPACK_STEP_MEMORY};
@@ -105,7 +120,13 @@ static int lock_in(struct job *job)
 {
         bool trusted = strncmp(job->settings.opaque, "trusted.", strlen("trusted.")) == 0;
         int root = ns_confine_root(TREE, &job->failure);
-        if (root < 0 || ns_confine_process(trusted, &job->failure) < 0)
+        if (root < 0)
+                return -1;
+        if (ns_writer_start(&job->writer) < 0) {
+                job->failure = job->writer.failure;
+                return -1;
+        }
+        if (ns_confine_process(trusted, &job->failure) < 0)
                 return -1;
         close(TREE);
         int highest = fcntl(root, F_DUPFD_CLOEXEC, NS_DIRS_CAPACITY + SPARE_DESCRIPTORS - 1);
@@ -115,7 +136,19 @@ static int lock_in(struct job *job)
         return ns_dirs_begin(&job->layer.dirs, root);
 }
 
-static int unpack(struct job *job)
+/* Of what failed at another file than the one that is being read, the file is told. */
+static int written(struct job *job)
+{
+        struct ns_writer *writer = &job->writer;
+        if (ns_writer_finish(writer) == 0)
+                return 0;
+        job->failure = writer->failure;
+        job->entry = writer->files[writer->done % NS_WRITER_FILES].entry;
+        job->is_at_entry = true;
+        return -1;
+}
+
+static int make_all(struct job *job)
 {
         int more = 0;
         while ((more = ns_tar_next(&job->tar, &job->entry)) > 0) {
@@ -125,7 +158,14 @@ static int unpack(struct job *job)
                 job->is_at_entry = false;
                 job->entries++;
         }
-        if (more < 0 || ns_input_drain(&job->input) < 0)
+        return more < 0 || ns_input_drain(&job->input) < 0 ? -1 : 0;
+}
+
+/* A file that could not be written comes before whatever else went wrong after it. */
+static int unpack(struct job *job)
+{
+        int made = make_all(job);
+        if (written(job) < 0 || made < 0)
                 return -1;
         return ns_dirs_finish(&job->layer.dirs);
 }

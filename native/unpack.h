@@ -29,6 +29,10 @@ struct ns_unpack_settings {
         uint64_t entries;
         uint64_t size;
         char opaque[64]; /* [NS_UNPACK_OPAQUE_MAX] the attribute of an opaque directory, NUL-terminated */
+        uint64_t uids;   /* ids that there are, from 0 on */
+        uint64_t gids;
+        uint32_t squash; /* owners that are not there become 0, and are recorded; else they are refused */
+        uint32_t reserved;
 };
 
 /* Why it ended. Python has the sentences. */
@@ -78,7 +82,8 @@ enum ns_unpack_cause {
         NS_UNPACK_LINK_MISSING = 52, /* `text`: the target */
         NS_UNPACK_PARENT_FILE = 53,
         NS_UNPACK_PARENT_LINK = 54,
-        NS_UNPACK_CAUSES = 55,
+        NS_UNPACK_UNMAPPED = 55, /* `number`: an id of its owner that is not there */
+        NS_UNPACK_CAUSES = 56,
 };
 
 /* Where confinement failed. */

@@ -1,5 +1,6 @@
 /* unpack_confine.c: see unpack_confine.h. */
 #include "unpack_confine.h"
+#include "capabilities.h"
 #include "cleanup.h"
 #include "kernel.h"
 
@@ -67,40 +68,22 @@ static uint64_t needed(bool trusted)
         return trusted ? all | UINT64_C(1) << CAP_SYS_ADMIN : all;
 }
 
-/* The bounding set matters to no process that cannot execute; who lacks CAP_SETPCAP keeps it. */
-static int drop_bounding(uint64_t kept)
-{
-        for (unsigned long cap = 0; cap < 64; cap++) {
-                int held = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
-                if (held < 0)
-                        return 0;
-                if (held > 0 && (kept >> cap & 1) == 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EPERM)
-                        return -1;
-        }
-        return 0;
-}
-
-static int drop_capabilities(uint64_t kept)
-{
-        struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-        struct __user_cap_data_struct data[2] = {{0}};
-        if (drop_bounding(kept) < 0 || syscall(SYS_capget, &head, data) < 0)
-                return -1;
-        for (int i = 0; i < 2; i++) {
-                data[i].permitted &= (uint32_t)(kept >> 32 * i);
-                data[i].effective = data[i].permitted;
-                data[i].inheritable = 0;
-        }
-        return (int)syscall(SYS_capset, &head, data);
-}
-
 int ns_confine_process(bool trusted, struct ns_unpack_failure *failure)
 {
         umask(0);
         if (lower_all() < 0)
                 return fail_step(failure, NS_UNPACK_STEP_LIMITS);
-        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 || drop_capabilities(needed(trusted)) < 0 ||
-            prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        if (ns_drop_capabilities(needed(trusted)) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return fail_step(failure, NS_UNPACK_STEP_CAPABILITIES);
         return ns_filter_calls() < 0 ? fail_step(failure, NS_UNPACK_STEP_FILTER) : 0;
+}
+
+/* Owners, modes and times of files that are open. */
+int ns_confine_writer(struct ns_unpack_failure *failure)
+{
+        uint64_t kept = UINT64_C(1) << CAP_CHOWN | UINT64_C(1) << CAP_FOWNER | UINT64_C(1) << CAP_FSETID;
+        if (ns_drop_capabilities(kept) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return fail_step(failure, NS_UNPACK_STEP_CAPABILITIES);
+        return ns_filter_writer_calls() < 0 ? fail_step(failure, NS_UNPACK_STEP_FILTER) : 0;
 }

@@ -13,5 +13,9 @@ int ns_confine_root(int tree, struct ns_unpack_failure *failure);
  * which takes CAP_SYS_ADMIN. Returns 0. */
 int ns_confine_process(bool trusted, struct ns_unpack_failure *failure);
 
+/* The same for the thread that fills files, as far as it is the thread's own. Returns 0. */
+int ns_confine_writer(struct ns_unpack_failure *failure);
+
 /* ---- unpack_filter.c: those system calls that unpacking needs; any other ends the process. 0, or -1 and errno. */
 int ns_filter_calls(void);
+int ns_filter_writer_calls(void);

@@ -57,7 +57,9 @@ int ns_dress(int fd, const struct ns_entry *entry, bool is_plain, struct ns_unpa
                 return ns_fail_errno(failure);
         if (!ns_born_dressed(entry, is_plain) && fchmod(fd, entry->mode) < 0)
                 return ns_fail_errno(failure);
-        return entry->xattrs == NULL ? 0 : set_xattrs(fd, entry->xattrs, failure);
+        if (entry->xattrs != NULL && set_xattrs(fd, entry->xattrs, failure) < 0)
+                return -1;
+        return entry->has_lost_owner ? ns_owner_record(fd, entry, failure) : 0;
 }
 
 int ns_set_time(int fd, const struct ns_entry *entry, struct ns_unpack_failure *failure)

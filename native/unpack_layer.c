@@ -12,8 +12,6 @@ enum {
         EXISTS = 1, /* what has the name is in the way */
 };
 
-static const uint64_t LAST_ID = 0xfffffffe; /* (uid_t)-1 means "leave it" to chown(2) */
-
 static int errno_or_exists(struct ns_layer *layer)
 {
         return errno == EEXIST ? EXISTS : ns_fail_errno(layer->failure);
@@ -59,6 +57,29 @@ static int write_sparse(struct ns_layer *layer, int fd, const struct ns_entry *e
         return ftruncate(fd, (off_t)entry->size) < 0 ? ns_fail_errno(layer->failure) : 0;
 }
 
+/* The descriptor and the bytes, for the writer. */
+static int hand_over(struct ns_layer *layer, int *fd, const struct ns_entry *entry, bool is_plain)
+{
+        struct ns_written *file = ns_writer_place(layer->writer);
+        if (file == NULL)
+                return -1;
+        for (file->length = 0; file->length < entry->stored;) {
+                const uint8_t *bytes = NULL;
+                size_t got = ns_tar_data(layer->tar, entry->stored - file->length, &bytes);
+                if (got == 0)
+                        return -1;
+                memcpy(file->bytes + file->length, bytes, got);
+                file->length += got;
+        }
+        memcpy(file->path, entry->path, entry->path_length + 1);
+        file->entry = *entry;
+        file->entry.path = file->path;
+        file->is_plain = is_plain;
+        file->fd = ns_take_fd(fd);
+        ns_writer_give(layer->writer);
+        return 0;
+}
+
 static int make_file(struct ns_layer *layer, const struct ns_entry *entry, const struct ns_directory *parent)
 {
         bool is_plain = parent->is_plain;
@@ -68,6 +89,8 @@ static int make_file(struct ns_layer *layer, const struct ns_entry *entry, const
                 return errno_or_exists(layer);
         if (__builtin_add_overflow(layer->size, entry->size, &layer->size) || layer->size > layer->limits->size)
                 return ns_fail_number(layer->failure, NS_UNPACK_SIZE, layer->limits->size);
+        if (ns_writer_takes(entry))
+                return hand_over(layer, &fd, entry, is_plain);
         if ((entry->is_sparse ? write_sparse(layer, fd, entry) : write_data(layer, fd, entry->stored)) < 0)
                 return -1;
         if (ns_dress(fd, entry, is_plain, layer->failure) < 0)
@@ -274,13 +297,13 @@ static int add_named(struct ns_layer *layer, const struct ns_entry *entry)
         }
 }
 
-int ns_layer_add(struct ns_layer *layer, const struct ns_entry *entry)
+int ns_layer_add(struct ns_layer *layer, struct ns_entry *entry)
 {
         struct ns_place *place = &layer->place;
         if (ns_place_read(place, entry->path, layer->limits, layer->failure) < 0)
                 return -1;
-        if (entry->uid > LAST_ID || entry->gid > LAST_ID)
-                return ns_fail(layer->failure, NS_UNPACK_OWNER);
+        if (ns_owner_fit(entry, layer->limits, layer->failure) < 0)
+                return -1;
         if (place->parts == 0)
                 return dress_root(layer, entry);
         enum ns_name_kind kind = ns_name_kind(place->name);

@@ -12,6 +12,7 @@
 
 #include "unpack_dirs.h"
 #include "unpack_tar.h"
+#include "unpack_writer.h"
 
 /* Where an entry goes: two strings in one buffer, "usr/bin\0env". */
 struct ns_place {
@@ -24,6 +25,7 @@ struct ns_place {
 struct ns_layer {
         struct ns_dirs dirs;
         struct ns_tar *tar;
+        struct ns_writer *writer;
         const struct ns_unpack_settings *limits;
         struct ns_unpack_failure *failure;
         struct ns_place place;
@@ -32,7 +34,7 @@ struct ns_layer {
 };
 
 /* Makes what the entry says; a later entry of the same name replaces an earlier one, directories merge. */
-int ns_layer_add(struct ns_layer *layer, const struct ns_entry *entry);
+int ns_layer_add(struct ns_layer *layer, struct ns_entry *entry);
 
 /* ---- unpack_place.c */
 
@@ -52,6 +54,14 @@ enum ns_name_kind {
 enum ns_name_kind ns_name_kind(const char *name);
 
 enum { NS_WHITEOUT_PREFIX = 4 }; /* strlen(".wh.") */
+
+/* ---- unpack_owner.c */
+
+/* Whether its owner is there, or is root from now on. */
+int ns_owner_fit(struct ns_entry *entry, const struct ns_unpack_settings *limits, struct ns_unpack_failure *failure);
+
+/* Writes down who owns an entry whose owner is not there, as containers/storage does it. */
+int ns_owner_record(int fd, const struct ns_entry *entry, struct ns_unpack_failure *failure);
 
 /* ---- unpack_dress.c */
 

@@ -32,6 +32,9 @@ struct ns_entry {
         uint32_t mode;
         uint64_t uid;
         uint64_t gid;
+        uint64_t lost_uid; /* with has_lost_owner: who owns it in the archive */
+        uint64_t lost_gid;
+        bool has_lost_owner;
         uint64_t size;
         uint64_t stored;
         struct ns_moment mtime;

@@ -18,7 +18,7 @@ from nsrun.images.service import ImageService
 from nsrun.images.shortnames import ShortNames
 from nsrun.images.store import Store
 from nsrun.images.tls import Certificates, own_certificates
-from nsrun.images.wording import sentences
+from nsrun.images.wording import OTHER_PLACE, sentences
 from nsrun.support.layout import Layout
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _access(
 def image_store(layout: Layout) -> Store:
     """The images of ``layout``, for what needs neither registries nor layers. Blocks. Raises ImageError."""
     store = Store(layout.images)
-    with sentences("open the image store"):
+    with sentences("open the image store", denied=OTHER_PLACE):
         store.open()
     return store
 

@@ -43,6 +43,7 @@ from nsrun.host.doctor import Level, examine
 from nsrun.host.facts import HostFacts, probe
 from nsrun.host.machine import machine_info
 from nsrun.host.node import allocatable, capacity, disk_size
+from nsrun.host.rootless.world import world
 from nsrun.images.service import ImageService
 from nsrun.model.node import Node
 from nsrun.model.retention import ImageRetention
@@ -51,8 +52,10 @@ from nsrun.model.update import SourceUpdate
 from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles
 from nsrun.network.service import NetworkService
+from nsrun.network.usernet import user_network
 from nsrun.probes.service import NetworkProbes
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroup_open import open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.engine import Engine, LogLimits
 from nsrun.runtime.process import boot_id
 from nsrun.runtime.seccomp import Seccomp
@@ -83,7 +86,7 @@ logger = logging.getLogger(__name__)
 # Python's own: whoever runs for months collects its garbage.
 _GARBAGE = (700, 10, 10)
 
-_AS_ROOT = "run it as root: sudo nsrun …"
+_OTHER_PLACES = "run it as root, or name directories of yours with --root, --run-dir and --log-dir"
 
 Watcher = Callable[[StatusBoard], Coroutine[None, None, None]]
 
@@ -195,7 +198,7 @@ def _open_lock(path: Path, *, make: bool) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        hint = _AS_ROOT if isinstance(error, PermissionError) else None
+        hint = _OTHER_PLACES if isinstance(error, PermissionError) else None
         raise HostError(f'cannot open "{path}": {describe_errno(error.errno or 0)}', hint=hint) from error
 
 
@@ -221,7 +224,7 @@ def _make_private(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        hint = _AS_ROOT if isinstance(error, PermissionError) else None
+        hint = _OTHER_PLACES if isinstance(error, PermissionError) else None
         raise HostError(f'cannot make "{directory}": {describe_errno(error.errno or 0)}', hint=hint) from error
 
 
@@ -261,7 +264,7 @@ def _sources(settings: Settings, requested: RequestedPods) -> Manifests:
 def build(settings: Settings, source: Manifests) -> Parts:
     """Every part, connected to the others; nothing runs yet. Raises NsrunError."""
     layout, clock, board = settings.layout, SystemClock(), StatusBoard()
-    facts = probe()
+    facts = probe(settings.layout.layers)
     cgroups = open_cgroups(facts, settings.cgroup_root, pids_limit=settings.pids_limit)
     network = NetworkService(
         layout=layout,
@@ -269,6 +272,9 @@ def build(settings: Settings, source: Manifests) -> Parts:
         pod_cidr=settings.pod_cidr,
         host_files=HostFiles(resolv_conf=settings.resolv_conf),
         cluster_dns=ClusterDns(servers=settings.cluster_dns, domain=settings.cluster_domain),
+        user=user_network(
+            world(layout.run_dir), directory=layout.network, bridge=settings.bridge, pods=settings.pod_cidr
+        ),
     )
     logs = LogLimits(bytes=settings.log_max_bytes, files=settings.log_max_files)
     engine = Engine(layout=layout, cgroups=cgroups, seccomp=Seccomp(layout.cache), facts=facts, clock=clock, logs=logs)
@@ -281,7 +287,7 @@ def build(settings: Settings, source: Manifests) -> Parts:
         volumes=volumes,
         network=network,
         runtime=engine,
-        probes=NetworkProbes(),
+        probes=NetworkProbes(network.socket_towards),
         board=board,
         clock=clock,
         node=node,
@@ -358,7 +364,7 @@ def _ending_signals() -> list[signal.Signals]:
 def _say_withheld(facts: HostFacts, cgroups: Cgroups) -> None:
     """What this machine withholds from every pod, said once; ``nsrun doctor`` says the rest."""
     for finding in examine(facts):
-        if finding.subject == "capabilities" and finding.level is not Level.OK:
+        if finding.subject in ("capabilities", "overlayfs") and finding.level is not Level.OK:
             logger.warning("%s (%s)", finding.text, finding.hint)
     for warning in cgroups.warnings:
         logger.warning("%s", warning)
@@ -439,6 +445,9 @@ def _remove_the_rest(layout: Layout, cgroups: Cgroups) -> None:
 
     The directory itself may stay: when it is a mount point, or somebody put something there.
     """
+    own = world(layout.run_dir)
+    if own is not None:
+        own.end()
     try:
         for name in sorted(layout.run_entries - {layout.lock.name}):
             remove_tree(layout.run_dir / name)

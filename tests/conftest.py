@@ -4,6 +4,9 @@ As root, pytest starts itself again in network, mount and PID namespaces of its 
 another network and mount namespace, with an empty /run. What dies with the namespaces needs no clean-up: bridges,
 veths, nft rules, mounts, processes. Cgroups do not; tests get a subtree of their own (``cgroup_root``), removed at the
 end, and those of a session that was killed by the next one.
+
+With ``--rootless`` root makes an unprivileged user (``rootless/as_user.sh``), and pytest is that user's: root in a user
+namespace of his, with namespaces that belong to it. What cannot be there is in ``rootless/differences.py``.
 """
 
 from __future__ import annotations
@@ -19,10 +22,14 @@ import pytest
 from hypothesis import settings
 
 from tests import owned_cgroups
+from tests.rootless.strict import Strict
 from tests.waiting import PATIENCE
 
 REPO = Path(__file__).resolve().parent.parent
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+# The same, of an unprivileged user's own, with ids by newuidmap and newgidmap (unshare(1)).
+UNSHARE_AS_USER = ("unshare", "--user", "--map-auto", "--map-root-user", *UNSHARE[1:])
+AS_USER = REPO / "tests" / "rootless" / "as_user.sh"
 # PID 1 of the world: a shell, because it reaps the orphans that pytest would leave as zombies.
 REAPER = ("sh", "-c", '"$@"; exit $?', "reaper")
 
@@ -31,7 +38,13 @@ if PATIENCE != 1:
     settings.load_profile("patient")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rootless", action="store_true", help="run the tests as an unprivileged user made for it")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("rootless"):
+        config.pluginmanager.register(Strict())
     if os.geteuid() != 0 or config.getoption("collectonly", False):
         return
     if owned_cgroups.SESSION not in os.environ:
@@ -40,8 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
             capture.stop_global_capturing()
         owned_cgroups.remove_of_the_dead()
         os.environ[owned_cgroups.SESSION] = owned_cgroups.session_name(os.getpid())
-        os.execvp("unshare", [*UNSHARE, *REAPER, sys.executable, "-m", "pytest", *config.invocation_params.args])
+        world = _user_world() if config.getoption("rootless") else UNSHARE
+        os.execvp(world[0], [*world, *REAPER, sys.executable, "-m", "pytest", *config.invocation_params.args])
     _own_world()
+
+
+def _user_world() -> list[str]:
+    """Nothing of the environment goes along but what is said to tests; nothing is written into the checkout."""
+    told = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("NSRUN_TEST_")]
+    places = '--basetemp="$TMPDIR/t" -o cache_dir="$TMPDIR/cache"'  # a short one: paths of sockets have 107 bytes
+    run = f'HYPOTHESIS_STORAGE_DIRECTORY="$TMPDIR/hypothesis" exec "$@" {places}'
+    return [str(AS_USER), "env", *told, "sh", "-c", run, "sh", *UNSHARE_AS_USER]
 
 
 def _own_world() -> None:

@@ -34,7 +34,7 @@ BELOW: dict[str, set[str]] = {
 
 # Foreign library → the only modules that may import it.
 DOORWAYS = {
-    "nsrun._native": {f"nsrun/support/{name}.py" for name in ("logtext", "native", "relay", "unpacking")},
+    "nsrun._native": {f"nsrun/support/{name}.py" for name in ("forward", "logtext", "native", "relay", "unpacking")},
     "pyroute2": {"nsrun/network/netlink.py"},
     "aiohttp": {
         "nsrun/sources/fetch.py",

@@ -48,5 +48,5 @@ def test_clang_format_would_change_nothing() -> None:
 
 
 def test_shell_scripts_are_clean() -> None:
-    scripts = sorted(str(path) for path in (REPO / "vagrant").glob("*.sh"))
+    scripts = sorted(str(path) for top in ("vagrant", "tests") for path in (REPO / top).rglob("*.sh"))
     run(needs("shellcheck"), "dev", ".ci/run", *scripts)

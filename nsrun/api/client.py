@@ -147,7 +147,7 @@ def _unreachable(path: Path, error: Exception, timeout: float) -> ApiError:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return ApiError(
             f'cannot reach nsrun at "{path}": no nsrun is running here',
-            hint="start it with: sudo nsrun --manifests DIR; or name its run directory with --run-dir",
+            hint="start it with: nsrun --manifests DIR, as root or not; or name its run directory with --run-dir",
         )
     if isinstance(error, TimeoutError):
         return ApiError(

@@ -39,6 +39,7 @@ PLACES = (
     FlagRow("--root", help="Images, layers and volumes.  [default: /var/lib/nsrun]"),
     FlagRow("--run-dir", help="Sockets and run-time state.  [default: /run/nsrun]"),
     FlagRow("--log-dir", help="Where pods/ and containers/ logs are kept.  [default: /var/log]"),
+    FlagRow("--netns-dir", help="Where pods' network namespaces are pinned.  [default: /run/netns]"),
 )
 
 EXEC = (

@@ -52,15 +52,17 @@ COMMANDS = {
     "stats": "nsrun.cli.looking.stats",
     "stop": "nsrun.cli.changing.stop",
     "store": "nsrun.cli.store",
+    "systemd": "nsrun.cli.serving.systemd",
     "tag": "nsrun.cli.tag",
     "top": "nsrun.cli.looking.top",
+    "unshare": "nsrun.cli.sessions.unshare",
     "version": "nsrun.cli.version",
     "wait": "nsrun.cli.looking.wait",
 }
 
 GROUPS = {
     "See what runs": ("pods", "ps", "logs", "inspect", "events", "top", "stats", "wait"),
-    "Go inside": ("exec", "attach", "cp", "port-forward", "netns"),
+    "Go inside": ("exec", "attach", "cp", "port-forward", "netns", "unshare"),
     "Change what runs": ("run", "start", "stop", "restart", "rm", "down"),
     "Keep images": ("images", "image", "history", "pull", "push", "tag", "save", "load", "rmi", "prune", "store"),
     "Be known to registries": ("login", "logout"),
@@ -152,6 +154,7 @@ def cli(
     root: Path | None,
     run_dir: Path | None,
     log_dir: Path | None,
+    netns_dir: Path | None,
     manifests: Path | None = None,
     **options: Any,
 ) -> None:
@@ -161,7 +164,7 @@ def cli(
     nsrun --manifests DIR     run the pods of a directory, in the foreground
     nsrun COMMAND             look at what runs
     """
-    ctx.obj = Context(layout=layout_at(root=root, run_dir=run_dir, log_dir=log_dir))
+    ctx.obj = Context(layout=layout_at(root=root, run_dir=run_dir, log_dir=log_dir, netns_dir=netns_dir))
     if ctx.invoked_subcommand is not None:
         return
     if manifests is None and not options["manifest_url"]:

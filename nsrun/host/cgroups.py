@@ -6,13 +6,14 @@ of them. ``hybrid``: v1 controllers, and beside them a v2 hierarchy that tracks 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nsrun.host.mountinfo import Mount
 
-__all__ = ["CgroupMode", "CgroupSetup", "Hierarchy", "Unified", "describe_cgroups"]
+__all__ = ["CgroupMode", "CgroupSetup", "Hierarchy", "Share", "Unified", "describe_cgroups", "user_service"]
 
 # The v1 controllers that the kernel may offer; the rest of a mount's options are no controllers.
 _KNOWN = frozenset(
@@ -68,15 +69,26 @@ class Unified:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What systemd's user manager has of the v2 hierarchy, to hand over to its user. ``manager``: whether it runs;
+    ``controllers``: those that it has."""
+
+    manager: bool
+    controllers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CgroupSetup:
     """All of it. ``missing``: controllers that pods' resources need and this machine does not
-    offer; ``disabled``: controllers that the kernel has, but that were switched off when it was started."""
+    offer; ``disabled``: controllers that the kernel has, but that were switched off when it was started. ``share``: of
+    somebody who may make no cgroup where the hierarchies begin, None for whoever may."""
 
     mode: CgroupMode
     hierarchies: tuple[Hierarchy, ...] = ()
     unified: Unified | None = None
     missing: tuple[str, ...] = _NEEDED
     disabled: frozenset[str] = frozenset()
+    share: Share | None = None
 
     def directory(self, controller: str) -> str | None:
         """Where a controller can be used: its v1 hierarchy, or the v2 one."""
@@ -86,6 +98,13 @@ class CgroupSetup:
         if self.unified is not None and controller in self.unified.controllers:
             return self.unified.directory
         return None
+
+    def tops(self) -> tuple[str, ...]:
+        """Where the hierarchies begin that are mounted writable, and limit or hold something together."""
+        places = [h.directory for h in self.hierarchies if h.controllers and h.writable]
+        if self.unified is not None and self.unified.writable:
+            places.append(self.unified.directory)
+        return tuple(places)
 
     def with_unified(self, *, controllers: str, subtree: str) -> CgroupSetup:
         """The same with what the v2 hierarchy's cgroup.controllers and cgroup.subtree_control say."""
@@ -116,6 +135,13 @@ def describe_cgroups(mounts: Sequence[Mount], proc_cgroups: str = "") -> CgroupS
         missing=tuple(name for name in _NEEDED if name not in offered),
         disabled=_disabled(proc_cgroups),
     )
+
+
+def user_service(own: str, uid: int) -> str:
+    """The cgroup of the user manager's service, from the hierarchy's top. ``own``: ``/proc/self/cgroup``, which names
+    it when this process is below; otherwise ``uid`` is whose manager it is."""
+    found = re.search(r"^0::/(.*/user@[0-9]+\.service)(/|$)", own, re.MULTILINE)
+    return found[1] if found else f"user.slice/user-{uid}.slice/user@{uid}.service"
 
 
 def _visible(mounts: Sequence[Mount], kind: str) -> list[Mount]:

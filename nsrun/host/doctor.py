@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nsrun.host.cgroups import CgroupMode
+from nsrun.host.cgroups import CgroupMode, CgroupSetup, Share
 from nsrun.host.facts import HostFacts, Kernel
+from nsrun.host.overlay import OverlayFlavour
 
 __all__ = ["Finding", "Level", "examine"]
 
@@ -61,6 +62,17 @@ _CGROUP_NEED = {
 }
 
 
+_OTHER_DISK = "choose a --root on ext4, xfs or btrfs"
+_WITHOUT_CGROUPS = "pods run, but no limit is enforced, and what they use is counted process by process"
+
+# systemd before 252 keeps cpu to itself, and all keep what a drop-in does not name (systemd.resource-control(5)).
+_DELEGATE = (
+    "sudo mkdir -p /etc/systemd/system/user@.service.d && "
+    "printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | "
+    "sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log in anew"
+)
+
+
 def examine(facts: HostFacts) -> list[Finding]:
     """Every finding, in the order to read them; at least one for each subject."""
     return [
@@ -99,7 +111,14 @@ def _kernel(facts: HostFacts) -> Iterator[Finding]:
 def _cgroups(facts: HostFacts) -> Iterator[Finding]:
     setup = facts.cgroups
     if setup.mode is CgroupMode.NONE:
-        yield _error("cgroups", "no hierarchy is mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+        yield _warning(
+            "cgroups",
+            f"no hierarchy is mounted: {_WITHOUT_CGROUPS}",
+            "as root: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        )
+        return
+    if setup.share is not None:
+        yield from _shared_cgroups(setup, setup.share)
         return
     places = setup.unified.directory if setup.unified is not None else ""
     if setup.mode is CgroupMode.V2:
@@ -122,6 +141,27 @@ def _cgroups(facts: HostFacts) -> Iterator[Finding]:
             yield _warning(
                 "cgroups", f"{hierarchy.directory} is mounted read-only", f"mount -o remount,rw {hierarchy.directory}"
             )
+
+
+def _shared_cgroups(setup: CgroupSetup, share: Share) -> Iterator[Finding]:
+    """Of somebody who is not root."""
+    if setup.mode is not CgroupMode.V2:
+        yield _warning(
+            "cgroups",
+            f"{setup.mode}, where only root makes cgroups: {_WITHOUT_CGROUPS}",
+            "boot with systemd.unified_cgroup_hierarchy=1, or run nsrun as root",
+        )
+    elif not share.manager:
+        yield _warning(
+            "cgroups",
+            f"v2, and no user manager of systemd's that would hand over a part of it: {_WITHOUT_CGROUPS}",
+            "log in at the console or with ssh, not with su; or: sudo loginctl enable-linger USER",
+        )
+    else:
+        yield _ok("cgroups", "v2, a part of which systemd's user manager hands over")
+        for name in _CGROUP_NEED:
+            if name not in share.controllers:
+                yield _warning("cgroups", f'no "{name}" controller: {_CGROUP_NEED[name]}', _DELEGATE)
 
 
 def _controller_hint(facts: HostFacts, name: str) -> str:
@@ -150,10 +190,7 @@ def _capabilities(facts: HostFacts) -> Iterator[Finding]:
 
 def _features(facts: HostFacts) -> Iterator[Finding]:
     features = facts.features
-    if features.overlay:
-        yield _ok("overlayfs", "available")
-    else:
-        yield _error("overlayfs", "this kernel has none", "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS")
+    yield from _overlay(facts)
     if features.nf_tables:
         yield _ok("nf_tables", "available")
     else:
@@ -166,12 +203,38 @@ def _features(facts: HostFacts) -> Iterator[Finding]:
         yield _ok("seccomp", "available")
     else:
         yield _error("seccomp", "this kernel has no system call filters", "a kernel with CONFIG_SECCOMP_FILTER")
-    if features.user_namespaces and not facts.has_pod_users:
+    if features.user_namespaces and facts.users is not None:
+        yield _warning(
+            "user namespaces",
+            "pods cannot have one of their own: owners are shown anew by who has power over the file system alone",
+            "run pods with hostUsers: false as root",
+        )
+    elif features.user_namespaces and not facts.has_pod_users:
         yield _warning("user namespaces", "pods cannot have one of their own", "boot Linux 5.19 or newer")
     elif features.user_namespaces:
         yield _ok("user namespaces", "available")
     else:
         yield _warning("user namespaces", "none may be made", "sysctl -w user.max_user_namespaces=10000")
+
+
+def _overlay(facts: HostFacts) -> Iterator[Finding]:
+    overlay = facts.overlay
+    if overlay.flavour is OverlayFlavour.FUSE:
+        yield _warning(
+            "overlayfs",
+            f"{overlay.refused}; containers' files go through fuse-overlayfs, a process for each, and are slower",
+            _OTHER_DISK,
+        )
+    elif overlay.flavour is OverlayFlavour.COPY:
+        yield _warning(
+            "overlayfs",
+            f"{overlay.refused}, and {overlay.lacking}: every container begins with a copy of its whole image",
+            f"{_OTHER_DISK}, or install fuse-overlayfs and let users open /dev/fuse",
+        )
+    elif not facts.features.overlay:
+        yield _error("overlayfs", "this kernel has none", "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS")
+    else:
+        yield _ok("overlayfs", "available" if facts.users is None else "available, with marks in user.* (userxattr)")
 
 
 def _security(facts: HostFacts) -> Iterator[Finding]:

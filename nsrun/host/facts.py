@@ -8,11 +8,13 @@ import re
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nsrun.host.cgroups import CgroupSetup, describe_cgroups
+from nsrun.host.cgroups import CgroupMode, CgroupSetup, Share, describe_cgroups, user_service
 from nsrun.host.mountinfo import parse_mountinfo
+from nsrun.host.overlay import Overlay, OverlayFlavour, kernels_own, probe_overlay
+from nsrun.host.userns import UserNamespace, own_user_namespace
 
 __all__ = [
     "CAPABILITIES",
@@ -109,7 +111,8 @@ class Features:
 class HostFacts:
     """This machine. Memory in bytes; ``withheld``: capabilities the kernel knows and this process does not have;
     ``sysctls``: only those that exist; ``lsms``: active security modules; ``huge_pages``: how many are set aside, by
-    their size in bytes."""
+    their size in bytes; ``users``: the user namespace that this process is in, None for the initial one; ``overlay``:
+    by what root file systems lie over images."""
 
     kernel: Kernel
     machine: str
@@ -125,12 +128,26 @@ class HostFacts:
     systemd: bool
     sysctls: Mapping[str, str] = field(default_factory=dict)
     huge_pages: Mapping[int, int] = field(default_factory=dict)
+    users: UserNamespace | None = None
+    overlay: Overlay = Overlay(flavour=OverlayFlavour.TRUSTED)
 
     @property
     def has_pod_users(self) -> bool:
         """Whether a pod can have a user namespace of its own (hostUsers: false): overlayfs takes idmapped layers from
-        Linux 5.19 on."""
-        return self.features.user_namespaces and self.kernel >= Kernel(major=5, minor=19)
+        Linux 5.19 on, and who idmaps a mount needs power over its file system (mount_setattr(2)), which in a child
+        user namespace is the host's."""
+        return self.users is None and self.features.user_namespaces and self.kernel >= Kernel(major=5, minor=19)
+
+    @property
+    def makes_devices(self) -> bool:
+        """Whether mknod(2) makes devices: it asks for CAP_MKNOD of the initial user namespace."""
+        return self.users is None
+
+    @property
+    def has_resources(self) -> bool:
+        """Whether limits can be exceeded and an oom_score_adj lowered: CAP_SYS_RESOURCE of the initial user
+        namespace."""
+        return self.users is None and "CAP_SYS_RESOURCE" in self.capabilities
 
 
 def parse_kernel(release: str) -> Kernel:
@@ -161,14 +178,16 @@ def has_module(name: str, *lists: str) -> bool:
     return any(pattern.search(text + "\n") is not None for text in lists)
 
 
-def probe() -> HostFacts:
-    """Looks at this machine. Never fails: what cannot be read counts as absent. Blocks for some milliseconds."""
+def probe(store: Path | None = None) -> HostFacts:
+    """Looks at this machine. ``store``: where layers are, to try what can lie over them. Never fails: what cannot be
+    read counts as absent. Blocks for some milliseconds."""
     kernel = parse_kernel(os.uname().release)
     last = _read("/proc/sys/kernel/cap_last_cap").strip()
     capabilities, withheld = parse_capabilities(
         _read("/proc/self/status"), int(last) if last else len(CAPABILITIES) - 1
     )
     memory, swap = parse_meminfo(_read("/proc/meminfo"))
+    users = own_user_namespace()
     sysctls = {name: _read("/proc/sys/" + name.replace(".", "/")).strip() for name in _SYSCTLS}
     return HostFacts(
         kernel=kernel,
@@ -185,6 +204,8 @@ def probe() -> HostFacts:
         systemd=Path("/run/systemd/system").is_dir(),
         sysctls={name: value for name, value in sysctls.items() if value},
         huge_pages=huge_pages(Path("/sys/kernel/mm/hugepages")),
+        users=users,
+        overlay=probe_overlay(store, users) if store is not None else kernels_own(users),
     )
 
 
@@ -201,12 +222,22 @@ def huge_pages(directory: Path) -> dict[int, int]:
 def _probe_cgroups() -> CgroupSetup:
     mounts = parse_mountinfo(_read("/proc/self/mountinfo"))
     setup = describe_cgroups(mounts, _read("/proc/cgroups"))
+    tops = setup.tops()
+    if tops and not any(os.access(top, os.W_OK) for top in tops):
+        setup = replace(setup, share=_probe_share(setup))
     if setup.unified is None:
         return setup
     directory = setup.unified.directory
     return setup.with_unified(
         controllers=_read(f"{directory}/cgroup.controllers"), subtree=_read(f"{directory}/cgroup.subtree_control")
     )
+
+
+def _probe_share(setup: CgroupSetup) -> Share:
+    if setup.mode is not CgroupMode.V2 or setup.unified is None:
+        return Share(manager=False)
+    service = Path(setup.unified.directory, user_service(_read("/proc/self/cgroup"), os.geteuid()))
+    return Share(manager=service.is_dir(), controllers=frozenset(_read(f"{service}/cgroup.controllers").split()))
 
 
 def _probe_features(kernel: Kernel, sysctls: Mapping[str, str]) -> Features:

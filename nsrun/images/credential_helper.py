@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nsrun.errors import ImageError, describe_errno
+from nsrun.host.userns import own_user_namespace
 from nsrun.images.wording import printable
 from nsrun.model.credentials import Credential
 
@@ -32,6 +33,8 @@ _ABSENT = b"credentials not found in native keychain"
 _TOKEN_USER = "<token>"
 _OUTPUT_LIMIT = 256 << 10
 _SECONDS = 60.0
+_NOBODY = 65534  # kernel.overflowuid
+_SYSTEM = frozenset({"usr", "bin", "sbin", "nix", "gnu"})
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -182,11 +185,17 @@ def _steps(path: str) -> Iterator[Path]:
     yield from Path(path).parents
 
 
+def _is_the_systems(path: Path) -> bool:
+    """In a user namespace everybody of the host's looks like nobody (user_namespaces(7)), its root too. Whose these are
+    is sure all the same: only root can make something in / or in /usr and its like."""
+    return own_user_namespace() is not None and (len(path.parts) <= 2 or path.parts[1] in _SYSTEM)
+
+
 def _is_ours(path: Path) -> bool:
     """Whether only root, and whoever we are, can have made it what it is. In a sticky directory, and as links, things
     are their owner's."""
     found = path.lstat()
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in (0, os.geteuid()) and not (found.st_uid == _NOBODY and _is_the_systems(path)):
         return False
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return True

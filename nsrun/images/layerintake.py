@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from nsrun.host.userns import UserNamespace
 from nsrun.images.growth import BlobReader, Restarted
 from nsrun.images.limits import Limits
 from nsrun.images.unpack import Unpacked, unpack_layer
@@ -50,7 +51,16 @@ class LayerIntake:
                     made._clear()  # of what a dead process left
                     return made
 
-    def fill(self, blob: BlobReader, *, media_type: str, diff_id: str, limits: Limits, xattr_prefix: str) -> Unpacked:
+    def fill(
+        self,
+        blob: BlobReader,
+        *,
+        media_type: str,
+        diff_id: str,
+        limits: Limits,
+        xattr_prefix: str,
+        users: UserNamespace | None = None,
+    ) -> Unpacked:
         """Unpacks the blob and verifies what came out. Raises ImageError, OSError, ReadCancelled."""
         while True:
             os.mkdir(self._work / "diff", 0o755)
@@ -63,6 +73,7 @@ class LayerIntake:
                         diff_id=diff_id,
                         limits=limits,
                         xattr_prefix=xattr_prefix,
+                        users=users,
                     )
             except Restarted:
                 self._clear()

@@ -1,7 +1,7 @@
 """The unpacked layers on disk, each once, named by its diff_id and shared by every image that has it.
 
     <root>/sha256/<hex>/diff/         the layer as overlayfs stacks it
-    <root>/sha256/<hex>/layer.json    what is known of it; written last
+    <root>/sha256/<hex>/layer.json    what is known of it, and by what overlayfs' marks in it begin; written last
     <root>/tmp/                       layers in the making, and on their way out
 
 Everything above ``diff`` is 0700: set-user-ID programs of images are nothing that the users of this machine may run. A
@@ -24,6 +24,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nsrun.errors import ImageError, describe_errno
+from nsrun.host.userns import own_user_namespace
 from nsrun.images.digests import split_digest
 from nsrun.images.growth import BlobReader
 from nsrun.images.layerintake import DIRECTORY, LayerIntake, until_free
@@ -33,12 +34,13 @@ from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.removal import remove_tree
 
-__all__ = ["Layers", "read_rootfs_file"]
+__all__ = ["TRUSTED", "USER", "Layers", "read_rootfs_file"]
 
 # Counts up when layers are laid out in another way; what an older version unpacked is then unpacked again.
 FORMAT = 1
 # Unpacking is bound by the processor: more at once would only keep more half-done.
 AT_ONCE = 4
+TRUSTED, USER = "trusted.overlay.", "user.overlay."
 
 
 class Layers:
@@ -47,11 +49,13 @@ class Layers:
     ``_locks``: one for each diff_id that somebody is busy with, so that a layer is unpacked once.
     """
 
-    def __init__(self, root: Path, *, limits: Limits = DEFAULT_LIMITS, xattr_prefix: str = "trusted.overlay.") -> None:
-        """``xattr_prefix``: ``user.overlay.`` where overlays are mounted with userxattr."""
+    def __init__(self, root: Path, *, limits: Limits = DEFAULT_LIMITS, xattr_prefix: str | None = None) -> None:
+        """``xattr_prefix``: ``user.overlay.`` where overlays are mounted with userxattr, as they are in a child user
+        namespace."""
         self._root = root
         self._limits = limits
-        self._xattr_prefix = xattr_prefix
+        self._users = own_user_namespace()
+        self._xattr_prefix = xattr_prefix or (TRUSTED if self._users is None else USER)
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._places = asyncio.Semaphore(AT_ONCE)
         # Threads of their own: they wait for blobs, and those who bring blobs must not wait for them.
@@ -106,6 +110,19 @@ class Layers:
         _check(diff_id)
         return self._home(diff_id) / "diff"
 
+    def check_marks(self) -> None:
+        """Whether overlayfs will understand what is there. Blocks. Raises ImageError."""
+        documents = filter(None, map(_document_in, self._root.glob("sha*/*")))
+        by_user = next((document.get("marks", TRUSTED) == USER for document in documents), None)
+        if by_user is None or by_user == (self._xattr_prefix == USER):
+            return
+        who, we = ("a user", "root") if by_user else ("root", "a user")
+        raise ImageError(
+            f'cannot use the layers in "{self._root}": they were unpacked by {who}, and what is hidden in them means '
+            f"nothing to {we} (overlayfs keeps it in {'user' if by_user else 'trusted'}.*)",
+            hint="choose another --root",
+        )
+
     def _lock(self, diff_id: str) -> asyncio.Lock:
         return self._locks.setdefault(diff_id, asyncio.Lock())
 
@@ -152,9 +169,19 @@ class Layers:
 
     def _fill(self, intake: LayerIntake, home: Path, blob: BlobReader, media_type: str, diff_id: str) -> None:
         done = intake.fill(
-            blob, media_type=media_type, diff_id=diff_id, limits=self._limits, xattr_prefix=self._xattr_prefix
+            blob,
+            media_type=media_type,
+            diff_id=diff_id,
+            limits=self._limits,
+            xattr_prefix=self._xattr_prefix,
+            users=self._users,
         )
-        intake.keep(home, _document(diff_id, done))
+        intake.keep(home, _document(diff_id, done, marks=self._xattr_prefix, squashed=self._squashes))
+
+    @property
+    def _squashes(self) -> bool:
+        """Whether root owns everything, for want of others."""
+        return self._users is not None and self._users.is_single
 
     @contextmanager
     def _flock(self, directory: Path, how: int) -> Iterator[None]:
@@ -169,6 +196,7 @@ class Layers:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root.chmod(0o700)
         self._temporary.mkdir(mode=0o700, exist_ok=True)
+        self.check_marks()
         for leftover in self._temporary.iterdir():
             # Another process may be at it, or was faster.
             with suppress(BlockingIOError, FileNotFoundError), self._flock(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -191,12 +219,10 @@ class Layers:
         return tuple(sorted(diff_id for diff_id in found if self._read(diff_id)))
 
     def _read(self, diff_id: str) -> dict[str, object]:
-        """layer.json, empty when there is no such layer, or one of another format."""
-        try:
-            document = json.loads((self._home(diff_id) / "layer.json").read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return {}
-        return document if isinstance(document, dict) and document.get("format") == FORMAT else {}
+        """layer.json, empty when there is no such layer, or one of another format, or one whose owners were lost and
+        need not be."""
+        document = _document_in(self._home(diff_id))
+        return {} if document.get("squashed") and not self._squashes else document
 
 
 def read_rootfs_file(layers: Sequence[Path], path: str, *, stage: Path, limit: int) -> bytes:
@@ -208,7 +234,8 @@ def read_rootfs_file(layers: Sequence[Path], path: str, *, stage: Path, limit: i
     with ExitStack() as opened:
         try:
             fds = [opened.enter_context(Fd.open(layer, DIRECTORY)).fileno() for layer in layers]
-            file = opened.enter_context(native.open_in_rootfs(str(stage), fds, path))
+            in_user = own_user_namespace() is not None
+            file = opened.enter_context(native.open_in_rootfs(str(stage), fds, path, user_xattrs=in_user))
         except (FileNotFoundError, NotADirectoryError):
             return b""
         except OSError as error:
@@ -255,8 +282,19 @@ def _check(diff_id: str) -> None:
         raise ImageError(f"cannot use layer: {error}") from None
 
 
-def _document(diff_id: str, done: Unpacked) -> bytes:
+def _document_in(home: Path) -> dict[str, object]:
+    """Of our format, else empty."""
+    try:
+        document = json.loads((home / "layer.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return document if isinstance(document, dict) and document.get("format") == FORMAT else {}
+
+
+def _document(diff_id: str, done: Unpacked, *, marks: str, squashed: bool) -> bytes:
     document = {"format": FORMAT, "diff_id": diff_id, "size": done.size, "entries": done.entries}
+    document |= {"marks": marks} if marks != TRUSTED else {}
+    document |= {"squashed": True} if squashed else {}
     return json.dumps(document).encode()
 
 

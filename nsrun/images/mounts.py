@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsrun.errors import ConflictError, ImageError, describe_errno
+from nsrun.host.userns import own_user_namespace
 from nsrun.images.digests import is_digest
 from nsrun.support import native
 from nsrun.support.fds import Fd
@@ -48,6 +49,7 @@ def mount_image(digest: str, layers: Sequence[Path], target: Path, *, empty: Pat
             place = opened.enter_context(Fd.open(target, _DIRECTORY))
             fds = [opened.enter_context(Fd.open(layer, _DIRECTORY)).fileno() for layer in (*layers, empty)]
             options = "lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds)
+            options += ",userxattr" if own_user_namespace() is not None else ""
             if len(options) > _OPTIONS_LIMIT:
                 raise ImageError(f"it has more layers ({len(layers)}) than one mount takes")
             native.mount(_SOURCE + digest, f"/proc/self/fd/{place.fileno()}", "overlay", _FLAGS, options)

@@ -26,6 +26,7 @@ from nsrun.support.atomic import write_atomic
 __all__ = ["CONFIGURATION", "Endpoint", "Registries", "load_registries", "record_alias"]
 
 CONFIGURATION = Path("/etc/containers")
+_CACHE = "/var/cache"
 _MAIN, _ENVIRONMENT = "registries.conf", "CONTAINERS_REGISTRIES_CONF"
 
 
@@ -97,7 +98,7 @@ def load_registries(
     """
     named = environment.get(_ENVIRONMENT)
     chosen = path or (Path(named) if named else None)
-    recorded = _recorded(environment, os.geteuid() if uid is None else uid)
+    recorded = _recorded(environment, everybodys=_keeps_for_everybody() if uid is None else uid == 0)
     files = list(_named_files(chosen) if chosen is not None else _own_files(environment, etc))
     if recorded is not None:
         files.append(recorded)
@@ -153,11 +154,16 @@ def _drop_ins(main: Path) -> list[Path]:
     return sorted(file for file in main.with_name(main.name + ".d").glob("*.conf") if not file.is_dir())
 
 
-def _recorded(environment: Mapping[str, str], uid: int) -> Path | None:
+def _keeps_for_everybody() -> bool:
+    """Whether this is who writes /var/cache. Root of a user namespace of his own has a cache at home."""
+    return os.geteuid() == 0 and (os.access(_CACHE, os.W_OK) or not os.path.isdir(_CACHE))
+
+
+def _recorded(environment: Mapping[str, str], *, everybodys: bool) -> Path | None:
     home = environment.get("HOME")
     cache = environment.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else None)
-    if uid == 0:
-        cache = "/var/cache"
+    if everybodys:
+        cache = _CACHE
     return Path(cache, "containers", "short-name-aliases.conf") if cache else None
 
 

@@ -26,7 +26,7 @@ from nsrun.images.registries import Registries, record_alias
 from nsrun.images.shortnames import ShortNames, bare_name, first_of
 from nsrun.images.store import Store, StoredImage
 from nsrun.images.tls import Certificates
-from nsrun.images.wording import sentences
+from nsrun.images.wording import OTHER_PLACE, sentences
 from nsrun.model.credentials import Credentials
 from nsrun.model.image import Image, PullPolicy
 from nsrun.model.retention import ImageRetention, Reclaimed
@@ -119,7 +119,7 @@ class ImageService:
 
     async def open(self) -> None:
         """Makes the store ready. Raises ImageError."""
-        with sentences("open the image store"):
+        with sentences("open the image store", denied=OTHER_PLACE):
             await off_loop(self._prepare)
 
     async def close(self) -> None:
@@ -324,6 +324,7 @@ class ImageService:
 
     def _prepare(self) -> None:
         self._layout.stage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._layers.check_marks()
         self._store.open()
 
     def _summaries(self) -> tuple[ImageSummary, ...]:

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from nsrun.errors import ImageError, describe_errno
+from nsrun.host.userns import UserNamespace
 from nsrun.images.decompress import CorruptBlob, Readable, decompressed, is_layer_type
 from nsrun.images.digests import new_hasher
 from nsrun.images.limits import Limits
@@ -28,18 +29,21 @@ def unpack_layer(
     diff_id: str,
     limits: Limits,
     xattr_prefix: str,
+    users: UserNamespace | None = None,
     program: Path = PROGRAM,
 ) -> Unpacked:
     """Unpacks the blob into the open, empty, private directory ``root``, which may hold anything after a failure.
 
-    ``xattr_prefix``: ``trusted.overlay.``, or ``user.overlay.`` for overlay mounts with userxattr. Raises ImageError
-    naming layer, entry and cause, and what ``blob.read`` raises but for OSError.
+    ``xattr_prefix``: ``trusted.overlay.``, or ``user.overlay.`` for overlay mounts with userxattr. ``users``: as for
+    Unpacker. Raises ImageError naming layer, entry and cause, and what ``blob.read`` raises but for OSError.
     """
     if not is_layer_type(media_type):
         raise _error(diff_id, f'its media type "{printable(media_type)}" is not one of a layer')
     hasher = new_hasher(diff_id)
     try:
-        with closing(Unpacker(root, limits=limits, xattr_prefix=xattr_prefix, program=program)) as unpacker:
+        with closing(
+            Unpacker(root, limits=limits, xattr_prefix=xattr_prefix, users=users, program=program)
+        ) as unpacker:
             for chunk in decompressed(blob, limits=limits):
                 hasher.update(chunk)
                 unpacker.write(chunk)

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from nsrun.errors import describe_errno
+from nsrun.host.userns import UserNamespace
 from nsrun.images.limits import Limits
 from nsrun.images.wording import printable
 from nsrun.support import native, unpacking
@@ -114,9 +115,18 @@ class Unpacker:
     reaped; ``_end``: how it ended.
     """
 
-    def __init__(self, root: int, *, limits: Limits, xattr_prefix: str, program: Path = PROGRAM) -> None:
-        """``root``: the open, empty, private directory; it stays the caller's. Raises OSError: the kernel refuses the
-        namespaces."""
+    def __init__(
+        self,
+        root: int,
+        *,
+        limits: Limits,
+        xattr_prefix: str,
+        users: UserNamespace | None = None,
+        program: Path = PROGRAM,
+    ) -> None:
+        """``root``: the open, empty, private directory; it stays the caller's. ``users``: whose ids there are, None for
+        all; where there is nobody but root, it owns everything, and who should is recorded. Raises OSError: the kernel
+        refuses the namespaces."""
         self._end = "without a word"
         with ExitStack() as made:
             tree = made.enter_context(_private_mount(root))
@@ -124,7 +134,7 @@ class Unpacker:
             self._report, told = _pipe(made)
             with suppress(PermissionError):  # a user may have so much of pipes, and no more
                 fcntl.fcntl(theirs.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-            os.write(self._input.fileno(), _settings(limits, xattr_prefix))
+            os.write(self._input.fileno(), _settings(limits, xattr_prefix, users))
             self._child = unpacking.spawn_unpack(
                 str(program), input_fd=theirs.fileno(), report_fd=told.fileno(), tree=tree.fileno()
             )
@@ -185,6 +195,10 @@ def unpack_error(report: Report) -> UnpackError:
     if report.cause == abi.NS_UNPACK_CONFINE:
         cause = f"the unpacker cannot lock itself in (step {report.number}): {describe_errno(report.error)}"
         return UnpackError(cause, hint="nsrun doctor tells what this machine withholds")
+    if report.cause == abi.NS_UNPACK_UNMAPPED:
+        cause = f"it belongs to id {report.number}, which whoever runs nsrun has not got"
+        hint = f"/etc/subuid and /etc/subgid must give them {report.number} ids or more, then nsrun down"
+        return UnpackError(cause, entry=report.path, hint=hint)
     sentence = _SENTENCES.get(report.cause, "internal error: the unpacker reports what nobody knows")
     flag = bytes([report.number & 0xFF])
     return UnpackError(sentence.format(number=report.number, text=_text(report.text), flag=flag), entry=report.path)
@@ -194,7 +208,8 @@ def _text(raw: bytes) -> str:
     return printable(raw.decode("utf-8", "backslashreplace"))
 
 
-def _settings(limits: Limits, xattr_prefix: str) -> bytes:
+def _settings(limits: Limits, xattr_prefix: str, users: UserNamespace | None) -> bytes:
+    everybody = 1 << 32
     return unpacking.pack_settings(
         path=limits.path,
         name=limits.name,
@@ -204,6 +219,9 @@ def _settings(limits: Limits, xattr_prefix: str) -> bytes:
         entries=limits.entries,
         size=limits.size,
         opaque=f"{xattr_prefix}opaque".encode(),
+        uids=everybody if users is None else users.uids,
+        gids=everybody if users is None else users.gids,
+        squash=users is not None and users.is_single,
     )
 
 

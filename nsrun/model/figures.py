@@ -50,26 +50,27 @@ class CpuFigures:
 class MemoryFigures:
     """``usage``: all that is charged, the page cache too. ``highest``: the most that ``usage`` has been. ``rss``:
     anonymous memory. ``kernel``: what the kernel keeps for the tasks, slabs and stacks. ``kills``: how many processes
-    the kernel killed for want of memory. The other fields as memory.stat has them; page faults are counted."""
+    the kernel killed for want of memory. The other fields as memory.stat has them; page faults are counted. Where no
+    cgroup counts, what only one knows is None."""
 
     usage: int
     rss: int = 0
-    cache: int = 0
+    cache: int | None = 0
     mapped_file: int = 0
-    active_file: int = 0
-    inactive_file: int = 0
+    active_file: int | None = 0
+    inactive_file: int | None = 0
     page_faults: int = 0
     major_page_faults: int = 0
     kernel: int | None = None
     highest: int | None = None
     swap: int | None = None
-    kills: int = 0
+    kills: int | None = 0
 
     @property
     def working_set(self) -> int:
         """What could not be given back at once: without the page cache that was not used for long, as cAdvisor has
         it."""
-        return max(self.usage - self.inactive_file, 0)
+        return max(self.usage - (self.inactive_file or 0), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -38,8 +38,13 @@ class HostFiles:
 class PodFiles:
     """Written once in a pod's life: its containers have them mounted, and may have changed them. Methods block."""
 
-    def __init__(self, layout: Layout, *, host: HostFiles, cluster: ClusterDns) -> None:
+    def __init__(
+        self, layout: Layout, *, host: HostFiles, cluster: ClusterDns, name_server: Callable[[], str] = str
+    ) -> None:
+        """``name_server``: where a pod can ask the host's own name server, which it cannot reach itself; "" when
+        nowhere."""
         self._layout = layout
+        self._name_server = name_server
         self._host = host
         self._cluster = cluster
 
@@ -85,6 +90,8 @@ class PodFiles:
         if not own_network:
             return parse_resolv_conf(text)
         if wants_upstream_file(text):
+            if server := self._name_server():
+                return replace(parse_resolv_conf(text), nameservers=(server,))
             text = _read_if_present(self._host.upstream) or text
         return reachable(parse_resolv_conf(text))
 

@@ -25,13 +25,21 @@ class PacketFilter:
     """The two tables of one bridge. Methods block; they may be called from several threads at once."""
 
     def __init__(
-        self, *, nft: Nftables, bridge: str, pods: IPv4Network, members: Callable[[], Sequence[Member]]
+        self,
+        *,
+        nft: Nftables,
+        bridge: str,
+        pods: IPv4Network,
+        members: Callable[[], Sequence[Member]],
+        closed: IPv4Network | None = None,
     ) -> None:
-        """``members``: every pod that has a lease, asked for when the tables have to be made."""
+        """``members``: every pod that has a lease, asked for when the tables have to be made. ``closed``: where outside
+        no pod gets to."""
         self._nft = nft
         self._bridge = bridge
         self._pods = pods
         self._members = members
+        self._closed = closed
         self._sources = True  # whether this kernel filters bridged frames, as far as we know
         self._wanted = False  # between ``rebuild`` and ``remove``
         self._lock = threading.Lock()  # a rebuild between a pod's lease and its elements must not lose the elements
@@ -90,7 +98,7 @@ class PacketFilter:
 
     def _rebuild(self, *, without: Member | None = None) -> tuple[str, ...]:
         members = [member for member in self._members() if member != without]
-        self._nft.run(ip_ruleset(bridge=self._bridge, pods=self._pods, members=members))
+        self._nft.run(ip_ruleset(bridge=self._bridge, pods=self._pods, members=members, closed=self._closed))
         try:
             self._nft.run(bridge_ruleset(bridge=self._bridge, members=members))
             self._sources = True

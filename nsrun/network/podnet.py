@@ -49,7 +49,7 @@ __all__ = ["Plumbing", "Site", "Step", "link_name", "member_of", "parse_alias"]
 _INSIDE = "eth0"
 _DEFAULT = IPv4Network("0.0.0.0/0")
 _ALIAS_MAX = 255  # IFALIASZ, without its NUL
-_PROC_NET = Path("/proc/thread-self/net")
+_HOST_NET = Path("/proc/self/net")  # the main thread's, also for a thread that is in another namespace
 
 
 def link_name(uid: str, bridge: str) -> str:
@@ -332,9 +332,9 @@ def _index(link: str) -> int:
 
 
 def _socket_tables(protocol: Protocol) -> tuple[str, ...]:
-    """The kernel's tables of sockets, IPv4's and IPv6's."""
+    """The host's tables of sockets, IPv4's and IPv6's."""
     name = protocol.lower()
-    paths = (_PROC_NET / name, _PROC_NET / f"{name}6")
+    paths = (_HOST_NET / name, _HOST_NET / f"{name}6")
     try:
         return tuple(path.read_text() for path in paths if path.exists())
     except OSError as error:

@@ -175,8 +175,8 @@ def _table(name: str, body: str) -> str:
     return f"table {name} {{ }}\ndelete table {name}\ntable {name} {{{body}}}\n"
 
 
-def ip_ruleset(*, bridge: str, pods: IPv4Network, members: Sequence[Member]) -> str:
-    """Commands that make table ``ip`` what it should be."""
+def ip_ruleset(*, bridge: str, pods: IPv4Network, members: Sequence[Member], closed: IPv4Network | None = None) -> str:
+    """Commands that make table ``ip`` what it should be. ``closed``: where outside no pod gets to."""
     elements: dict[str, list[str]] = {"ports": [], "ports_at": [], "hairpin": []}
     for member in members:
         for name, found in _port_elements(member).items():
@@ -217,6 +217,7 @@ def ip_ruleset(*, bridge: str, pods: IPv4Network, members: Sequence[Member]) -> 
         iifname != "{bridge}" oifname "{bridge}" ct state established,related accept
         iifname != "{bridge}" oifname "{bridge}" ct status dnat accept
         iifname != "{bridge}" oifname "{bridge}" drop
+        {f'iifname "{bridge}" ip daddr {closed} drop' if closed is not None else ""}
     }}
     chain output {{
         type filter hook output priority 0; policy accept;

@@ -10,9 +10,12 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
-__all__ = ["deletes_table", "table_deletions"]
+__all__ = ["TABLE_WATCH", "deletes_table", "table_deletions"]
 
 _NETLINK_NETFILTER = 12
+TABLE_WATCH = (socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+"""The kind of socket that is told: family, type, protocol."""
+
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
 _NFNLGRP_NFTABLES = 7
 _NFT_MSG_DELTABLE = 10 << 8 | 2  # NFNL_SUBSYS_NFTABLES, and the message
@@ -30,18 +33,18 @@ def deletes_table(data: bytes) -> bool:
     return False
 
 
-async def table_deletions() -> AsyncIterator[None]:
-    """Yields whenever a table may have been deleted: once at first, and also when messages were lost."""
+async def table_deletions(watch: socket.socket) -> AsyncIterator[None]:
+    """Yields whenever a table of the namespace of ``watch``, a TABLE_WATCH, may have been deleted: once at first, and
+    also when messages were lost."""
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER) as watch:
-        watch.bind((0, 0))  # a socket without an address of its own hears nothing
-        watch.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
-        yield
-        while True:
-            try:
-                lost = False
-                data = await loop.sock_recv(watch, 1 << 16)
-            except OSError:  # ENOBUFS: the kernel had more to say than fitted
-                lost = True
-            if lost or deletes_table(data):
-                yield
+    watch.bind((0, 0))  # a socket without an address of its own hears nothing
+    watch.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+    yield
+    while True:
+        try:
+            lost = False
+            data = await loop.sock_recv(watch, 1 << 16)
+        except OSError:  # ENOBUFS: the kernel had more to say than fitted
+            lost = True
+        if lost or deletes_table(data):
+            yield

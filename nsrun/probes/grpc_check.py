@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nsrun.model.probe import Grpc
 from nsrun.model.running import CheckResult
 from nsrun.probes.grpc_messages import code_name, encoded_request, message_text, serving_status
-from nsrun.probes.stream import PlainStream, Resolver, dial
+from nsrun.probes.stream import Dialer, PlainStream
 from nsrun.probes.wording import PROBE_AGENT, ProbeFailure, join_host_port, shortened
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ class _Call:
 class GrpcAsker:
     """Asks health services."""
 
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
 
     async def check(self, action: Grpc, address: str, timeout: float) -> CheckResult:
         """A probe; ``timeout`` in seconds. Every failure is an answer."""
         where, call = join_host_port(address, action.port), _Call()
         try:
             async with asyncio.timeout(timeout):
-                plain = await dial(self._resolver, address, action.port)
+                plain = await self._dialer.dial(address, action.port)
                 try:
                     await _converse(plain, where, action.service, timeout, call)
                 finally:

@@ -13,7 +13,7 @@ from nsrun.model.probe import HttpGet
 from nsrun.model.running import CheckResult
 from nsrun.probes.http_request import Request, redirected, request_of
 from nsrun.probes.http_response import BodyFailure, ResponseReader
-from nsrun.probes.stream import PlainStream, Resolver, Stream, TlsStream, dial
+from nsrun.probes.stream import Dialer, PlainStream, Stream, TlsStream
 from nsrun.probes.wording import LIFECYCLE_AGENT, PROBE_AGENT, ProbeFailure, quoted, shortened
 
 __all__ = ["HttpAsker"]
@@ -35,8 +35,8 @@ class _Progress:
 class HttpAsker:
     """Asks over HTTP. Belongs to one event loop."""
 
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
         self._tls: ssl.SSLContext | None = None
 
     async def check(self, action: HttpGet, address: str, timeout: float) -> CheckResult:
@@ -96,7 +96,7 @@ class HttpAsker:
         if it is wanted."""
         request, reader = progress.request, progress.reader
         data = request.encoded()
-        plain = await dial(self._resolver, request.host, request.port)
+        plain = await self._dialer.dial(request.host, request.port)
         try:
             stream = await self._secured(plain, request)
             await stream.send(data)

@@ -8,7 +8,7 @@ from nsrun.model.probe import Grpc, HttpGet, NetworkCheck, TcpSocket
 from nsrun.model.running import CheckResult
 from nsrun.probes.grpc_check import GrpcAsker
 from nsrun.probes.http_get import HttpAsker
-from nsrun.probes.stream import Resolver, dial
+from nsrun.probes.stream import Dialer, Sockets, host_socket
 from nsrun.probes.wording import ProbeFailure, join_host_port
 
 __all__ = ["NetworkProbes"]
@@ -17,10 +17,11 @@ __all__ = ["NetworkProbes"]
 class NetworkProbes:
     """Asks pods over the network, from the host. Belongs to one event loop."""
 
-    def __init__(self) -> None:
-        self._resolver = Resolver()
-        self._http = HttpAsker(self._resolver)
-        self._grpc = GrpcAsker(self._resolver)
+    def __init__(self, sockets: Sockets = host_socket) -> None:
+        """``sockets``: where connections are made from."""
+        self._dialer = Dialer(sockets)
+        self._http = HttpAsker(self._dialer)
+        self._grpc = GrpcAsker(self._dialer)
 
     async def check(self, action: NetworkCheck, address: str, timeout: float) -> CheckResult:
         """One probe. Raises NetworkError for an answer that says nothing about the pod."""
@@ -40,7 +41,7 @@ class NetworkProbes:
         host, port = action.host or address, int(action.port)
         try:
             async with asyncio.timeout(timeout):
-                (await dial(self._resolver, host, port)).close()
+                (await self._dialer.dial(host, port)).close()
         except ProbeFailure as error:
             return CheckResult(success=False, message=str(error))
         except TimeoutError:

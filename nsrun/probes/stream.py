@@ -7,13 +7,17 @@ import contextlib
 import functools
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from nsrun.probes.wording import ProbeFailure, errno_text, join_host_port
 
-__all__ = ["PlainStream", "Resolver", "Stream", "TlsStream", "dial"]
+__all__ = ["Dialer", "PlainStream", "Sockets", "Stream", "TlsStream", "host_socket"]
+
+Sockets = Callable[[int, str], Awaitable[socket.socket]]
+"""Makes a TCP socket of this family for a connection to this address: where the pod is may be another network namespace
+than this process's."""
 
 CHUNK = 16384
 
@@ -35,14 +39,31 @@ class Stream(Protocol):
         ...
 
 
-class Resolver:
-    """Names to addresses, in threads of its own: a name server that does not answer holds up other probes by name at
-    most, and nothing else."""
+async def host_socket(family: int, _address: str) -> socket.socket:
+    """A socket in this process's own network namespace."""
+    return socket.socket(family, socket.SOCK_STREAM)
 
-    def __init__(self) -> None:
+
+class Dialer:
+    """Connections to hosts by name or address. Names are looked up in threads of its own: a name server that does not
+    answer holds up other probes by name at most, and nothing else."""
+
+    def __init__(self, sockets: Sockets = host_socket) -> None:
+        self._sockets = sockets
         self._threads: ThreadPoolExecutor | None = None
 
-    async def addresses(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, tuple[str, int]]]:
+    async def dial(self, host: str, port: int) -> PlainStream:
+        """A connection; the caller closes it. A host of "" is this machine. Raises ProbeFailure."""
+        host = host or "127.0.0.1"
+        failure = ProbeFailure(f"dial tcp: lookup {host}: no such host")
+        for family, address in await self._addresses(host, port):
+            try:
+                return await self._connect(family, address)
+            except OSError as error:
+                failure = ProbeFailure(f"dial tcp {join_host_port(address[0], port)}: connect: {errno_text(error)}")
+        raise failure
+
+    async def _addresses(self, host: str, port: int) -> Sequence[tuple[socket.AddressFamily, tuple[str, int]]]:
         """Where to connect to, best first. Raises ProbeFailure."""
         known = _literal(host)
         if known is not None:
@@ -56,6 +77,20 @@ class Resolver:
             raise ProbeFailure(f"dial tcp: lookup {host}: no such host") from error
         return [(family, (str(at[0]), int(at[1]))) for family, _, _, _, at in found]
 
+    async def _connect(self, family: socket.AddressFamily, address: tuple[str, int]) -> PlainStream:
+        opened = await self._sockets(family, address[0])
+        try:
+            opened.setblocking(False)
+            # The kubelet sets SO_LINGER to a second, so that probes leave nothing behind for long. With it close(2)
+            # waits, on a socket that does not block as well, until the other side has acknowledged the end, which a
+            # pod can keep from happening. This says the same of what the kernel does afterwards.
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
+            await asyncio.get_running_loop().sock_connect(opened, address)
+        except BaseException:
+            opened.close()
+            raise
+        return PlainStream(opened)
+
 
 def _literal(host: str) -> socket.AddressFamily | None:
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -63,32 +98,6 @@ def _literal(host: str) -> socket.AddressFamily | None:
             socket.inet_pton(family, host)
             return family
     return None
-
-
-async def dial(resolver: Resolver, host: str, port: int) -> PlainStream:
-    """A connection; the caller closes it. A host of "" is this machine. Raises ProbeFailure."""
-    host = host or "127.0.0.1"
-    failure = ProbeFailure(f"dial tcp: lookup {host}: no such host")
-    for family, address in await resolver.addresses(host, port):
-        try:
-            return await _connect(family, address)
-        except OSError as error:
-            failure = ProbeFailure(f"dial tcp {join_host_port(address[0], port)}: connect: {errno_text(error)}")
-    raise failure
-
-
-async def _connect(family: socket.AddressFamily, address: tuple[str, int]) -> PlainStream:
-    opened = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        # The kubelet sets SO_LINGER to a second, so that probes leave nothing behind for long. With it close(2) waits,
-        # on a socket that does not block as well, until the other side has acknowledged the end, which a pod can keep
-        # from happening. This says the same of what the kernel does afterwards.
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
-        await asyncio.get_running_loop().sock_connect(opened, address)
-    except BaseException:
-        opened.close()
-        raise
-    return PlainStream(opened)
 
 
 class PlainStream:

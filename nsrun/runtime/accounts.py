@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nsrun.errors import RuntimeFailure
+from nsrun.host.userns import UserNamespace
 from nsrun.model.security import GroupsPolicy, PodSecurityContext, SecurityContext
 
-__all__ = ["MAX_ID", "Account", "check_non_root", "resolve"]
+__all__ = ["MAX_ID", "Account", "check_mapped", "check_non_root", "resolve"]
 
 MAX_ID = 2**31 - 1
 _MAX_GROUPS = 65536  # NGROUPS_MAX
@@ -96,6 +97,21 @@ def check_non_root(image_user: str, context: SecurityContext, *, pod: str, conta
         text = "container has runAsNonRoot and image has non-numeric user "
         text += f"({_shown(user)}), cannot verify user is non-root {place}"
         raise RuntimeFailure(text, reason=_REASON, hint=hint)
+
+
+def check_mapped(account: Account, users: UserNamespace) -> None:
+    """Whether these ids are there at all, where nsrun itself is in a user namespace. Raises RuntimeFailure."""
+    for what, count, file, wanted in (
+        ("user", users.uids, "/etc/subuid", (account.uid,)),
+        ("group", users.gids, "/etc/subgid", (account.gid, *account.groups)),
+    ):
+        if (highest := max(wanted)) >= count:
+            there = "no id but 0" if count == 1 else f"ids up to {count - 1}"
+            raise RuntimeFailure(
+                f"cannot run as {what} {highest}: whoever runs nsrun has {there} for containers",
+                reason=_REASON,
+                hint=f"give them {highest} ids or more in {file}, then nsrun down",
+            )
 
 
 def _split(image_user: str) -> tuple[str, str | None]:

@@ -1,7 +1,8 @@
 """Ending everything in a cgroup, whatever it forks meanwhile, and waiting until nothing is left.
 
 cgroup v2 has one atomic word for it, ``cgroup.kill`` (Linux 5.14). v1 has none: the freezer, where there is one, stops
-the clock, then every process is killed through a pidfd that was checked after it was opened.
+the clock, then every process is killed through a pidfd that was checked after it was opened. Without either, processes
+are stopped one by one until no new one turns up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from nsrun.runtime.cgroup_tree import write_file
 from nsrun.support.fds import Fd
 
-__all__ = ["kill_by_file", "kill_one_by_one", "parse_flat"]
+__all__ = ["kill_by_file", "kill_one_by_one", "parse_flat", "stop_one_by_one"]
 
 
 def parse_flat(text: str) -> dict[str, int]:
@@ -50,17 +51,31 @@ def kill_one_by_one(pids: Callable[[], set[int]], freeze: Callable[[bool], None]
         freeze(True)
         try:
             held = _open_listed(pids)
-            for pidfd in held:
-                _kill(pidfd)
+            for pidfd in held.values():
+                _send(pidfd, signal.SIGKILL)
         finally:
             freeze(False)
         if not held and not pids():
             return True
-        if not _wait_for_ends(held, deadline):
+        if not _wait_for_ends(list(held.values()), deadline):
             return False
 
 
-def _open_listed(pids: Callable[[], set[int]]) -> list[Fd]:
+def stop_one_by_one(pids: Callable[[], set[int]], deadline: float) -> None:
+    """Stops what ``pids`` tells until it tells nobody new, or until ``deadline`` (monotonic): who is stopped forks no
+    more."""
+    stopped: set[int] = set()
+    while time.monotonic() < deadline:
+        fresh = _open_listed(lambda: pids() - stopped)
+        if not fresh:
+            return
+        for pid, pidfd in fresh.items():
+            _send(pidfd, signal.SIGSTOP)
+            pidfd.close()
+            stopped.add(pid)
+
+
+def _open_listed(pids: Callable[[], set[int]]) -> dict[int, Fd]:
     """Pidfds of those that are listed after they were opened: no number can have gone to somebody else by then."""
     opened: dict[int, Fd] = {}
     for pid in pids():
@@ -71,12 +86,12 @@ def _open_listed(pids: Callable[[], set[int]]) -> list[Fd]:
     listed = pids() if opened else set()
     for pid in opened.keys() - listed:
         opened.pop(pid).close()
-    return list(opened.values())
+    return opened
 
 
-def _kill(pidfd: Fd) -> None:
+def _send(pidfd: Fd, number: int) -> None:
     try:
-        signal.pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd.fileno(), number)
     except ProcessLookupError:
         pass
 

@@ -14,7 +14,7 @@ from nsrun.errors import describe_errno
 from nsrun.model.container import Container
 from nsrun.model.pod import Pod
 from nsrun.runtime.cgroup_kill import kill_by_file, parse_flat
-from nsrun.runtime.cgroup_tree import CgroupTree, write_file
+from nsrun.runtime.cgroup_tree import CgroupTree, read_file, write_file
 from nsrun.runtime.devices import EVERY_DEVICE
 from nsrun.runtime.figures_texts import Reading, read_v2
 from nsrun.runtime.hugetlb import V2, container_pages, pod_pages
@@ -26,7 +26,12 @@ __all__ = ["V2Tree", "hand_on"]
 
 
 class V2Tree(CgroupTree):
-    """On a hybrid host ``controllers`` is empty: the tree then only holds processes together."""
+    """On a hybrid host ``controllers`` is empty: the tree then only holds processes together. ``guarded``: a program on
+    our top cgroup keeps containers from the host's devices."""
+
+    def __init__(self, *, directory: str, name: str, controllers: frozenset[str], root: Fd, guarded: bool) -> None:
+        super().__init__(directory=directory, name=name, controllers=controllers, root=root)
+        self._guarded = guarded
 
     def pod_settings(self, pod: Pod, pids_limit: int) -> tuple[Setting, ...]:
         return (*pod_v2(pod, pids_limit), *pod_pages(pod, self.page_sizes, V2))
@@ -46,7 +51,7 @@ class V2Tree(CgroupTree):
     def guard(self, cgroup: Fd, *, every_device: bool) -> Iterator[str]:
         """What holds for our top cgroup holds below it; for a privileged container another program takes its place.
         Yields a warning when that is refused."""
-        if not every_device:
+        if not (every_device and self._guarded):
             return
         try:
             native.attach_device_program(cgroup.fileno(), EVERY_DEVICE)
@@ -80,7 +85,8 @@ class V2Tree(CgroupTree):
 
 
 def hand_on(cgroup: Fd, controllers: Collection[str]) -> tuple[dict[str, str], Sequence[str]]:
-    """Enables controllers for a cgroup's children, all at once or, when that is refused, one by one.
+    """Enables controllers for a cgroup's children, all at once or, when that is refused, one by one. What its owner
+    hands on already needs nobody's leave.
 
     Returns what was refused, with the cause in words, and what is enabled now.
     """
@@ -91,9 +97,19 @@ def hand_on(cgroup: Fd, controllers: Collection[str]) -> tuple[dict[str, str], S
         return refused, wanted
     except OSError:
         pass
+    already = _handed_on(cgroup)
     for name in wanted:
+        if name in already:
+            continue
         try:
             write_file(cgroup, "cgroup.subtree_control", f"+{name}")
         except OSError as error:
             refused[name] = describe_errno(error.errno or 0)
     return refused, [name for name in wanted if name not in refused]
+
+
+def _handed_on(cgroup: Fd) -> frozenset[str]:
+    try:
+        return frozenset(read_file(cgroup, "cgroup.subtree_control").split())
+    except OSError:
+        return frozenset()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree
 
-__all__ = ["CgroupMount", "CgroupView", "container_view"]
+__all__ = ["CgroupMount", "CgroupView", "container_view", "marked_view"]
 
 TOP = "/sys/fs/cgroup"
 
@@ -21,12 +21,14 @@ class CgroupMount:
     """One mount: nosuid, nodev, noexec, relatime always; ``options`` are the file system's own (``cpu``, ``mode=755``).
 
     ``read_only``: the mount's attribute, from the start; never the file system's option, which the host would share.
+    ``source``: what mountinfo calls it; its type where that is empty.
     """
 
     destination: str
     type: str
     options: tuple[str, ...] = ()
     read_only: bool = True
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +57,9 @@ def container_view(trees: Sequence[V1Tree | V2Tree]) -> CgroupView:
     if unified:
         mounts.append(CgroupMount(destination=f"{TOP}/unified", type="cgroup2"))
     return CgroupView(mounts=tuple(mounts), links=tuple(links), seal=TOP)
+
+
+def marked_view(mark: str) -> CgroupView:
+    """Without cgroups: nothing, in a file system that is called as the container's cgroup would be."""
+    empty = ("mode=555", "size=4k", "nr_inodes=1")
+    return CgroupView(mounts=(CgroupMount(destination=TOP, type="tmpfs", options=empty, source=mark),))

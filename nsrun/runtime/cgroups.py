@@ -19,16 +19,15 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import ClassVar
 
-from nsrun.errors import HostError, RuntimeFailure
-from nsrun.host.facts import HostFacts
+from nsrun.errors import RuntimeFailure
 from nsrun.model.container import Container
 from nsrun.model.figures import Usage
 from nsrun.model.pod import Pod
 from nsrun.model.resources import QosClass
 from nsrun.model.running import ContainerId
 from nsrun.model.totals import pod_request
-from nsrun.runtime.cgroup_open import open_trees
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree
 from nsrun.runtime.cgroup_view import CgroupView, container_view
@@ -36,13 +35,23 @@ from nsrun.runtime.figures_texts import together
 from nsrun.runtime.resources import QOS_DIRECTORY, Setting, cpu_shares, with_pod_limits
 from nsrun.support.fds import Fd
 
-__all__ = ["CgroupUsage", "Cgroups", "ContainerCgroup", "open_cgroups"]
+__all__ = [
+    "POD",
+    "SANDBOX",
+    "CgroupUsage",
+    "Cgroups",
+    "ContainerCgroup",
+    "kill_deadline",
+    "leaf_name",
+    "outlived",
+    "pod_name",
+]
 
 SANDBOX = "sandbox"
 
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _CONTAINER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_POD = "pod"
+POD = "pod"
 
 # How long killed processes may take to be gone: one that waits for a dead disk or NFS server takes for ever.
 _KILL_SECONDS = 10.0
@@ -86,26 +95,14 @@ class CgroupUsage:
     containers: Mapping[ContainerId, Usage]
 
 
-def open_cgroups(facts: HostFacts, root: str, *, pids_limit: int = 0) -> Cgroups:
-    """Makes ``root`` in every hierarchy that is used, and learns what pods are there. ``pids_limit``: how many
-    processes a pod may have, 0 for any number. Raises HostError when this machine lets us make no cgroup at all."""
-    if not root or any(not _UID.fullmatch(part) for part in root.split("/")):
-        raise HostError(f'cannot use cgroup "{root}": a relative path of plain names is needed')
-    trees, warnings = open_trees(facts, root)
-    if not trees:
-        raise HostError(
-            f'cannot create cgroup "{root}": {"; ".join(warnings) or "no hierarchy is mounted"}',
-            hint="mount one with: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-        )
-    return Cgroups(root=root, trees=trees, warnings=warnings, pids_limit=pids_limit)
-
-
 class Cgroups:
-    """All cgroups of ours. ``warnings``: what this machine withholds from every pod.
+    """All cgroups of ours. ``warnings``: what this machine withholds from every pod. ``exist``: whether there are any.
 
     Invariant: ``_requests`` holds the cpu request (thousandths of a core) of each burstable pod that has a cgroup; the
     class's own share follows from their sum.
     """
+
+    exist: ClassVar[bool] = True
 
     def __init__(
         self, *, root: str, trees: Sequence[V1Tree | V2Tree], warnings: tuple[str, ...] = (), pids_limit: int = 0
@@ -142,7 +139,7 @@ class Cgroups:
     def create_container(self, pod: Pod, id: ContainerId, container: Container | None) -> ContainerCgroup:
         """A container's cgroup with its limits; ``container`` None: the sandbox's own, without any. Makes the pod's
         when it is not there. Raises RuntimeFailure."""
-        path = f"{_pod_path(pod)}/{_leaf(id, container)}"
+        path = f"{_pod_path(pod)}/{SANDBOX if container is None else leaf_name(id)}"
         if not all(tree.exists(_pod_path(pod)) for tree in self._trees):
             self.create_pod(pod)
         limited = with_pod_limits(pod, container) if container is not None else None
@@ -172,11 +169,11 @@ class Cgroups:
     def owners(self) -> frozenset[str]:
         """UIDs of the pods that have a cgroup anywhere."""
         return frozenset(
-            name.removeprefix(_POD)
+            name.removeprefix(POD)
             for tree in self._trees
             for directory in QOS_DIRECTORY.values()
             for name in tree.children(directory)
-            if name.startswith(_POD) and name != _POD
+            if name.startswith(POD) and name != POD
         )
 
     def pids(self, uid: str) -> frozenset[int]:
@@ -185,7 +182,7 @@ class Cgroups:
 
     def oom_killed(self, id: ContainerId) -> bool:
         """Whether the kernel killed anything in the container because memory ran out; ask before it is removed."""
-        return any(tree.oom_kills(f"{path}/{_leaf_name(id)}") > 0 for tree, path in self._places(id.uid))
+        return any(tree.oom_kills(f"{path}/{leaf_name(id)}") > 0 for tree, path in self._places(id.uid))
 
     def usage(self, wanted: Mapping[str, Collection[ContainerId]], *, brief: bool = False) -> Mapping[str, CgroupUsage]:
         """One look at many pods, by UID, and the containers named with each. Who has no cgroup (any more) is left out.
@@ -193,7 +190,7 @@ class Cgroups:
         found: dict[str, CgroupUsage] = {}
         places = self._all_places()
         for uid in wanted.keys() & places.keys():
-            inside = {id: [(tree, f"{path}/{_leaf_name(id)}") for tree, path in places[uid]] for id in wanted[uid]}
+            inside = {id: [(tree, f"{path}/{leaf_name(id)}") for tree, path in places[uid]] for id in wanted[uid]}
             found[uid] = CgroupUsage(
                 path=f"{self._root}/{places[uid][0][1]}",
                 whole=_usage(places[uid], brief=brief),
@@ -207,22 +204,20 @@ class Cgroups:
         """Of all pods together."""
         return _usage([(tree, "") for tree in self._trees], brief=True)
 
-    def container_mounts(self) -> CgroupView:
-        """What a container is shown at /sys/fs/cgroup, as data."""
+    def container_mounts(self, path: str) -> CgroupView:
+        """What a container is shown at /sys/fs/cgroup, as data. ``path``: as ``ContainerCgroup.path``."""
         return container_view(self._trees)
 
     # --- ending
 
     def kill_container(self, id: ContainerId) -> None:
         """SIGKILL for everything in the container; returns when nothing is left. Raises RuntimeFailure."""
-        self._kill(
-            [(tree, f"{path}/{_leaf_name(id)}") for tree, path in self._places(id.uid)], f'container "{id.name}"'
-        )
+        self._kill([(tree, f"{path}/{leaf_name(id)}") for tree, path in self._places(id.uid)], f'container "{id.name}"')
 
     def end_container(self, id: ContainerId) -> None:
         """Kills what outlived a container's first process, which it can where that was no PID 1. Mostly there is
         nothing, and nothing is done. Raises RuntimeFailure."""
-        path = _leaf_name(id)
+        path = leaf_name(id)
         if any(tree.pids(f"{pod}/{path}") for tree, pod in self._places(id.uid)):
             self.kill_container(id)
 
@@ -233,7 +228,7 @@ class Cgroups:
     def remove_container(self, id: ContainerId) -> None:
         """Removes an ended container's cgroup. Raises RuntimeFailure when something still runs in it."""
         for tree, path in self._places(id.uid):
-            tree.remove(f"{path}/{_leaf_name(id)}")
+            tree.remove(f"{path}/{leaf_name(id)}")
 
     def remove_pod(self, uid: str) -> None:
         """Removes the pod's cgroup with all below it. Raises RuntimeFailure when something still runs in it."""
@@ -257,7 +252,7 @@ class Cgroups:
 
     def _places(self, uid: str) -> Iterator[tuple[V1Tree | V2Tree, str]]:
         """Where the pod's cgroups are now, the v2 tree first: a pod's class may have changed since they were made."""
-        name = _POD + _checked(uid, _UID, "pod UID")
+        name = pod_name(uid)
         for tree in self._trees:
             for directory in QOS_DIRECTORY.values():
                 path = f"{directory}/{name}" if directory else name
@@ -270,9 +265,9 @@ class Cgroups:
         for tree in self._trees:
             for directory in QOS_DIRECTORY.values():
                 for name in tree.children(directory):
-                    if name.startswith(_POD):
+                    if name.startswith(POD):
                         path = f"{directory}/{name}" if directory else name
-                        found.setdefault(name.removeprefix(_POD), []).append((tree, path))
+                        found.setdefault(name.removeprefix(POD), []).append((tree, path))
         return found
 
     def _weigh_class(self, changed: dict[str, int | None]) -> None:
@@ -302,7 +297,7 @@ class Cgroups:
             if "cpu" not in tree.controllers:
                 continue
             for name in tree.children(directory):
-                found[name.removeprefix(_POD)] = -(-tree.shares(f"{directory}/{name}") * 1000 // 1024)
+                found[name.removeprefix(POD)] = -(-tree.shares(f"{directory}/{name}") * 1000 // 1024)
         return found
 
     def _unmet(self, container: Container) -> Iterator[str]:
@@ -321,15 +316,24 @@ class Cgroups:
     def _kill(self, places: Sequence[tuple[V1Tree | V2Tree, str]], what: str) -> None:
         """v2 trees come first and end nearly everything at once; v1 trees then hold only what never got into a v2
         one."""
-        deadline = time.monotonic() + _KILL_SECONDS
+        deadline = kill_deadline()
         for tree, path in places:
             if not tree.kill(path, deadline):
-                left = sorted(tree.pids(path))
-                raise RuntimeFailure(
-                    f"cannot kill {what}: {len(left)} of its processes outlived SIGKILL by {_KILL_SECONDS:.0f} s: "
-                    + ", ".join(str(pid) for pid in left[:8]),
-                    hint="they wait for a device or a network file system that does not answer",
-                )
+                raise outlived(what, tree.pids(path))
+
+
+def kill_deadline() -> float:
+    """When (monotonic) what is killed from now on should be gone."""
+    return time.monotonic() + _KILL_SECONDS
+
+
+def outlived(what: str, pids: Collection[int]) -> RuntimeFailure:
+    """``pids`` were killed, and are still there at the deadline."""
+    return RuntimeFailure(
+        f"cannot kill {what}: {len(pids)} of its processes outlived SIGKILL by {_KILL_SECONDS:.0f} s: "
+        + ", ".join(str(pid) for pid in sorted(pids)[:8]),
+        hint="they wait for a device or a network file system that does not answer",
+    )
 
 
 def _has_every_device(container: Container | None) -> bool:
@@ -363,16 +367,18 @@ def _usage(places: Sequence[tuple[V1Tree | V2Tree, str]], *, brief: bool, leaf: 
 
 
 def _pod_path(pod: Pod) -> str:
-    name = _POD + _checked(pod.uid, _UID, "pod UID")
+    name = pod_name(pod.uid)
     directory = QOS_DIRECTORY[pod.qos_class]
     return f"{directory}/{name}" if directory else name
 
 
-def _leaf(id: ContainerId, container: Container | None) -> str:
-    return SANDBOX if container is None else _leaf_name(id)
+def pod_name(uid: str) -> str:
+    """Of a pod's cgroup, in its class's. Raises RuntimeFailure for a UID that is no plain name."""
+    return POD + _checked(uid, _UID, "pod UID")
 
 
-def _leaf_name(id: ContainerId) -> str:
+def leaf_name(id: ContainerId) -> str:
+    """Of a container's cgroup, in its pod's. Raises RuntimeFailure for a name that is none."""
     return f"{_checked(id.name, _CONTAINER, 'container name')}-{id.attempt:d}"
 
 

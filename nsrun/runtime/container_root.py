@@ -81,16 +81,13 @@ def _look(layout: Layout, id: ContainerId, entry: Message) -> ContainerRoot:
     if entry.start_ticks and _start_ticks((process / "stat").read_bytes()) != entry.start_ticks:
         raise ProcessLookupError
     user = RunDirectory(layout, boot=boot_id()).config(id)["process"]["user"]
-    mapped = (process / "uid_map").read_text().split() != _UNMAPPED
+    own = os.stat("/proc/self/ns/user").st_ino == os.stat(process / "ns/user").st_ino
     return ContainerRoot(
         root=Fd.open(process / "root", os.O_PATH | os.O_DIRECTORY),
         owner=(user["uid"], user["gid"]),
-        users=range_of(entry.pid) if mapped else None,
+        users=None if own else range_of(entry.pid),
         pseudo=_pseudo((process / "mountinfo").read_text(errors="surrogateescape")),
     )
-
-
-_UNMAPPED = ["0", "0", str((1 << 32) - 1)]
 
 
 def _running(run_pod: Path, id: ContainerId) -> Message:

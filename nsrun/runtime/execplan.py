@@ -19,6 +19,7 @@ from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.ociconfig import OciConfig, Process
 from nsrun.runtime.plan import NAMESPACES, identity, labels, limits
+from nsrun.runtime.scope import scope
 
 __all__ = ["exec_plan"]
 
@@ -46,7 +47,7 @@ def exec_plan(
         do.WorkingDirectory(path=process["cwd"], make=False),
         do.Keyring(name=session),
     ]
-    who = identity(process, seccomp)
+    who = [*scope(config), *identity(process, seccomp)]
     born: list[do.Operation] = [do.Birth(), do.NewSession(terminal=terminal)]
     ops += [*who, *born] if _may_be_traced(config) else [*born, *who]
     ops.append(

@@ -32,6 +32,9 @@ _STEPS = {
 _NOT_A_DIRECTORY = "the image has something other than a directory there"
 _OUTSIDE = "a working directory must lie inside the container's root file system"
 
+_NOT_YOURS = "on this kernel only root of the machine sets it, also in namespaces of others"
+_NO_SCOPE = "hostPID without root needs Linux 6.12 with Landlock: else its root could signal all that you run"
+
 # By step and errno. "{path}": what the operation is about; "{user}": who would execute it.
 _HINTS = {
     (abi.NS_OP_EXEC, errno.ENOENT): '"{path}" is not in the image, or the interpreter that it names is not',
@@ -57,6 +60,13 @@ _HINTS = {
     ): "--root must lie on a file system that overlayfs can write to, such as ext4 or xfs",
     (abi.NS_OP_SYSCTL, errno.ENOENT): "this kernel has no such parameter, or not in a pod's own namespaces",
     (abi.NS_OP_SYSCTL, errno.EINVAL): "the kernel does not take this value",
+    (abi.NS_OP_SYSCTL, errno.EACCES): _NOT_YOURS,
+    (abi.NS_OP_SYSCTL, errno.EPERM): _NOT_YOURS,
+    (abi.NS_OP_DEVICE, errno.ENODEV): "what is there on the host is another device, or none",
+    (abi.NS_OP_DEVICE, errno.ENOENT): "the host has no such device any more",
+    (abi.NS_OP_SCOPE, errno.E2BIG): _NO_SCOPE,
+    (abi.NS_OP_SCOPE, errno.ENOSYS): _NO_SCOPE,
+    (abi.NS_OP_SCOPE, errno.EOPNOTSUPP): _NO_SCOPE,
     (abi.NS_OP_SECCOMP, errno.EINVAL): "this kernel has no CONFIG_SECCOMP_FILTER",
     (abi.NS_OP_LABEL, errno.ENOENT): "no profile of this name is loaded: apparmor_parser -r FILE loads one",
     (abi.NS_OP_LABEL, errno.EINVAL): "the host's security module does not know it",
@@ -93,6 +103,8 @@ def warnings(plan: LaunchPlan, tolerated: Iterable[Failure]) -> Iterator[str]:
     for failure in tolerated:
         operation = _operation(plan, failure)
         what = operation.describe() if operation is not None else _step(failure.step)
+        if isinstance(operation, do.Keyring) and failure.errno == errno.EDQUOT:
+            continue  # a user may have 200 of them, and pods need none
         lacking = isinstance(operation, do.OomScore | do.Rlimit) and failure.errno in (errno.EPERM, errno.EACCES)
         yield f"cannot {what}: {describe_errno(failure.errno)}" + (", CAP_SYS_RESOURCE is missing" if lacking else "")
 

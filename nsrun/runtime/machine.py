@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import resource
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _THERMAL = "/sys/devices/system/cpu/cpu*/thermal_throttle"
 def read_machine(facts: HostFacts) -> Machine:
     """Limits count only where we lack CAP_SYS_RESOURCE, which lets a process exceed its own."""
     limits, floor = {}, -1000
-    if "CAP_SYS_RESOURCE" not in facts.capabilities:
+    if not facts.has_resources:
         names = ("RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_CORE")
         hard = {name: resource.getrlimit(getattr(resource, name))[1] for name in names}
         limits = {name: value for name, value in hard.items() if value != resource.RLIM_INFINITY}
@@ -32,6 +33,10 @@ def read_machine(facts: HostFacts) -> Machine:
         app_armor="apparmor" in facts.lsms,
         se_linux="selinux" in facts.lsms,
         masked=tuple(sorted(glob.glob(_THERMAL))),
+        users=facts.users,
+        overlay=facts.overlay.flavour,
+        makes_devices=facts.makes_devices,
+        host_queues=os.path.ismount("/dev/mqueue"),
     )
 
 

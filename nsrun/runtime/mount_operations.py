@@ -11,7 +11,9 @@ from nsrun.support import native
 from nsrun.support.native import abi
 
 __all__ = [
+    "Attach",
     "Bind",
+    "BindNode",
     "Directory",
     "EmptyRoot",
     "Maker",
@@ -205,6 +207,41 @@ class Node:
     def encoded(self) -> Encoded:
         device = os.makedev(self.major, self.minor)
         return Encoded(abi.NS_OP_MKNOD, a=self.mode, b=device, c=self.uid | self.gid << 32, texts=(text(self.path),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindNode:
+    """Shows a device of the host's, where none can be made. ``mode``: with its type."""
+
+    path: str
+    source: str
+    major: int
+    minor: int
+    mode: int
+
+    def describe(self) -> str:
+        kind = "b" if stat.S_ISBLK(self.mode) else "c"
+        return f'mount the host\'s "{self.source}" ({kind} {self.major}:{self.minor}) at "{self.path}"'
+
+    def encoded(self) -> Encoded:
+        device = os.makedev(self.major, self.minor)
+        return Encoded(abi.NS_OP_DEVICE, a=self.mode, b=device, texts=(text(self.path), text(self.source)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attach:
+    """Mounts a detached mount that travels with the plan. ``source``: what it shows, for people; ``target``: a host
+    directory."""
+
+    fd: int
+    source: str
+    target: str
+
+    def describe(self) -> str:
+        return f'mount {self.source} at host path "{self.target}"'
+
+    def encoded(self) -> Encoded:
+        return Encoded(abi.NS_OP_ATTACH, fd=self.fd, texts=(text(self.target),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

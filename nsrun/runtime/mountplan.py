@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from nsrun.runtime import operations as do
 from nsrun.runtime.cgroup_view import CgroupView
-from nsrun.runtime.ociconfig import Mount, OciConfig
+from nsrun.runtime.ociconfig import Device, Mount, OciConfig
 from nsrun.runtime.ocilinux import DEV_LINKS, DEVICES
 from nsrun.support import native
 
 __all__ = [
     "MountParts",
     "OverlayParts",
+    "RootTree",
     "Users",
     "VolumeTree",
     "by_cgroup_view",
@@ -47,19 +48,32 @@ _CGROUP_ATTRIBUTES = native.MOUNT_ATTR_NOSUID | native.MOUNT_ATTR_NODEV | native
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlayParts:
-    """Host directories of a root file system; ``layers`` topmost first."""
+    """Host directories of a root file system; ``layers`` topmost first. ``user_xattrs``: overlayfs keeps its marks in
+    ``user.*``, as it must in a child user namespace."""
 
     layers: tuple[str, ...]
     upper: str
     work: str
+    user_xattrs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootTree:
+    """A root file system that is whole already: a detached mount that travels with the plan as ``fd``. ``source``: what
+    it is, for people."""
+
+    fd: int
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeTree:
-    """A detached mount that travels with the plan as ``fd``. ``file``: it shows a file, not a directory."""
+    """A detached mount that travels with the plan as ``fd``. ``file``: it shows a file, not a directory. ``real``: its
+    place must be a directory, not a link to one."""
 
     fd: int
     file: bool
+    real: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,24 +88,37 @@ class Users:
 class MountParts:
     """What the mounts of a container need beside its configuration. ``trees``: by destination; ``sandbox_root``: what
     the sources of mounts that the sandbox shares begin with; ``nodev``: of the root file system; ``users``: the pod's
-    user namespace, None for the host's."""
+    user namespace, None for the host's; ``makes_devices``: whether nodes can be made, or must be the host's."""
 
-    overlay: OverlayParts
+    root: OverlayParts | RootTree
     trees: Mapping[str, VolumeTree]
     cgroup_view: CgroupView
     sandbox_root: str
     nodev: bool = True
     users: Users | None = None
+    makes_devices: bool = True
 
 
 def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
+    """The root file system, and who owns what is made in it."""
+    target = config["root"]["path"]
+    if isinstance(parts.root, RootTree):
+        yield do.Attach(fd=parts.root.fd, source=parts.root.source, target=target)
+    else:
+        yield from _overlay(config, parts, parts.root)
+    yield do.UseRoot(path=target)
+    if parts.users is not None:
+        yield do.Maker(uid=parts.users.first, gid=parts.users.first)
+
+
+def _overlay(config: OciConfig, parts: MountParts, overlay: OverlayParts) -> Iterator[do.Operation]:
     """Opens every directory first: options then hold numbers, not paths with colons and commas and without end, and
     overlayfs wants them from this mount namespace.
 
     ``volatile``: the upper directory dies with its container, so nothing of it need ever reach the disk. Redirects are
     not followed: a layer could lead out of itself. nodev: no device node of an image opens, unless it is privileged.
     """
-    overlay, first = parts.overlay, len(_shared(config["mounts"], parts))
+    first = len(_shared(config["mounts"], parts))
     directories = (*overlay.layers, overlay.upper, overlay.work)
     users = parts.users.fd if parts.users is not None else None
     for number, path in enumerate(directories):
@@ -100,12 +127,10 @@ def root(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
     layers = ":".join(f"%{first + number}" for number in range(len(overlay.layers)))
     upper = first + len(overlay.layers)
     options = f"lowerdir={layers},upperdir=%{upper},workdir=%{upper + 1},volatile,redirect_dir=nofollow,index=off"
+    options += ",userxattr" if overlay.user_xattrs else ""
     if label := config["linux"].get("mountLabel"):
         options += f',context="{label}"'
     yield do.Overlay(target=config["root"]["path"], options=options, flags=native.MS_NODEV if parts.nodev else 0)
-    yield do.UseRoot(path=config["root"]["path"])
-    if parts.users is not None:
-        yield do.Maker(uid=parts.users.first, gid=parts.users.first)
 
 
 def shared(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
@@ -129,7 +154,7 @@ def mounted(config: OciConfig, mount: Mount, parts: MountParts) -> Iterator[do.O
     else:
         yield file_system(mount, shift=_shift(parts), label=config["linux"].get("mountLabel", ""))
     if mount["destination"] == "/dev":
-        yield from _nodes(config, _shift(parts))
+        yield from _nodes(config, parts)
 
 
 def file_system(mount: Mount, *, shift: int = 0, label: str = "") -> do.MountFs:
@@ -166,37 +191,55 @@ def _bind(config: OciConfig, mount: Mount, parts: MountParts) -> do.Operation:
         slot = do.Slot(of_sandbox.index(mount))
         return do.Bind(fd=slot, source=source, target=target, real=target in _REAL_PLACES)
     tree = parts.trees[target]
-    return do.Bind(fd=tree.fd, source=source, target=target, file=tree.file)
+    return do.Bind(fd=tree.fd, source=source, target=target, file=tree.file, real=tree.real)
 
 
 def _shift(parts: MountParts) -> int:
     return parts.users.first if parts.users is not None else 0
 
 
-def _nodes(config: OciConfig, shift: int) -> Iterator[do.Operation]:
-    """The default devices belong to the container's root; those of the host to whom they belong there, and root of a
-    user namespace is nobody to them."""
+def _nodes(config: OciConfig, parts: MountParts) -> Iterator[do.Operation]:
+    """Devices, and the links beside them."""
     devices = config["linux"]["devices"]
     for device in devices:
-        kind = stat.S_IFBLK if device["type"] == "b" else stat.S_IFCHR
-        own = shift if (device["path"], device["major"], device["minor"]) in DEVICES else 0
-        yield do.Node(
-            path=device["path"],
-            major=device["major"],
-            minor=device["minor"],
-            mode=kind | device["fileMode"],
-            uid=device["uid"] + own,
-            gid=device["gid"] + own,
-        )
+        yield _node(device, _shift(parts)) if parts.makes_devices else _host_node(device)
     if devices:
         for target, path in DEV_LINKS:
             yield do.Symlink(path=path, target=target)
 
 
+def _node(device: Device, shift: int) -> do.Node:
+    """The default devices belong to the container's root; those of the host to whom they belong there, and root of a
+    user namespace is nobody to them."""
+    own = shift if (device["path"], device["major"], device["minor"]) in DEVICES else 0
+    return do.Node(
+        path=device["path"],
+        major=device["major"],
+        minor=device["minor"],
+        mode=_type(device) | device["fileMode"],
+        uid=device["uid"] + own,
+        gid=device["gid"] + own,
+    )
+
+
+def _host_node(device: Device) -> do.BindNode:
+    return do.BindNode(
+        path=device["path"],
+        source=device["path"],
+        major=device["major"],
+        minor=device["minor"],
+        mode=_type(device) | device["fileMode"],
+    )
+
+
+def _type(device: Device) -> int:
+    return stat.S_IFBLK if device["type"] == "b" else stat.S_IFCHR
+
+
 def _cgroup_view(view: CgroupView) -> Iterator[do.Operation]:
     for mount in view.mounts:
         attributes = _CGROUP_ATTRIBUTES | (native.MOUNT_ATTR_RDONLY if mount.read_only else 0)
-        options = (f"source={mount.type}", *mount.options)
+        options = (f"source={mount.source or mount.type}", *mount.options)
         yield do.MountFs(type=mount.type, target=mount.destination, options=options, attributes=attributes)
     for path, target in view.links:
         yield do.Symlink(path=path, target=target)

@@ -35,12 +35,12 @@ class Root(TypedDict):
 
 
 class User(TypedDict):
-    """Ids of the first process."""
+    """Ids of the first process. Without ``additionalGids`` its supplementary groups stay what they are."""
 
     uid: int
     gid: int
     umask: int
-    additionalGids: list[int]
+    additionalGids: NotRequired[list[int]]
 
 
 class Capabilities(TypedDict):

@@ -115,10 +115,12 @@ def sandbox_namespaces(pod: Pod, netns: str) -> list[Namespace]:
     return result
 
 
-def sandbox_sysctls(pod: Pod) -> dict[str, str]:
+def sandbox_sysctls(pod: Pod, machine: Machine) -> dict[str, str]:
     """What containerd sets in every sandbox, so that ports below 1024 and ping need no capability in a network of the
     pod's own; then what the manifest says. Names with dots. Raises RuntimeFailure for what belongs to the host."""
     result = {} if pod.spec.host_network else dict(SANDBOX_SYSCTLS)
+    if result and machine.users is not None:  # groups that are not there are refused (net/ipv4/sysctl_net_ipv4.c)
+        result["net.ipv4.ping_group_range"] = f"0 {machine.users.gids - 1}"
     for sysctl in pod.spec.security_context.sysctls:
         name = dotted(sysctl.name)
         namespace = namespace_of(name)

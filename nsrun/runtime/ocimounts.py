@@ -5,30 +5,34 @@ from __future__ import annotations
 import posixpath
 
 from nsrun.errors import RuntimeFailure
+from nsrun.host.userns import UserNamespace
 from nsrun.model.running import ContainerRequest
 from nsrun.runtime.ociconfig import Mount
-from nsrun.runtime.surroundings import Surroundings
+from nsrun.runtime.surroundings import Machine, Surroundings
 from nsrun.runtime.volume_mounts import volume_mount
 
 __all__ = ["PROC_OPTIONS", "SHM_OPTIONS", "container_mounts", "mount", "mount_point"]
 
 SHM_OPTIONS = ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")
 PROC_OPTIONS = ("nosuid", "noexec", "nodev")
+_TTY_GROUP = "gid=5"
 _DEFAULT_MOUNTS = (
     ("/proc", "proc", "proc", PROC_OPTIONS),
     ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
-    ("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+    ("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", _TTY_GROUP)),
     ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
     ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
 )
 
 
-def container_mounts(request: ContainerRequest, surroundings: Surroundings) -> list[Mount]:
+def container_mounts(request: ContainerRequest, surroundings: Surroundings, machine: Machine) -> list[Mount]:
     """Default mounts, the pod's own files, volumes; parents before children. What the manifest mounts at a place
     replaces what would be there. Raises RuntimeFailure."""
     mounts = {entry[0]: mount(*entry) for entry in _DEFAULT_MOUNTS}
     if request.container.security_context.privileged:
         mounts["/sys"]["options"].remove("ro")
+    if machine.users is not None:
+        _within(machine, machine.users, request, mounts)
     if request.pod.spec.share_process_namespace and not request.pod.spec.host_pid:
         mounts["/proc"] = _shared_proc(surroundings)
     mounts["/dev/shm"] = _shm(request, surroundings)
@@ -43,6 +47,25 @@ def container_mounts(request: ContainerRequest, surroundings: Surroundings) -> l
         mounts.pop(entry["destination"], None)  # so that it comes after defaults of the same depth
         mounts[entry["destination"]] = entry
     return sorted(mounts.values(), key=_depth)
+
+
+def _within(machine: Machine, users: UserNamespace, request: ContainerRequest, mounts: dict[str, Mount]) -> None:
+    """In a child user namespace, a file system that shows a namespace can be mounted only by who has power over that
+    namespace; the host's are shown as they are mounted there (mount_namespaces(7); fs/namespace.c,
+    mount_too_revealing)."""
+    spec = request.pod.spec
+    if spec.host_network:
+        access = "rw" if request.container.security_context.privileged else "rro"
+        mounts["/sys"] = mount("/sys", "bind", "/sys", ("rbind", "rprivate", "nosuid", "noexec", "nodev", access))
+    if spec.host_pid:
+        mounts["/proc"] = mount("/proc", "bind", "/proc", ("rbind", "rprivate", *PROC_OPTIONS, "rw"))
+    if spec.host_ipc and machine.host_queues:
+        options = ("rbind", "rprivate", "nosuid", "noexec", "nodev", "rw")
+        mounts["/dev/mqueue"] = mount("/dev/mqueue", "bind", "/dev/mqueue", options)
+    elif spec.host_ipc:
+        del mounts["/dev/mqueue"]
+    if users.gids <= int(_TTY_GROUP.removeprefix("gid=")):
+        mounts["/dev/pts"]["options"].remove(_TTY_GROUP)
 
 
 def mount(destination: str, kind: str, source: str, options: tuple[str, ...]) -> Mount:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from nsrun.errors import RuntimeFailure
 from nsrun.host.facts import CAPABILITIES
+from nsrun.host.userns import UserNamespace
 from nsrun.model.container import Container
 from nsrun.model.running import ContainerRequest
 from nsrun.runtime import accounts
 from nsrun.runtime.capabilities import granted
 from nsrun.runtime.environment import arguments, environment
 from nsrun.runtime.labels import app_armor_profile, process_label
-from nsrun.runtime.ociconfig import Capabilities, Process, Rlimit
+from nsrun.runtime.ociconfig import Capabilities, Process, Rlimit, User
 from nsrun.runtime.oom import oom_score
 from nsrun.runtime.surroundings import Machine, hostname
 
@@ -31,11 +32,13 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     account = accounts.resolve(
         image.config.user, context, pod.spec.security_context, passwd=image.passwd, group=image.group
     )
+    if machine.users is not None:
+        accounts.check_mapped(account, machine.users)
     grantable = machine.capabilities if pod.spec.host_users else machine.kernel_capabilities
     names = tuple(name for name in _asked(container) if name in grantable)
     process = Process(
         terminal=container.tty,
-        user={"uid": account.uid, "gid": account.gid, "umask": 0o22, "additionalGids": list(account.groups)},
+        user=_user(account, machine.users),
         args=arguments(container, image.config),
         env=environment(image.config, container, hostname=hostname(pod, request.attachment), home=account.home),
         cwd=_working_directory(container, image.config.working_dir),
@@ -49,6 +52,13 @@ def container_process(request: ContainerRequest, machine: Machine) -> Process:
     if label := process_label(context, here=machine.se_linux):
         process["selinuxLabel"] = label
     return process
+
+
+def _user(account: accounts.Account, users: UserNamespace | None) -> User:
+    user = User(uid=account.uid, gid=account.gid, umask=0o22)
+    if users is None or users.groups:
+        user["additionalGids"] = list(account.groups)
+    return user
 
 
 def withheld(request: ContainerRequest, machine: Machine) -> tuple[str, ...]:

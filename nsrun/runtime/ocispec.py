@@ -16,13 +16,15 @@ Where the specification leaves a choice, the kubelet's and containerd's is taken
 
 from __future__ import annotations
 
+from nsrun.host.userns import UserNamespace
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment, ContainerRequest
-from nsrun.runtime.ociconfig import Linux, Mount, OciConfig, Process
+from nsrun.runtime.ociconfig import Linux, Mount, OciConfig, Process, User
 from nsrun.runtime.ocilinux import add_mappings, container_linux, sandbox_namespaces, sandbox_sysctls
 from nsrun.runtime.ocimounts import PROC_OPTIONS, SHM_OPTIONS, container_mounts, mount
 from nsrun.runtime.ociprocess import capability_sets, container_process
 from nsrun.runtime.resources import cpu_shares
+from nsrun.runtime.scope import scope_annotations
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
 from nsrun.support.idranges import IdRange
 
@@ -39,10 +41,11 @@ def container_config(request: ContainerRequest, machine: Machine, surroundings: 
         ociVersion=OCI_VERSION,
         root={"path": surroundings.rootfs, "readonly": request.container.security_context.read_only_root_filesystem},
         process=container_process(request, machine),
-        mounts=container_mounts(request, surroundings),
-        annotations=_annotations(
-            request.pod, "container", container=request.container.name, image=request.image.reference
-        ),
+        mounts=container_mounts(request, surroundings, machine),
+        annotations={
+            **_annotations(request.pod, "container", container=request.container.name, image=request.image.reference),
+            **scope_annotations(request.pod, machine.users),
+        },
         linux=container_linux(request, machine, surroundings),
     )
 
@@ -63,7 +66,7 @@ def sandbox_config(
         root={"path": rootfs, "readonly": True},
         process=Process(
             terminal=False,
-            user={"uid": PAUSE_ID, "gid": PAUSE_ID, "umask": 0o22, "additionalGids": []},
+            user=_pause_user(machine.users),
             args=["pause"],
             env=[],
             cwd="/",
@@ -79,7 +82,7 @@ def sandbox_config(
             devices=[],
             cgroupsPath=cgroup_path,
             resources={"cpu": {"shares": cpu_shares(0)}, "memory": {}},
-            sysctl=sandbox_sysctls(pod),
+            sysctl=sandbox_sysctls(pod, machine),
             maskedPaths=[],
             readonlyPaths=[],
             rootfsPropagation="private",
@@ -89,6 +92,16 @@ def sandbox_config(
     if not pod.spec.host_network:
         config["hostname"] = hostname(pod, attachment)
     return config
+
+
+def _pause_user(users: UserNamespace | None) -> User:
+    """Nobody else's ids, as far as there are any."""
+    if users is None:
+        return {"uid": PAUSE_ID, "gid": PAUSE_ID, "umask": 0o22, "additionalGids": []}
+    user = User(uid=min(PAUSE_ID, users.uids - 1), gid=min(PAUSE_ID, users.gids - 1), umask=0o22)
+    if users.groups:
+        user["additionalGids"] = []
+    return user
 
 
 def _sandbox_mounts(pod: Pod) -> list[Mount]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from nsrun.runtime.entry_operations import Birth, Enter, Shut, Terminal
 from nsrun.runtime.mount_operations import (
+    Attach,
     Bind,
+    BindNode,
     Directory,
     EmptyRoot,
     Maker,
@@ -44,6 +46,7 @@ from nsrun.runtime.process_operations import (
     NoNewPrivileges,
     OomScore,
     Rlimit,
+    Scope,
     Seccomp,
     Sysctl,
     Umask,
@@ -53,7 +56,9 @@ from nsrun.runtime.process_operations import (
 )
 
 __all__ = [
+    "Attach",
     "Bind",
+    "BindNode",
     "Birth",
     "Capabilities",
     "DeathSignal",
@@ -88,6 +93,7 @@ __all__ = [
     "Rlimit",
     "RootReadOnly",
     "SandboxTree",
+    "Scope",
     "Seccomp",
     "Shut",
     "Slot",

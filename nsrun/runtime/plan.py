@@ -20,9 +20,10 @@ from nsrun.runtime import operations as do
 from nsrun.runtime.capabilities import capability_mask
 from nsrun.runtime.environment import executable_candidates
 from nsrun.runtime.launchplan import LaunchPlan
-from nsrun.runtime.mountplan import MountParts, OverlayParts, Users, VolumeTree
+from nsrun.runtime.mountplan import MountParts, OverlayParts, RootTree, Users, VolumeTree
 from nsrun.runtime.ociconfig import OciConfig, Process
 from nsrun.runtime.ocilinux import SANDBOX_SYSCTLS
+from nsrun.runtime.scope import scope
 from nsrun.support import native
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "LaunchPlan",
     "MountParts",
     "OverlayParts",
+    "RootTree",
     "SandboxParts",
     "Users",
     "VolumeTree",
@@ -110,7 +112,7 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
     if parts.mounts.users is not None:
         ops.append(do.EnterUser(flags=native.CLONE_NEWNS))
     ops += [do.Pivot(), do.WorkingDirectory(path=process["cwd"])]
-    ops += _born_last(process, parts) if parts.pid_fd >= 0 else _as_it_is(process, parts)
+    ops += _born_last(config, parts) if parts.pid_fd >= 0 else _as_it_is(config, parts)
     ops.append(
         do.Execute(
             candidates=tuple(executable_candidates(process["args"][0], process["env"])),
@@ -128,21 +130,23 @@ def container_plan(config: OciConfig, parts: ContainerParts) -> LaunchPlan:
     )
 
 
-def _as_it_is(process: Process, parts: ContainerParts) -> list[do.Operation]:
+def _as_it_is(config: OciConfig, parts: ContainerParts) -> list[do.Operation]:
     """The first of a process namespace of its own, or one among the host's."""
+    process = config["process"]
     ops: list[do.Operation] = [do.NewSession()]
     if process["terminal"]:
         ops.append(do.Terminal(uid=process["user"]["uid"]))
-    return [*ops, do.Keyring(name=parts.session), *identity(process, parts.seccomp)]
+    return [*ops, do.Keyring(name=parts.session), *scope(config), *identity(process, parts.seccomp)]
 
 
-def _born_last(process: Process, parts: ContainerParts) -> list[do.Operation]:
+def _born_last(config: OciConfig, parts: ContainerParts) -> list[do.Operation]:
     """One among the pod's other processes, which may trace it if they hold CAP_SYS_PTRACE. So it is born when there is
     nothing to be gained from it any more: no power that its container does not have, no descriptor."""
+    process = config["process"]
     ops: list[do.Operation] = []
     if process["terminal"]:
         ops.append(do.Terminal(uid=process["user"]["uid"]))
-    ops += [do.Keyring(name=parts.session), do.Shut(), *identity(process, parts.seccomp)]
+    ops += [do.Keyring(name=parts.session), do.Shut(), *scope(config), *identity(process, parts.seccomp)]
     return [*ops, do.Birth(), do.NewSession(terminal=process["terminal"])]
 
 
@@ -236,8 +240,9 @@ def identity(process: Process, seccomp: do.Seccomp | None) -> list[do.Operation]
     filter_ = [seccomp] if seccomp is not None else []
     late = process["noNewPrivileges"]
     ops: list[do.Operation] = [do.Umask(mask=user["umask"])]
+    if "additionalGids" in user:
+        ops.append(do.Groups(gids=tuple(user["additionalGids"])))
     ops += [
-        do.Groups(gids=tuple(user["additionalGids"])),
         do.Ids(uid=user["uid"], gid=user["gid"]),
         # The kernel forgets it when ids change, so it comes after.
         do.DeathSignal(signal=signal.SIGKILL),

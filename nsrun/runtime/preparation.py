@@ -25,13 +25,14 @@ from nsrun.runtime.ocispec import container_config, sandbox_config
 from nsrun.runtime.plan import (
     ContainerParts,
     MountParts,
-    OverlayParts,
     SandboxParts,
     Users,
     container_plan,
     sandbox_plan,
 )
+from nsrun.runtime.rootfs import root_parts
 from nsrun.runtime.rundir import RunDirectory, RunState
+from nsrun.runtime.scope import NO_KEYS
 from nsrun.runtime.seccomp import Seccomp, load_flags
 from nsrun.runtime.seccomp_localhost import read_profile
 from nsrun.runtime.surroundings import Machine, Surroundings, hostname
@@ -207,7 +208,7 @@ class Preparation:
             pause_pid=pause_pid,
             rootfs=str(self._layout.stage),
             cgroup_path=cgroup_path,
-            cgroup_mounts=(_HOST_CGROUPS if privileged else _CGROUP_MOUNT,),
+            cgroup_mounts=(_HOST_CGROUPS if privileged and self._cgroups.exist else _CGROUP_MOUNT,),
             etc=self._etc(request.pod.uid),
             termination_log=str(self._layout.termination_log(*_parts(request.id))),
             host_devices=host_devices() if privileged else (),
@@ -236,7 +237,7 @@ class Preparation:
         """A kubelet starts with no filter what says nothing about it; here that has the default one."""
         kind = context.seccomp_profile.type if context.seccomp_profile is not None else ProfileType.RUNTIME_DEFAULT
         if context.privileged or kind is ProfileType.UNCONFINED:
-            return None
+            return NO_KEYS if self._machine.users is not None else None
         if context.seccomp_profile is not None and kind is ProfileType.LOCALHOST:
             return read_profile(self._layout.seccomp, context.seccomp_profile.localhost_profile, bounding)
         if bounding not in self._profiles:
@@ -264,12 +265,13 @@ class Preparation:
             if request.pod.spec.share_process_namespace and not request.pod.spec.host_pid:
                 pid_fd = luggage.add(Fd.open(f"/proc/{pause_pid}/ns/pid", os.O_RDONLY))
             mounts = MountParts(
-                overlay=self._overlay(request),
+                root=root_parts(request.image.layers, self._files(request), self._machine.overlay, luggage),
                 trees=trees,
-                cgroup_view=self._cgroups.container_mounts(),
+                cgroup_view=self._cgroups.container_mounts(cgroup.path),
                 sandbox_root=_sandbox_root(pause_pid),
                 nodev=not request.container.security_context.privileged,
                 users=users,
+                makes_devices=self._machine.makes_devices,
             )
             parts = ContainerParts(
                 mounts=mounts,
@@ -307,7 +309,7 @@ class Preparation:
         if "uidMappings" not in config["linux"]:
             return None
         first = config["linux"]["uidMappings"][0]["hostID"]
-        os.chown(self._overlay(request).upper, first, first, follow_symlinks=False)
+        os.chown(self._files(request) / "upper", first, first, follow_symlinks=False)
         return Users(fd=luggage.add(users_of(pause_pid)), first=first)
 
     def filter(self, config: OciConfig) -> do.Seccomp | None:
@@ -322,9 +324,8 @@ class Preparation:
             self._filters[bounding] = do.Seccomp(program=self._seccomp.program(profile))
         return self._filters[bounding]
 
-    def _overlay(self, request: ContainerRequest) -> OverlayParts:
-        files = self._layout.container(request.id.uid, request.id.name, request.id.attempt)
-        return OverlayParts(layers=request.image.layers, upper=str(files / "upper"), work=str(files / "work"))
+    def _files(self, request: ContainerRequest) -> Path:
+        return self._layout.container(request.id.uid, request.id.name, request.id.attempt)
 
     def _etc(self, uid: str) -> dict[str, str]:
         """The files that the pod's containers share, those that are there."""

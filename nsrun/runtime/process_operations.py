@@ -29,6 +29,7 @@ __all__ = [
     "NoNewPrivileges",
     "OomScore",
     "Rlimit",
+    "Scope",
     "Seccomp",
     "Sysctl",
     "Umask",
@@ -36,6 +37,9 @@ __all__ = [
     "WorkingDirectory",
     "namespace_names",
 ]
+
+# linux/landlock.h, of Linux 6.12.
+_SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
 
 _NAMESPACE_NAMES = (
     (native.CLONE_NEWNS, "mount"),
@@ -277,6 +281,22 @@ class NoNewPrivileges:
 
     def encoded(self) -> Encoded:
         return Encoded(abi.NS_OP_NO_NEW_PRIVS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Puts others out of reach (landlock(7), Linux 6.12): who has an abstract socket, with ``signals`` who could be
+    signalled, and in any case who could be traced. ``required``: else it is done where the kernel can."""
+
+    signals: bool
+    required: bool = True
+
+    def describe(self) -> str:
+        return "keep it from signalling processes of the host" if self.signals else "keep it from abstract sockets"
+
+    def encoded(self) -> Encoded:
+        scoped = _SCOPE_ABSTRACT_UNIX_SOCKET | (_SCOPE_SIGNAL if self.signals else 0)
+        return Encoded(abi.NS_OP_SCOPE, a=scoped, tolerate=not self.required)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nsrun.host.facts import CAPABILITIES
+from nsrun.host.overlay import OverlayFlavour
+from nsrun.host.userns import UserNamespace
 from nsrun.model.hostname import hostname as short_name
 from nsrun.model.pod import Pod
 from nsrun.model.running import Attachment
@@ -22,7 +24,10 @@ class Machine:
     bytes. ``kernel_capabilities``: all that the kernel knows, as root of a user namespace has them in it.
     ``hard_limits``: by name (``RLIMIT_NOFILE``), what we cannot exceed; empty when we can. ``oom_floor``: the lowest
     oom_score_adj that we can set. ``masked``: more paths to mask that exist here. ``app_armor``, ``se_linux``:
-    whether the host has them."""
+    whether the host has them. ``users``: the user namespace that nsrun itself is in, None for the initial one.
+    ``overlay``: by what root file systems lie over images. ``makes_devices``: whether device nodes can be made.
+    ``host_queues``: whether the host has its message queues mounted, which cannot be mounted anew in a child user
+    namespace."""
 
     memory: int
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
@@ -32,6 +37,10 @@ class Machine:
     masked: tuple[str, ...] = ()
     app_armor: bool = False
     se_linux: bool = False
+    users: UserNamespace | None = None
+    overlay: OverlayFlavour = OverlayFlavour.TRUSTED
+    makes_devices: bool = True
+    host_queues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

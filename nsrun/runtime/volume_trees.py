@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from nsrun.errors import RuntimeFailure, describe_errno
 from nsrun.host.mountinfo import parse_mountinfo
+from nsrun.host.userns import own_user_namespace
 from nsrun.model.running import ContainerRequest, PreparedVolume
 from nsrun.model.volume import MountPropagation, RecursiveReadOnly, VolumeMount
 from nsrun.runtime.mountplan import VolumeTree
@@ -29,8 +30,11 @@ from nsrun.support.fds import Fd
 __all__ = ["open_sub_path", "pack_trees", "volume_tree"]
 
 _AT_FDCWD = -100
+_NOT_OURS = "nsrun may use what whoever runs it may: give them access, or run nsrun as root"
 # Shown to the privileged, and not given to them: its owners are the host's, in every pod.
 _HOSTS_OWN = frozenset({"/sys/fs/cgroup"})
+# A link of the image's in their place would lead what is mounted or masked there astray.
+_REAL_PLACES = frozenset({"/proc", "/sys"})
 _BENEATH = native.RESOLVE_BENEATH | native.RESOLVE_NO_MAGICLINKS
 _IN_IMAGE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
 _OF_IMAGE = native.MOUNT_ATTR_RDONLY | native.MOUNT_ATTR_NOSUID | native.MOUNT_ATTR_NODEV | native.MOUNT_ATTR_NOEXEC
@@ -67,7 +71,8 @@ def pack_trees(
         else:
             continue
         is_file = not stat.S_ISDIR(os.fstat(tree.fileno()).st_mode)
-        trees[destination] = VolumeTree(fd=luggage.add(tree), file=is_file)
+        real = asked is None and destination in _REAL_PLACES
+        trees[destination] = VolumeTree(fd=luggage.add(tree), file=is_file, real=real)
     return trees
 
 
@@ -193,7 +198,9 @@ def _image_tree(asked: VolumeMount, layers: tuple[str, ...], stage: str, users: 
         path = asked.sub_path or "."
         if len(opened) > 1:
             numbers = [layer.fileno() for layer in opened]
-            return native.rootfs_tree(stage, numbers, path, users=users.fileno() if users is not None else None)
+            own = users.fileno() if users is not None else None
+            in_user = own_user_namespace() is not None
+            return native.rootfs_tree(stage, numbers, path, users=own, user_xattrs=in_user)
         at = native.AT_EMPTY_PATH
         with native.openat2(opened[0].fileno(), path, os.O_PATH, resolve=_IN_IMAGE) as found:
             tree = native.open_tree(found.fileno(), "", native.OPEN_TREE_CLONE | at)
@@ -205,7 +212,8 @@ def _image_tree(asked: VolumeMount, layers: tuple[str, ...], stage: str, users: 
 
 
 def _plain_tree(mount: Mount) -> Fd:
-    """A file or directory of nsrun's own. Recursive binds take along what is mounted below; nothing propagates."""
+    """A file or directory of nsrun's own, or of the host's. Recursive binds take along what is mounted below; nothing
+    propagates. ``rro``: read-only with all of that, without devices, programs and set-ID."""
     recursive = native.AT_RECURSIVE if "rbind" in mount["options"] else 0
     tree = native.open_tree(_AT_FDCWD, mount["source"], native.OPEN_TREE_CLONE | recursive)
     try:
@@ -213,6 +221,8 @@ def _plain_tree(mount: Mount) -> Fd:
         native.mount_setattr(tree.fileno(), "", at | native.AT_RECURSIVE, propagation=native.MS_PRIVATE)
         if "ro" in mount["options"]:
             native.mount_setattr(tree.fileno(), "", at, set=native.MOUNT_ATTR_RDONLY)
+        if "rro" in mount["options"]:
+            native.mount_setattr(tree.fileno(), "", at | native.AT_RECURSIVE, set=_OF_IMAGE)
     except BaseException:
         tree.close()
         raise
@@ -260,4 +270,5 @@ def _mounting(what: str, destination: str) -> Iterator[None]:
         raise RuntimeFailure(
             f'cannot mount {what} at "{destination}": {describe_errno(error.errno or 0)}',
             reason="CreateContainerError",
+            hint=_NOT_OURS if error.errno == errno.EACCES and own_user_namespace() is not None else None,
         ) from error

@@ -43,6 +43,7 @@ def pod_conditions(
         _Finding("PodScheduled", True),
         *_restarting(facts, pod, phase),
         *_disrupted(facts),
+        *_limited(facts),
     ]
     times = {(c.type, c.status): c.last_transition_time for c in before}
     return tuple(
@@ -114,6 +115,13 @@ def _restarting(facts: PodFacts, pod: Pod, phase: Phase) -> list[_Finding]:
     if facts.state is PodState.RESTARTING:
         return [_Finding(type, True, "RestartAllContainersStarted", "container exited with restart policy rule")]
     return [_Finding(type, False)]
+
+
+def _limited(facts: PodFacts) -> list[_Finding]:
+    """nsrun's own: the pod runs, but not with all that was asked for."""
+    if not facts.withheld:
+        return []
+    return [_Finding("HostLimitation", True, "HostWithholds", "; ".join(facts.withheld))]
 
 
 def _disrupted(facts: PodFacts) -> list[_Finding]:

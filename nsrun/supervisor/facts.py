@@ -109,16 +109,18 @@ class Failure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
     """What the machine would not tell the next supervisor, so pod.json does: why the pod failed; of which runs (by
-    their hash) the postStart hook is done, and the startup probe; and which containers are to stay stopped."""
+    their hash) the postStart hook is done, and the startup probe; which containers are to stay stopped; and what the
+    host withholds, one sentence each."""
 
     failure: Failure | None = None
     hooked: frozenset[str] = frozenset()
     up: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
+    withheld: tuple[str, ...] = ()
 
     def __le__(self, other: Marks) -> bool:
         """Whether ``other`` holds all of this; what it holds of runs that are gone does no harm."""
-        same = self.failure == other.failure and self.held == other.held
+        same = (self.failure, self.held, self.withheld) == (other.failure, other.held, other.withheld)
         return same and self.hooked <= other.hooked and self.up <= other.up
 
 
@@ -194,6 +196,7 @@ class PodFacts:
     ``objects``: what pods can refer to, None while nobody said. ``images``: of its image volumes, by the volume's name.
     ``stale``: how often something changed that its volumes show, ``fresh``: up to which of these they show it.
     ``sandbox_died``: the sandbox that is being started died before its start was told.
+    ``withheld``: what the sandbox and the containers were to have and this host does not give, one sentence each.
     ``restarting``: the container whose end asks for all to be run again. ``recorded``: the marks that pod.json has.
     ``retries``: failed steps by key. ``unmade``: keys of the steps of removal that are done.
     """
@@ -212,6 +215,7 @@ class PodFacts:
     fresh: int = 0
     sandbox: SandboxInfo | None = None
     sandbox_died: bool = False
+    withheld: tuple[str, ...] = ()
     restarting: str = ""
     stopping_since: float = 0.0
     grace: float | None = None

@@ -5,7 +5,7 @@ What happens to single runs is in ``runs``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from nsrun.model.image import Image
@@ -424,7 +424,12 @@ def marks(facts: PodFacts) -> Marks:
         if spec.startup_probe is not None and container.up:
             up.add(run.hash)
     held = frozenset(c.name for c in facts.containers if c.hold is not None or c.released)
-    return Marks(failure=facts.failure, hooked=frozenset(hooked), up=frozenset(up), held=held)
+    return Marks(failure=facts.failure, hooked=frozenset(hooked), up=frozenset(up), held=held, withheld=facts.withheld)
+
+
+def withheld(facts: PodFacts, texts: Iterable[str]) -> PodFacts:
+    """The host does not give this; it will not have changed at the next start of a container."""
+    return replace(facts, withheld=tuple(dict.fromkeys((*facts.withheld, *texts))))
 
 
 def recorded(facts: PodFacts, written: Marks) -> PodFacts:

@@ -160,7 +160,7 @@ class Performer:
         try:
             sandbox = await self._with.runtime.start_sandbox(pod, attachment, self._document())
             self._say_withheld(sandbox.warnings)
-            self._know(fold.sandbox_started(self._facts, sandbox))
+            self._know(fold.withheld(fold.sandbox_started(self._facts, sandbox), sandbox.warnings))
             if self._facts.sandbox_died:
                 self._lose_sandbox("it died while it was being started")
         finally:
@@ -174,7 +174,7 @@ class Performer:
     def _document(self) -> Mapping[str, object]:
         before = self._with.board.status(self._facts.uid)
         status = pod_status(self._facts, before=before, now=self._now(), settings=self._with.backoffs)
-        return pod_document(self._pod, status, held=fold.marks(self._facts).held)
+        return pod_document(self._pod, status, held=fold.marks(self._facts).held, withheld=self._facts.withheld)
 
     # --- images
 
@@ -229,7 +229,8 @@ class Performer:
         running = await runtime.start_container(request)
         self._say(events.container_created(name))
         self._say(events.container_started(name))
-        self._know(runs.started(self._facts, running, request.image, self._now(), self._with.backoffs))
+        started = runs.started(self._facts, running, request.image, self._now(), self._with.backoffs)
+        self._know(fold.withheld(started, running.warnings))
         self._say_withheld(running.warnings, name)
 
     def _resolved(self, name: str) -> Container:

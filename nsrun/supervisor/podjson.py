@@ -4,12 +4,12 @@ It is an ordinary v1 Pod. The status is kept for what the machine itself would n
 the pod is active; which containers had ended for good in an earlier sandbox, whose records are gone; why the pod
 failed, when its containers did not; and of which runs the postStart hook is done, and the startup probe (``Marks``).
 Which containers are to stay stopped no status tells while they are still being stopped: ``stopped``, beside the status,
-lists them.
+lists them, and ``withheld`` what the host does not give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from nsrun.errors import NsrunError
 from nsrun.model.decode import decode_pod
@@ -24,12 +24,20 @@ __all__ = ["active_since", "ended_before", "pod_document", "read_marks", "read_p
 
 _PREFIX = "nsrun://"
 _HELD = "stopped"
+_WITHHELD = "withheld"
 
 
-def pod_document(pod: Pod, status: PodStatus | None, *, held: Collection[str] = ()) -> Mapping[str, object]:
-    """What the other functions here read. ``held``: containers that are to stay stopped."""
-    document = encode_pod(pod, status)
-    return {**document, _HELD: sorted(held)} if held else document
+def pod_document(
+    pod: Pod, status: PodStatus | None, *, held: Collection[str] = (), withheld: Sequence[str] = ()
+) -> Mapping[str, object]:
+    """What the other functions here read. ``held``: containers that are to stay stopped; ``withheld``: what the host
+    does not give."""
+    document = dict(encode_pod(pod, status))
+    if held:
+        document[_HELD] = sorted(held)
+    if withheld:
+        document[_WITHHELD] = list(withheld)
+    return document
 
 
 def read_pod(document: Mapping[str, object] | None) -> Pod | None:
@@ -64,12 +72,13 @@ def read_marks(document: Mapping[str, object] | None) -> Marks:
             hooked.add(run)
             if entry.get("started") is True:
                 up.add(run)
-    return Marks(failure=failure, hooked=frozenset(hooked), up=frozenset(up), held=_held(document))
+    held, withheld = frozenset(_texts(document, _HELD)), _texts(document, _WITHHELD)
+    return Marks(failure=failure, hooked=frozenset(hooked), up=frozenset(up), held=held, withheld=withheld)
 
 
-def _held(document: Mapping[str, object] | None) -> frozenset[str]:
-    listed = (document or {}).get(_HELD)
-    return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else frozenset()
+def _texts(document: Mapping[str, object] | None, key: str) -> tuple[str, ...]:
+    listed = (document or {}).get(key)
+    return tuple(text for text in listed if isinstance(text, str)) if isinstance(listed, list) else ()
 
 
 def ended_before(document: Mapping[str, object] | None, uid: str) -> Mapping[str, Run]:

@@ -44,6 +44,7 @@ def adopted_facts(found: AdoptedPod, pod: Pod, *, now: float, settings: BackoffS
         containers=_containers(found, pod, marks, now, settings),
         sandbox=found.sandbox,
         failure=marks.failure,
+        withheld=marks.withheld,
         recorded=marks,
     )
     containers = tuple(

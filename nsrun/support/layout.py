@@ -55,19 +55,24 @@ class Layout:
         return Path(self.run_paths.pods)
 
     @property
+    def network(self) -> Path:
+        """What is known about the pods' network."""
+        return self.run_dir / "network"
+
+    @property
     def leases(self) -> Path:
         """One file per leased address: its name is the address, its content the pod and its host ports."""
-        return self.run_dir / "network" / "leases"
+        return self.network / "leases"
 
     @property
     def guests(self) -> Path:
         """One file per pod in the host's network: its name is the pod's UID."""
-        return self.run_dir / "network" / "guests"
+        return self.network / "guests"
 
     @property
     def last_address(self) -> Path:
         """Names the address that was leased last, so that the next one is another."""
-        return self.run_dir / "network" / "last-address"
+        return self.network / "last-address"
 
     @property
     def token(self) -> Path:
@@ -82,7 +87,7 @@ class Layout:
     @property
     def sysctls(self) -> Path:
         """The host's settings that nsrun changed, as they were before."""
-        return self.run_dir / "network" / "sysctls.json"
+        return self.network / "sysctls.json"
 
     @property
     def stage(self) -> Path:
@@ -103,7 +108,10 @@ class Layout:
     def run_entries(self) -> frozenset[str]:
         """Names of all that nsrun puts into the run directory."""
         return frozenset(
-            {"nsrun.sock", "nsrun.lock", "pods", "names", "network", "stage", "empty", "cache", "api", "userns"}
+            {
+                *("nsrun.sock", "nsrun.lock", "pods", "names", "network", "stage", "empty", "cache", "api", "userns"),
+                *("holder", "netns", "rootless-netns"),
+            }
         )
 
     @property

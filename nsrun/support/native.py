@@ -71,10 +71,12 @@ __all__ = [
     "abi",
     "attach_device_program",
     "complete_plan",
+    "fuse_mount",
     "malloc_frugally",
     "mount",
     "mount_idmap",
     "mount_setattr",
+    "mounted_overlay",
     "move_mount",
     "netns_create",
     "open_in_rootfs",
@@ -167,7 +169,7 @@ def spawn_shim(program: str, run_dir_fd: int, title: str) -> int:
 
     The shim is nobody's child here: init, or the nearest subreaper, is its parent.
     """
-    return _checked(_lib.ns_spawn_shim(os.fsencode(program), run_dir_fd, title.encode()), program)
+    return _checked(_lib.ns_spawn(os.fsencode(program), b"nsrun-shim", run_dir_fd, title.encode()), program)
 
 
 def netns_create(path: str, *, ids: tuple[int, int] | None = None) -> tuple[Fd, Fd]:
@@ -193,30 +195,34 @@ def socket_in(netns_fd: int, domain: int, kind: int, protocol: int = 0) -> socke
     return socket.socket(domain, kind, protocol, fileno=number)
 
 
-def open_in_rootfs(stage: str, layers: Sequence[int], path: str) -> Fd:
+def open_in_rootfs(stage: str, layers: Sequence[int], path: str, *, user_xattrs: bool = False) -> Fd:
     """Opens ``path`` for reading as a container whose rootfs is these layers would see it.
 
     ``layers``: directories, topmost first. ``stage``: an empty host directory, used in a mount namespace that is gone
     when this returns. Links never lead out of the rootfs. FIFOs and devices do not block: check what was opened.
+    ``user_xattrs``: overlayfs' marks are in ``user.*``.
     """
-    options = _overlay_options(layers) if len(layers) > 1 else _ffi.NULL
+    options = _overlay_options(layers, user_xattrs) if len(layers) > 1 else _ffi.NULL
     numbers = _ffi.new("int[]", list(layers))
     result = _lib.ns_open_in_rootfs(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path))
     return Fd(_checked(result, path))
 
 
-def rootfs_tree(stage: str, layers: Sequence[int], path: str = ".", *, users: int | None = None) -> Fd:
+def rootfs_tree(
+    stage: str, layers: Sequence[int], path: str = ".", *, users: int | None = None, user_xattrs: bool = False
+) -> Fd:
     """What is at ``path`` in the rootfs of at least two layers, topmost first, as a detached mount: read-only, nosuid,
     nodev, noexec. ``stage``, and where links lead, as above. ``users``: a user namespace whose owners it shows."""
     numbers = _ffi.new("int[]", list(layers))
-    options = _overlay_options(layers)
+    options = _overlay_options(layers, user_xattrs)
     users_fd = -1 if users is None else users
     result = _lib.ns_rootfs_tree(os.fsencode(stage), options, numbers, len(layers), os.fsencode(path), users_fd)
     return Fd(_checked(result, path))
 
 
-def _overlay_options(layers: Sequence[int]) -> Any:
-    return _ffi.new("char[]", b"lowerdir=" + b":".join(b"%%%d" % index for index in range(len(layers))))
+def _overlay_options(layers: Sequence[int], user_xattrs: bool) -> Any:
+    options = b"lowerdir=" + b":".join(b"%%%d" % index for index in range(len(layers)))
+    return _ffi.new("char[]", options + (b",userxattr" if user_xattrs else b""))
 
 
 def setns(fd: int, flags: int) -> None:
@@ -273,6 +279,18 @@ def mount_setattr(dir_fd: int, path: str, flags: int, *, set: int = 0, clear: in
 def mount_idmap(mount_fd: int, userns_fd: int) -> None:
     """mount_setattr(2), MOUNT_ATTR_IDMAP: a detached mount shows the owners of the user namespace."""
     _checked(_lib.ns_mount_idmap(mount_fd, userns_fd), "idmapped mount")
+
+
+def fuse_mount(fuse_fd: int, source: str, attributes: int) -> Fd:
+    """A detached mount of what a program serves by ``fuse_fd``, for whoever is in this user namespace."""
+    return Fd(_checked(_lib.ns_fuse_mount(fuse_fd, source.encode(), attributes), source))
+
+
+def mounted_overlay(stage: str, options: bytes, fds: Sequence[int]) -> Fd:
+    """An overlay with these options (``%0`` stands for the first of ``fds``), read-only, as a detached mount."""
+    numbers = _ffi.new("int[]", list(fds))
+    given = _ffi.new("char[]", options)
+    return Fd(_checked(_lib.ns_rootfs_tree(os.fsencode(stage), given, numbers, len(fds), b".", -1), stage))
 
 
 def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: int) -> None:

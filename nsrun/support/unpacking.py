@@ -48,9 +48,21 @@ def spawn_unpack(program: str, *, input_fd: int, report_fd: int, tree: int) -> F
 
 
 def pack_settings(
-    *, path: int, name: int, depth: int, header: int, regions: int, entries: int, size: int, opaque: bytes
+    *,
+    path: int,
+    name: int,
+    depth: int,
+    header: int,
+    regions: int,
+    entries: int,
+    size: int,
+    opaque: bytes,
+    uids: int,
+    gids: int,
+    squash: bool,
 ) -> bytes:
-    """What it reads first. Limits beyond what it has room for are taken down to that. Raises ValueError when the
+    """What it reads first. ``uids``, ``gids``: the ids that there are, from 0 on; ``squash``: owners that are not there
+    become root, and are recorded. Limits beyond what it has room for are taken down to that. Raises ValueError when the
     attribute's name is too long."""
     if len(opaque) >= _lib.NS_UNPACK_OPAQUE_MAX:
         raise ValueError("the name of the attribute is too long")
@@ -62,6 +74,7 @@ def pack_settings(
     settings.header = min(header, _lib.NS_UNPACK_HEADER_MAX)
     settings.regions = min(regions, _lib.NS_UNPACK_REGIONS_MAX)
     settings.entries, settings.size, settings.opaque = entries, size, opaque
+    settings.uids, settings.gids, settings.squash = uids, gids, squash
     return bytes(_ffi.buffer(settings))
 
 

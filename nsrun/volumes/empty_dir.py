@@ -18,6 +18,7 @@ from nsrun.model.volume import EmptyDir, EmptyDirMedium
 from nsrun.volumes.group import shared_mode
 from nsrun.volumes.memory import memory_size, mount_huge_pages, mount_tmpfs
 from nsrun.volumes.places import make_place
+from nsrun.volumes.within import check_mountable
 
 __all__ = ["PLUGIN", "huge_page_size", "prepare_empty_dir"]
 
@@ -38,6 +39,7 @@ def prepare_empty_dir(pod: Pod, name: str, source: EmptyDir, directory: Path, no
         case EmptyDirMedium.MEMORY:
             mount_tmpfs(directory, size=memory_size(pod, node, source.size_limit), mode=mode, gid=gid)
         case EmptyDirMedium.HUGE_PAGES:
+            check_mountable("huge pages", "leave out the medium, or run nsrun as root")
             page_size = huge_page_size(pod, source)
             size = source.size_limit.value if source.size_limit is not None else 0
             mount_huge_pages(directory, page_size=page_size, size=size, mode=mode, gid=gid)

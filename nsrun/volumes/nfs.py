@@ -19,6 +19,7 @@ from nsrun.model.running import PreparedVolume
 from nsrun.model.volume import NfsVolume
 from nsrun.volumes.mounts import mounted_at
 from nsrun.volumes.places import make_place
+from nsrun.volumes.within import check_mountable
 
 __all__ = ["PLUGIN", "SECONDS", "prepare_nfs"]
 
@@ -34,6 +35,7 @@ _REMEDY = "install nfs-common (Debian, Ubuntu) or nfs-utils (Fedora)"
 async def prepare_nfs(name: str, source: NfsVolume, directory: Path, *, seconds: float = SECONDS) -> PreparedVolume:
     """Mounts the server's directory on ``directory``, or keeps what is mounted there. ``seconds``: how long a server
     may take. Raises VolumeError (without the volume's name), OSError."""
+    check_mountable("what an NFS server has", "mount it as root, and use hostPath")
     if not await asyncio.to_thread(_make, directory):
         await _mount(name, source, directory, seconds)
     return PreparedVolume(name=name, path=str(directory), read_only=source.read_only)

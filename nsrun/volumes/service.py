@@ -41,6 +41,7 @@ from nsrun.volumes.memory import memory_size, mount_tmpfs
 from nsrun.volumes.mounts import unmount_below
 from nsrun.volumes.places import make_place
 from nsrun.volumes.projected import FileSource, Sight, in_memory, lacks_objects, plugin, volume_files
+from nsrun.volumes.within import check_group, remedy_within
 
 __all__ = ["VolumeService"]
 
@@ -71,6 +72,7 @@ class VolumeService:
     ) -> Mapping[str, PreparedVolume]:
         """Every volume of the pod, by name; what is there already is kept, and files are what objects say now. Raises
         VolumeError."""
+        check_group(pod)
         sight = Sight(pod=pod, objects=objects, node=self._node, attachment=attachment)
         prepared = await finish_in_thread(self._prepare_local, sight, images)
         for volume in pod.spec.volumes:
@@ -220,7 +222,8 @@ def _translated(what: str) -> Iterator[None]:
     except OSError as error:
         place = f'"{error.filename}": ' if error.filename else ""
         number = error.errno or 0
-        raise VolumeError(f"cannot {what}: {place}{describe_errno(number)}", hint=remedy_for_errno(number)) from error
+        hint = remedy_for_errno(number) or remedy_within(number)
+        raise VolumeError(f"cannot {what}: {place}{describe_errno(number)}", hint=hint) from error
 
 
 def _check_name(name: str, what: str) -> None:

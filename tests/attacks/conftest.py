@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
@@ -11,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from nsrun.host.userns import own_user_namespace
+from nsrun.images.layers import TRUSTED, USER
 from nsrun.images.limits import DEFAULT_LIMITS, Limits
 from nsrun.images.unpack import Unpacked, unpack_layer
 from nsrun.images.unpacker import PROGRAM
 from nsrun.support.fds import Fd
 from tests.attacks.archives import diff_id
 
+# What overlayfs reads here.
+MARKS = TRUSTED if own_user_namespace() is None else USER
 TAR = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -46,7 +51,7 @@ class Scene:
                 media_type=TAR,
                 diff_id=expected or diff_id(tar),
                 limits=limits,
-                xattr_prefix="trusted.overlay.",
+                xattr_prefix=MARKS,
                 program=self.program,
             )
 
@@ -93,19 +98,26 @@ def unpack_program(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, unpack_program: Path) -> Iterator[Scene]:
+def place() -> Iterator[Path]:
+    """A directory whose path is short enough for a header: 100 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def scene(place: Path, unpack_program: Path) -> Iterator[Scene]:
     """Fails the test when anything of the victim changed, or anything appeared beside the layer."""
-    victim = tmp_path / "victim"
+    victim = place / "victim"
     (victim / "sub").mkdir(parents=True)
     (victim / "secret").write_text("secret\n")
     (victim / "shadow").write_text("root:*:\n")
     (victim / "shadow").chmod(0o640)
     (victim / "sub" / "file").write_text("kept\n")
     (victim / "link").symlink_to("secret")
-    layer = tmp_path / "work" / "layer"
+    layer = place / "work" / "layer"
     layer.mkdir(parents=True)
     before = snapshot(victim)
     yield Scene(layer=layer, victim=victim, program=unpack_program)
     assert snapshot(victim) == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["victim", "work"]
-    assert {p.name for p in (tmp_path / "work").iterdir()} <= {"layer", "blob"}
+    assert sorted(p.name for p in place.iterdir()) == ["victim", "work"]
+    assert {p.name for p in (place / "work").iterdir()} <= {"layer", "blob"}

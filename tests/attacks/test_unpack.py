@@ -19,7 +19,7 @@ import zstandard
 from nsrun.errors import ImageError
 from nsrun.images.limits import Limits
 from tests.attacks.archives import Archive, gzipped, header, padded
-from tests.attacks.conftest import Scene
+from tests.attacks.conftest import MARKS, Scene
 
 pytestmark = pytest.mark.root
 
@@ -37,7 +37,7 @@ def is_whiteout(path: Path) -> bool:
 
 def opaque(path: Path) -> bytes | None:
     try:
-        return os.getxattr(path, "trusted.overlay.opaque")
+        return os.getxattr(path, f"{MARKS}opaque")
     except OSError:
         return None
 

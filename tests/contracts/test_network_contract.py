@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +21,13 @@ from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName
 from tests.contracts.fakes import FakeMachine, FakeNetwork, Life
 from tests.contracts.virtualclock import VirtualClock
-from tests.system.network.world import make_service, make_uplink, remove_uplink
+from tests.system.network.world import joined_home, make_service, make_uplink, remove_uplink
 from tests.unit.supervisor.world import pod
 
 WEB, OTHER = pod("web"), pod("other")
 
 
-@pytest_asyncio.fixture(params=["fake", pytest.param("real", marks=pytest.mark.root)])
+@pytest_asyncio.fixture(params=["fake", *(pytest.param(home, marks=pytest.mark.root) for home in ("real", "joined"))])
 async def network(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Network]:
     if request.param == "fake":
         machine = FakeMachine(VirtualClock())
@@ -35,12 +36,13 @@ async def network(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     layout = Layout(root=tmp_path / "root", run_dir=tmp_path / "run", log_dir=tmp_path / "log")
     make_uplink()
     try:
-        service = make_service(layout)
-        await service.start()
-        yield service
-        for name, uid in await service.owners():
-            await service.detach(name, uid)
-        await service.tear_down()
+        with joined_home() if request.param == "joined" else nullcontext() as home:
+            service = make_service(layout, home=home)
+            await service.start()
+            yield service
+            for name, uid in await service.owners():
+                await service.detach(name, uid)
+            await service.tear_down()
     finally:
         remove_uplink()
 

@@ -42,7 +42,7 @@ from nsrun.supervisor.ports import (
 from nsrun.support.fds import Fd
 from tests.contracts.fakes import FakeMachine, FakeNetwork, FakeRuntime, Life, fake_image
 from tests.contracts.virtualclock import VirtualClock
-from tests.system.runtime.world import World, unpack_busybox
+from tests.system.runtime.world import WITHOUT, World, unpack_busybox, without_cgroups
 from tests.unit.supervisor.world import container, pod
 from tests.waiting import PATIENCE, eventually_async
 
@@ -179,14 +179,15 @@ class Bench:
                 self.told.append(await anext(self._exits))
 
 
-@pytest_asyncio.fixture(params=["fake", pytest.param("real", marks=pytest.mark.root)])
+@pytest_asyncio.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.root) for name in ("real", WITHOUT))])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     if request.param == "fake":
         yield Bench(FakeBelow())
         return
     root = Path(tempfile.mkdtemp(dir="/run", prefix="contract-"))
     names = (request.getfixturevalue(name) for name in ("cgroup_root", "busybox"))
-    world = World(root=root, cgroup_root=next(names), busybox=next(names))
+    facts = without_cgroups() if request.param == WITHOUT else None
+    world = World(root=root, cgroup_root=next(names), busybox=next(names), facts=facts)
     yield Bench(RealBelow(world))
     await world.close()
     world.cgroups.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.native.forward_site import Site, make_site
 from tests.native.pods import Pod, eventually, process_gone
 
 HERE = Path(__file__).parent
@@ -32,6 +33,9 @@ class Programs:
 
     def shim(self, kind: str) -> Path:
         return self.directory / {"plain": "nsrun-shim", "sanitized": "nsrun-shim-asan"}[kind]
+
+    def forward(self, kind: str) -> Path:
+        return self.directory / {"plain": "nsrun-forward", "sanitized": "nsrun-forward-asan"}[kind]
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +59,15 @@ def pod(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Pod]:
 def plain_pod(programs: Programs) -> Iterator[Pod]:
     """The same with the shipped shim only."""
     yield from make_pod(programs, "plain")
+
+
+@pytest.fixture(params=["plain", "sanitized"])
+def site(request: pytest.FixtureRequest, programs: Programs, tmp_path: Path) -> Iterator[Site]:
+    """The host's network and the pods', for a forwarder of either kind."""
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    with make_site(directory, programs.forward(request.param)) as made:
+        yield made
 
 
 def make_pod(programs: Programs, kind: str) -> Iterator[Pod]:

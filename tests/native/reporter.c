@@ -147,6 +147,20 @@ static void abandon(void)
                 pause();
 }
 
+/* The same, and nobody's child any more: its parent has ended. */
+static void leave_daemon(void)
+{
+        fflush(stdout);
+        pid_t parent = fork();
+        if (parent != 0) {
+                waitpid(parent, NULL, 0);
+                return;
+        }
+        setsid();
+        abandon();
+        _exit(0);
+}
+
 static void flood(long lines)
 {
         for (long line = 0; line < lines; line++)
@@ -195,6 +209,8 @@ static int run(const char *word, const char *argument)
                 return copy(), 1;
         if (strcmp(word, "abandon") == 0)
                 return abandon(), 1;
+        if (strcmp(word, "daemon") == 0)
+                return leave_daemon(), 1;
         if (argument == NULL)
                 exit(99);
         if (strcmp(word, "say") == 0)

@@ -12,7 +12,7 @@ import pytest
 from nsrun.support import native
 from nsrun.support.native import Message, abi
 from tests.native.plans import OWN_NAMESPACES, Plan, sealed
-from tests.native.pods import Client, Pod, cgroup2, eventually
+from tests.native.pods import Client, Pod, cgroup2, eventually, process_gone
 
 pytestmark = pytest.mark.root
 
@@ -262,6 +262,37 @@ def test_a_full_table(plain_pod: Pod) -> None:
     for serial in serials:
         assert result(pod.client, serial).kind in (abi.NS_MSG_RESULT, abi.NS_MSG_FAILED)
     assert run(pod, command("exit", "0")).kind == abi.NS_MSG_RESULT
+
+
+def living(started: Message) -> int:
+    """How many processes are in the container's process namespace, zombies aside."""
+    namespace, count = os.readlink(f"/proc/{started.pid}/ns/pid"), 0
+    for name in os.listdir("/proc"):
+        try:
+            inside = name.isdecimal() and os.readlink(f"/proc/{name}/ns/pid") == namespace
+        except OSError:
+            continue
+        count += inside and not process_gone(int(name))
+    return count
+
+
+def test_without_a_cgroup_daemons_are_found_below_their_command(pod: Pod) -> None:
+    """It is the parent of all that it started and that lost its own: so what is killed goes with all of it."""
+    started = hanging(pod)
+    other = send(pod, command("daemon", "say", "up", "await"))
+    eventually(lambda: living(started) == 3, "another command, with its daemon")
+    ended = run(pod, command("daemon", "abandon", "daemon", "hang"), timeout_ns=300_000_000)
+    assert (ended.flags, ended.wait_status) == (abi.NS_RESULT_TIMED_OUT, signal.SIGKILL)
+    eventually(lambda: living(started) == 3, "the end of all of it, and of nothing else")
+    pod.client.send(abi.NS_REQ_CANCEL, of_serial=other)
+    assert result(pod.client, other).wait_status == signal.SIGKILL
+    eventually(lambda: living(started) == 1, "the end of the other one")
+
+
+def test_without_a_cgroup_what_a_command_leaves_lives(pod: Pod) -> None:
+    started = hanging(pod)
+    assert run(pod, command("daemon", "exit", "0")).wait_status == 0
+    assert living(started) == 2
 
 
 @pytest.fixture

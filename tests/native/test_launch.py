@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
+import stat
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,41 @@ def test_rootfs(pod: Pod) -> None:
     mounts = [line.split()[4] for line in facts(lines, "mount")]
     assert "/" in mounts
     assert not [path for path in mounts if path.startswith(str(pod.base))], "the old root is gone"
+
+
+def test_devices_of_the_host(pod: Pod) -> None:
+    """Where none can be made: the host's own are shown, and nothing else by their names."""
+    plan = pod.plan("c.0")
+    plan.fs("tmpfs", "/dev", "mode=755", real=1)
+    plan.add(abi.NS_OP_DEVICE, "/dev/zero", "/dev/zero", a=stat.S_IFCHR | 0o666, b=os.makedev(1, 5))
+    lines = pod.run("c.0", pod.finished(plan, "stat", "/dev/zero", "report"))
+    assert "/dev/zero 20666 0:0 1:5" in facts(lines, "stat")
+    shown = next(line for line in facts(lines, "mount") if line.split()[4] == "/dev/zero")
+    assert {"nosuid", "noexec"} <= set(shown.split()[5].split(","))
+
+
+@pytest.mark.parametrize("source", ["/dev/null", "/etc/passwd", "LINK"])
+def test_what_took_a_devices_place_is_not_shown(pod: Pod, source: str) -> None:
+    if source == "LINK":
+        (pod.base / "zero").symlink_to("/dev/zero")
+        source = str(pod.base / "zero")
+    plan = pod.plan("c.0")
+    failed = plan.add(abi.NS_OP_DEVICE, "/zero", source, a=stat.S_IFCHR | 0o666, b=os.makedev(1, 5))
+    failure = pod.launch("c.0", pod.finished(plan, "report")).failure
+    assert failure is not None
+    assert (failure.step, failure.errno, failure.index) == (abi.NS_OP_DEVICE, errno.ENODEV, failed)
+
+
+def test_a_root_that_is_a_mount_already(pod: Pod) -> None:
+    tree = native.open_tree(-100, str(pod.image), native.OPEN_TREE_CLONE)
+    plan = pod.plan("c.0")
+    plan.ops = plan.ops[:1]
+    plan.add(abi.NS_OP_ATTACH, str(pod.base / "stage"), fd=plan.fd(tree.fileno()))
+    plan.add(abi.NS_OP_ROOT, str(pod.base / "stage"))
+    (pod.image / "whole").write_text("all of it")
+    lines = pod.run("c.0", pod.finished(plan, "read", "/whole", "report"))
+    tree.close()
+    assert facts(lines, "read") == ["/whole all of it"]
 
 
 def test_read_only_root(pod: Pod) -> None:

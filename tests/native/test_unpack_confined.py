@@ -33,6 +33,11 @@ ADMIN = 1 << 21
 CALLS = {"read", "write", "close", "lseek", "ftruncate", "fcntl", "exit_group"}
 CALLS |= {"openat", "openat2", "mkdirat", "symlinkat", "linkat", "mknodat", "unlinkat", "getdents64"}
 CALLS |= {"fstat", "newfstatat", "fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "fsetxattr", "fremovexattr"}
+CALLS |= {"futex"}
+
+# Of the thread that fills files: CHOWN, FOWNER, FSETID.
+WRITER = 1 << 0 | 1 << 3 | 1 << 4
+WRITER_CALLS = {"write", "close", "fchown", "fchmod", "utimensat", "futex"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +48,13 @@ class Child:
     layer: Path
     pid: int
 
-    def status(self, key: str) -> str:
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+    def writer(self) -> int:
+        """Its other thread."""
+        (found,) = (int(name) for name in os.listdir(f"/proc/{self.pid}/task") if int(name) != self.pid)
+        return found
+
+    def status(self, key: str, thread: int | None = None) -> str:
+        lines = Path(f"/proc/{self.pid}/task/{thread or self.pid}/status").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{key}:"))
 
     def kib(self, key: str) -> int:
@@ -131,15 +141,25 @@ def test_privileges_are_those_that_unpacking_needs(tmp_path: Path, prefix: str, 
         held = {name: int(child.status(name), 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb")}
         assert held["CapEff"] == held["CapPrm"] == held["CapBnd"] == FILES | more
         assert (held["CapInh"], held["CapAmb"]) == (0, 0)
-        assert (child.status("NoNewPrivs"), child.status("Seccomp"), child.status("Threads")) == ("1", "2", "1")
+        assert (child.status("NoNewPrivs"), child.status("Seccomp"), child.status("Threads")) == ("1", "2", "2")
 
 
-def test_only_these_system_calls_are_let_through(repo: Path, tmp_path: Path) -> None:
+def test_the_writer_has_but_a_few_of_them(child: Child) -> None:
+    writer = child.writer()
+    held = {name: int(child.status(name, writer), 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb")}
+    assert held == {"CapEff": WRITER, "CapPrm": WRITER, "CapBnd": WRITER, "CapInh": 0, "CapAmb": 0}
+    assert (child.status("NoNewPrivs", writer), child.status("Seccomp", writer)) == ("1", "2")
+
+
+@pytest.mark.parametrize(("arguments", "calls"), [((), CALLS), (("writer",), WRITER_CALLS)], ids=["first", "writer"])
+def test_only_these_system_calls_are_let_through(
+    repo: Path, tmp_path: Path, arguments: tuple[str, ...], calls: set[str]
+) -> None:
     native, probe = repo / "native", tmp_path / "probe"
     sources = [HERE / "unpack_probe.c", native / "unpack_filter.c"]
     subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-I", native, *sources, "-o", probe], check=True)
-    allowed = subprocess.run([probe], check=True, capture_output=True, text=True).stdout.split()
-    assert set(allowed) == CALLS
+    allowed = subprocess.run([probe, *arguments], check=True, capture_output=True, text=True).stdout.split()
+    assert set(allowed) == calls
 
 
 def test_resources_are_limited(child: Child) -> None:

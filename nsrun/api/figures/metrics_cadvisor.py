@@ -168,7 +168,7 @@ def _of_memory(rows: Sequence[_Row]) -> Iterator[Family]:
     yield counter(
         "container_oom_events_total",
         "Count of out of memory events observed for the container",
-        (Sample(used.kills, row.labels, row.usage.time) for row, used in known),
+        (Sample(used.kills, row.labels, row.usage.time) for row, used in known if used.kills is not None),
     )
 
 

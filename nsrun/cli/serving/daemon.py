@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from nsrun import __version__
+from nsrun.host.rootless.world import world
+from nsrun.model.hostports import host_ports
+from nsrun.model.pod import Pod
 from nsrun.model.status import PodStatus
 from nsrun.model.wording import shown_url
 from nsrun.settings import Settings
 from nsrun.supervisor.board import StatusBoard
-from nsrun.support.layout import PodName
 
 if TYPE_CHECKING:
     from nsrun.daemon import Ending
@@ -66,6 +68,7 @@ class _Greeter:
 
     def __init__(self, settings: Settings, *, tips: bool) -> None:
         self._manifests = settings.manifests
+        self._by_root = world(settings.layout.run_dir) is None
         self._shown = " and ".join(_sources(settings))
         self._tips = tips
 
@@ -74,22 +77,27 @@ class _Greeter:
         if not self._tips:
             return
         async for _ in board.watch_pods():
-            ready = [(pod.name, status.pod_ip) for pod, status in board.pods() if _is_ready(status)]
+            ready = [(pod, status.pod_ip) for pod, status in board.pods() if _is_ready(status)]
             if ready:
                 click.echo(self._text(*ready[0]), err=True)
                 return
 
-    def _text(self, name: PodName, address: str) -> str:
-        nsrun = _shown(Path(sys.argv[0]))
-        removal = f"\n    rm {_shown(self._manifests)}/{name.name}.yaml" if self._manifests is not None else ""
-        return f"""
-Pod {name} is ready at {address}. In another terminal, try:
-
-    curl http://{address}/
-    sudo ip netns exec {name.netns} ss -lnt
-    sudo {nsrun} ps
-    sudo {nsrun} logs {name.name}{removal}
-"""
+    def _text(self, pod: Pod, address: str) -> str:
+        nsrun, name = _shown(Path(sys.argv[0])), pod.name
+        if self._by_root:
+            nsrun = f"sudo {nsrun}"
+            first = [f"curl http://{address}/", f"sudo ip netns exec {name.netns} ss -lnt"]
+        else:
+            enter = f"{nsrun} netns {name.name} --"
+            port = host_ports(pod)[0].host_port if host_ports(pod) else 0
+            first = [
+                f"curl http://localhost:{port}/" if port else f"{enter} curl http://{address}/",
+                f"{enter} ss -lnt",
+            ]
+        last = [f"rm {_shown(self._manifests)}/{name.name}.yaml"] if self._manifests is not None else []
+        lines = [*first, f"{nsrun} ps", f"{nsrun} logs {name.name}", *last]
+        told = "\n".join(f"    {line}" for line in lines)
+        return f"\nPod {name} is ready at {address}. In another terminal, try:\n\n{told}\n"
 
 
 def _sources(settings: Settings) -> list[str]:

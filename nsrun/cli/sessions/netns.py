@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
-import signal
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
+from nsrun.cli.becoming import become
 from nsrun.cli.documents import Document, at
 from nsrun.cli.lookup import name_of, pod_called, uid_of
 from nsrun.cli.options import Context, flag, pass_context
 from nsrun.errors import NsrunError, describe_errno
 
 __all__ = ["command"]
-
-EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND = 126, 127
-"""As shells and ``env`` have it."""
 
 
 @click.command("netns", context_settings={"allow_interspersed_args": False})
@@ -48,7 +43,7 @@ def command(context: Context, pod: str, program: tuple[str, ...], namespace: str
     layout, uid = context.layout, uid_of(document)
     _enter(pin)
     _show_files({"/etc/resolv.conf": layout.resolv_conf(uid), "/etc/hosts": layout.etc_hosts(uid)})
-    _become(words)
+    become(words)
 
 
 def _pin(context: Context, pod: Document) -> Path:
@@ -77,14 +72,26 @@ def _enter(pin: Path) -> None:
             native.setns(namespace.fileno(), native.CLONE_NEWNET)
         native.unshare(native.CLONE_NEWNS)
         native.mount("", "/", "none", native.MS_SLAVE | native.MS_REC)
-        if os.path.ismount("/sys"):
-            native.umount("/sys", native.MNT_DETACH)
+        _take_off("/sys")
         native.mount(pin.name, "/sys", "sysfs", native.MS_NOSUID | native.MS_NODEV | native.MS_NOEXEC)
     except OSError as error:
         hint = "run it as root" if error.errno == errno.EPERM else None
         raise NsrunError(
             f'cannot enter network namespace "{pin}": {describe_errno(error.errno or 0)}', hint=hint
         ) from error
+
+
+def _take_off(place: str) -> None:
+    """What is mounted there; in a user's own mount namespace the host's mounts are locked, and are mounted over
+    (mount_namespaces(7))."""
+    from nsrun.support import native
+
+    try:
+        if os.path.ismount(place):
+            native.umount(place, native.MNT_DETACH)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _show_files(files: dict[str, Path]) -> None:
@@ -100,15 +107,3 @@ def _show_files(files: dict[str, Path]) -> None:
             native.mount("", target, "none", native.MS_REMOUNT | native.MS_BIND | locked)
         except OSError as error:
             raise NsrunError(f'cannot show "{source}" as {target}: {describe_errno(error.errno or 0)}') from error
-
-
-def _become(words: tuple[str, ...]) -> NoReturn:
-    """Executes; Python's own settings for signals are taken back, which the program would inherit."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        os.execvp(words[0], words)
-    except OSError as error:
-        click.echo(f'nsrun: cannot run "{shlex.join(words)}": {describe_errno(error.errno or 0)}', err=True)
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        raise click.exceptions.Exit(EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE) from None

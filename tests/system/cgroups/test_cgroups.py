@@ -15,10 +15,11 @@ from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import HostFacts, probe
 from nsrun.model.running import ContainerId
 from nsrun.runtime import cgroup_tree
+from nsrun.runtime.cgroup_open import open_cgroups
 from nsrun.runtime.cgroup_v1 import V1Tree
 from nsrun.runtime.cgroup_v2 import V2Tree
 from nsrun.runtime.cgroup_view import CgroupView
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from tests.system.cgroups.processes import is_gone, memberships, running, settled
 from tests.unit.runtime.pods import container, pod
 from tests.waiting import eventually
@@ -244,7 +245,7 @@ exec sleep 1000
 
 def test_a_container_sees_its_own_cgroups_read_only(opened: Cgroups, tmp_path: Path) -> None:
     (tmp_path / "errors").touch()
-    (tmp_path / "look").write_text(LOOK.format(mounts=script(opened.container_mounts())))
+    (tmp_path / "look").write_text(LOOK.format(mounts=script(opened.container_mounts("nsrun/poduid-1/web-0"))))
     look = ("unshare", "--cgroup", "--mount", "sh", f"{tmp_path}/look", f"{tmp_path}")
     with opened.create_container(pod(), WEB, container()) as made, running(made, *look) as pid:
         eventually(lambda: (tmp_path / "done").exists() or is_gone(pid), what="it has looked")

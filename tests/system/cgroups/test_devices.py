@@ -12,7 +12,8 @@ import pytest
 
 from nsrun.host.facts import HostFacts
 from nsrun.model.running import ContainerId
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroup_open import open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from tests.system.cgroups.processes import is_gone, running
 from tests.system.cgroups.test_figures import facts
 from tests.unit.runtime.pods import container, pod

@@ -14,7 +14,8 @@ import pytest
 from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import HostFacts, probe
 from nsrun.model.running import ContainerId
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroup_open import open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from tests.unit.runtime.pods import container, pod
 
 pytestmark = pytest.mark.root

@@ -303,6 +303,34 @@ def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path, root: Path) -> None
         subprocess.run(["umount", root], check=True)
 
 
+def test_of_many_small_files_the_one_that_did_not_fit_is_told(tmp_path: Path, root: Path) -> None:
+    """They are written by a thread of their own, while later ones are read."""
+    archive = Archive()
+    for number in range(60):
+        archive.file(b"f%02d" % number, os.urandom(60_000))
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", root], check=True)
+    try:
+        source, name = blob(tmp_path, archive)
+        with pytest.raises(ImageError, match=r'entry "f1\d": no space left on device \(ENOSPC\)'):
+            asyncio.run(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def test_small_files_that_are_replaced_and_linked_while_they_are_written(tmp_path: Path, root: Path) -> None:
+    """What is done with a file's descriptor means that file, whatever its name has come to mean."""
+    archive = Archive()
+    for number in range(500):
+        archive.file(b"same", b"%d" % number, uid=number).hard_link(b"l%d" % number, b"same")
+    source, name = blob(tmp_path, archive)
+    diff = asyncio.run(Layers(root).ensure(blob=source, media_type=GZIP, diff_id=name))
+    for number in range(500):
+        assert (diff / f"l{number}").read_bytes() == b"%d" % number
+        assert (diff / f"l{number}").stat().st_uid == number
+    assert (diff / "same").samefile(diff / "l499")
+
+
 # --- layers that can be read in parts, which are ordinary ones for who reads them whole
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from nsrun.errors import ImageError
+from nsrun.host.userns import own_user_namespace
 from nsrun.images.check import Finding, Kind
+from nsrun.images.layers import TRUSTED, USER
 from nsrun.images.service import ImageService
 from nsrun.model.container import PullPolicy
 from nsrun.support.layout import Layout
@@ -150,6 +152,7 @@ def swap_for_link(layer: Path) -> None:
     os.utime(layer / "bin", ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+MARKS = TRUSTED if own_user_namespace() is None else USER
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "content": (change_content, '"/bin/tool" has another content'),
     "more": (add_file, '"/more" should not be there'),
@@ -160,7 +163,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "time": (lambda layer: os.utime(layer / "bin/tool", (1, 1)), '"/bin/tool" has another time'),
     "link": (lambda layer: os.link(layer / "bin/tool", layer.parent / "x"), '"/bin/tool" has 2 names instead of 1'),
     "xattr": (
-        lambda layer: os.setxattr(layer / "bin", "trusted.overlay.opaque", b"y"),
+        lambda layer: os.setxattr(layer / "bin", f"{MARKS}opaque", b"y"),
         '"/bin" has other extended attributes',
     ),
 }

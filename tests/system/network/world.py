@@ -21,12 +21,13 @@ from nsrun.model.pod import ObjectMeta, Pod, PodSpec
 from nsrun.model.running import Attachment
 from nsrun.network.dns import ClusterDns
 from nsrun.network.files import HostFiles
+from nsrun.network.home import Home, JoinedHome
 from nsrun.network.service import NetworkService
 from nsrun.support import native
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout
 
-__all__ = ["CIDR", "GATEWAY", "HOST", "OUTSIDE", "World", "make_pod", "published", "run", "udp_frame"]
+__all__ = ["CIDR", "GATEWAY", "HOST", "OUTSIDE", "World", "joined_home", "make_pod", "published", "run", "udp_frame"]
 
 CIDR = IPv4Network("10.88.0.0/24")
 GATEWAY = "10.88.0.1"
@@ -181,7 +182,20 @@ def udp_frame(*, to_mac: bytes, from_mac: bytes, source: str, target: str, port:
     return to_mac + from_mac + b"\x08\x00" + header + datagram
 
 
-def make_service(layout: Layout, *, cluster_dns: tuple[str, ...] = ()) -> NetworkService:
+@contextmanager
+def joined_home() -> Iterator[JoinedHome]:
+    """A network namespace apart, ``pods``, as the user's own is."""
+    run("ip netns add pods")
+    run("ip netns exec pods ip link set lo up")
+    home = JoinedHome(Fd.open(NETNS / "pods", 0))
+    try:
+        yield home
+    finally:
+        home.close()
+        run("ip netns del pods")
+
+
+def make_service(layout: Layout, *, cluster_dns: tuple[str, ...] = (), home: Home | None = None) -> NetworkService:
     resolv_conf = layout.root / "host-resolv.conf"
     resolv_conf.parent.mkdir(parents=True, exist_ok=True)
     resolv_conf.write_text("nameserver 192.0.2.53\nsearch example.org\n")
@@ -192,6 +206,7 @@ def make_service(layout: Layout, *, cluster_dns: tuple[str, ...] = ()) -> Networ
         pod_cidr=CIDR,
         host_files=HostFiles(hosts=hosts, resolv_conf=resolv_conf),
         cluster_dns=ClusterDns(servers=cluster_dns),
+        home=home,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.runtime.world import World, unpack_busybox
+from tests.system.runtime.world import WITHOUT, World, unpack_busybox, without_cgroups
 
 # Not the tests' own /run: before Linux 6.3 a tmpfs has no idmapped mounts.
 DISK = "/var/tmp"
@@ -26,10 +26,11 @@ def busybox(demo_images: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def world(busybox: Path, cgroup_root: str) -> AsyncIterator[World]:
-    """Everything a pod needs; every pod is removed at the end."""
+async def world(request: pytest.FixtureRequest, busybox: Path, cgroup_root: str) -> AsyncIterator[World]:
+    """Everything a pod needs; every pod is removed at the end. ``with_and_without_cgroups`` asks for two of them."""
     root = Path(tempfile.mkdtemp(dir=DISK, prefix="nsrun-world-"))
-    world = World(root=root, cgroup_root=cgroup_root, busybox=busybox)
+    facts = without_cgroups() if getattr(request, "param", "") == WITHOUT else None
+    world = World(root=root, cgroup_root=cgroup_root, busybox=busybox, facts=facts)
     yield world
     await world.close()
     world.cgroups.close()

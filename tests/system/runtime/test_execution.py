@@ -18,7 +18,7 @@ from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import probe
 from nsrun.model.running import Command, CommandResult, RunningContainer
 from nsrun.model.security import SecurityContext
-from tests.system.runtime.world import World, container, pod, shell
+from tests.system.runtime.world import World, container, pod, shell, with_and_without_cgroups
 from tests.waiting import eventually_async
 
 pytestmark = pytest.mark.root
@@ -129,6 +129,7 @@ async def test_a_container_that_has_ended(world: World) -> None:
         await run(world, one, "true")
 
 
+@with_and_without_cgroups
 async def test_the_container_ends_meanwhile(world: World) -> None:
     one = await started(world)
     running = asyncio.create_task(run(world, one, "sleep 4321"))
@@ -153,6 +154,7 @@ def processes(world: World, command: str) -> list[int]:
     return found
 
 
+@with_and_without_cgroups
 async def test_timeout_kills_everything(world: World) -> None:
     """Children that are orphans, leaders of sessions of their own, deaf to every signal."""
     await _time_out(world)
@@ -208,6 +210,7 @@ async def test_what_a_command_leaves_running_lives(world: World) -> None:
     await eventually_async(lambda: exec_cgroups(world) == [], what="what was left is looked at when another begins")
 
 
+@with_and_without_cgroups
 async def test_cancelled(world: World) -> None:
     one = await started(world)
     running = asyncio.create_task(run(world, one, "setsid sleep 4321 & sleep 4322", timeout=None))
@@ -219,6 +222,7 @@ async def test_cancelled(world: World) -> None:
     await eventually_async(lambda: exec_cgroups(world) == [])
 
 
+@with_and_without_cgroups
 async def test_the_supervisor_dies(world: World) -> None:
     """A command without end does not outlive who asked; its container does, and takes commands of the next one."""
     one = await started(world)

@@ -7,9 +7,13 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from nsrun.host.cgroups import CgroupMode, CgroupSetup
 from nsrun.host.facts import HostFacts, probe
 from nsrun.model.container import Container, EnvVar, PullPolicy, SecurityContext
 from nsrun.model.image import Image, ImageConfig
@@ -28,7 +32,8 @@ from nsrun.model.running import (
     SandboxInfo,
 )
 from nsrun.model.volume import VolumeMount
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroup_open import open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.engine import Engine
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.support import native
@@ -53,6 +58,16 @@ def unpack_busybox(images: Path, target: Path) -> None:
 
 def _blob(images: Path, digest: str) -> bytes:
     return (images / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+
+WITHOUT = "without cgroups"
+with_and_without_cgroups = pytest.mark.parametrize("world", ["with cgroups", WITHOUT], indirect=True)
+"""The test runs in both worlds."""
+
+
+def without_cgroups() -> HostFacts:
+    """A machine like this that mounts no cgroup hierarchy."""
+    return replace(probe(), cgroups=CgroupSetup(mode=CgroupMode.NONE))
 
 
 def container(name: str, *command: str, **fields: object) -> Container:
@@ -247,6 +262,7 @@ class World:
 
 
 __all__ = [
+    "WITHOUT",
     "EnvVar",
     "ResourceRequirements",
     "SecurityContext",
@@ -257,4 +273,6 @@ __all__ = [
     "pod",
     "shell",
     "unpack_busybox",
+    "with_and_without_cgroups",
+    "without_cgroups",
 ]

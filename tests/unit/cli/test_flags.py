@@ -9,9 +9,11 @@ from nsrun.cli.image import VERBS
 from nsrun.cli.image import command as images
 from nsrun.cli.main import COMMANDS, cli
 
-# What nsrun itself listens on is no wish for what a forwarded port listens on.
+# What nsrun itself listens on is no wish for what a forwarded port listens on; nor is whom containers run as for whose
+# unit one is.
 OTHERWISE = {
     ("port-forward", "--address"): "NSRUN_FORWARD_ADDRESS",
+    ("systemd", "--user"): "NSRUN_SYSTEMD_USER",
     **{
         (name, "--cert-dir"): "NSRUN_REGISTRY_CERT_DIR"
         for name in ("pull", "push", "image pull", "image push", "login")

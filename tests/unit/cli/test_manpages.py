@@ -14,6 +14,7 @@ import pytest
 
 from nsrun.cli import image, store
 from nsrun.cli.main import COMMANDS, cli
+from nsrun.cli.serving import systemd
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -36,7 +37,8 @@ def pages() -> dict[str, str]:
 def test_each_command_has_one(pages: dict[str, str]) -> None:
     images = {f"nsrun-image-{name}.1" for name in image.VERBS}
     stores = {f"nsrun-store-{name}.1" for name in store.VERBS}
-    assert pages.keys() == {"nsrun.1", *(f"nsrun-{name}.1" for name in COMMANDS), *images, *stores}
+    units = {f"nsrun-systemd-{name}.1" for name in systemd.command.commands}
+    assert pages.keys() == {"nsrun.1", *(f"nsrun-{name}.1" for name in COMMANDS), *images, *stores, *units}
     assert "\\fBnsrun\\-image\\-mount(1)\\fR" in pages["nsrun-image.1"]
 
 
@@ -61,7 +63,7 @@ def test_readers_do_not_complain(tmp_path: Path) -> None:
     """It is run as the build runs it, where nothing but click and cffi need be."""
     subprocess.run([sys.executable, str(REPO / "docs" / "manpages.py"), str(tmp_path)], check=True)
     written = sorted(tmp_path.glob("*.1"))
-    assert len(written) == len(COMMANDS) + len(image.VERBS) + len(store.VERBS) + 1
+    assert len(written) == len(COMMANDS) + len(image.VERBS) + len(store.VERBS) + len(systemd.command.commands) + 1
     readers = {"mandoc": ("-T", "lint", "-W", "warning"), "man": ("--warnings", "-E", "UTF-8", "-l")}
     found = [name for name in readers if shutil.which(name)]
     if not found:

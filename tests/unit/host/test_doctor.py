@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from nsrun.host.cgroups import Share, user_service
 from nsrun.host.doctor import Finding, Level, examine
 from nsrun.host.facts import HostFacts
 from tests.unit.host import machines
@@ -56,9 +57,47 @@ def test_a_missing_controller_is_named_with_its_remedy() -> None:
     assert "mount -t cgroup -o memory cgroup /sys/fs/cgroup/memory" in hints
 
 
-def test_no_cgroups_at_all_is_an_error() -> None:
+def test_no_cgroups_at_all_is_no_error() -> None:
+    """Pods run without."""
     (finding,) = found(machines.machine(machines.setup("")), "cgroups")
-    assert finding.level is Level.ERROR
+    assert finding.level is Level.WARNING
+    assert "no limit is enforced" in finding.text
+    assert finding.hint == "as root: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+
+
+def of_user(text: str, share: Share) -> list[Finding]:
+    return found(machines.machine(replace(machines.setup(text), share=share)), "cgroups")
+
+
+@pytest.mark.parametrize("text", [machines.HYBRID, machines.V1])
+def test_on_v1_a_user_is_told_what_to_boot_with(text: str) -> None:
+    (finding,) = of_user(text, Share(manager=False))
+    assert finding.level is Level.WARNING
+    assert "only root makes cgroups" in finding.text
+    assert finding.hint == "boot with systemd.unified_cgroup_hierarchy=1, or run nsrun as root"
+
+
+def test_without_a_user_manager_lingering_is_the_remedy() -> None:
+    (finding,) = of_user(machines.DEBIAN_12, Share(manager=False))
+    assert (finding.level, "loginctl enable-linger" in finding.hint) == (Level.WARNING, True)
+
+
+def test_a_controller_that_is_not_delegated_is_named_with_the_drop_in() -> None:
+    well, finding = of_user(machines.DEBIAN_12, Share(manager=True, controllers=frozenset({"memory", "pids"})))
+    assert (well.level, finding.level) == (Level.OK, Level.WARNING)
+    assert finding.text == 'no "cpu" controller: cpu requests and limits are not enforced'
+    assert "/etc/systemd/system/user@.service.d/delegate.conf" in finding.hint
+    assert "Delegate=cpu cpuset io memory pids" in finding.hint
+    (well,) = of_user(machines.DEBIAN_12, Share(manager=True, controllers=frozenset({"cpu", "memory", "pids"})))
+    assert well.level is Level.OK
+
+
+def test_the_service_of_the_user_manager() -> None:
+    inside = "0::/user.slice/user-7.slice/user@7.service/app.slice/nsrun.scope/supervisor\n"
+    assert user_service(inside, 0) == "user.slice/user-7.slice/user@7.service"
+    assert user_service("0::/user.slice/user-7.slice/session-2.scope\n", 7) == (
+        "user.slice/user-7.slice/user@7.service"
+    )
 
 
 def test_read_only_hierarchies() -> None:

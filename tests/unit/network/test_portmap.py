@@ -106,3 +106,10 @@ def test_rulesets_hold_every_pod() -> None:
     assert text.startswith("table ip nsrun0 { }\ndelete table ip nsrun0\n")
     assert bridge_ruleset(bridge="nsrun0", members=[MEMBER, SILENT]).count("10.88.0.") == 2
     assert "elements" not in ip_ruleset(bridge="b", pods=IPv4Network("10.0.0.0/8"), members=[])
+
+
+def test_what_is_closed_to_pods_is_dropped_on_its_way_out() -> None:
+    pods = IPv4Network("10.0.0.0/8")
+    text = ip_ruleset(bridge="b", pods=pods, members=[], closed=IPv4Network("169.254.0.0/16"))
+    assert 'iifname "b" ip daddr 169.254.0.0/16 drop' in text
+    assert "169.254" not in ip_ruleset(bridge="b", pods=pods, members=[])

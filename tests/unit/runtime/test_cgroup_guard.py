@@ -40,6 +40,11 @@ def v1(cgroup: Fd, *controllers: str) -> V1Tree:
     return V1Tree(directory="/x", name="r", controllers=frozenset(controllers), root=root, mount_options=controllers)
 
 
+def v2(cgroup: Fd, *, guarded: bool = True) -> V2Tree:
+    root = Fd(os.dup(cgroup.fileno()))
+    return V2Tree(directory="/x", name="r", controllers=frozenset(), root=root, guarded=guarded)
+
+
 def test_v1_denies_everything_and_allows_the_default_ones(cgroup: Fd, told: list[tuple[str, str]]) -> None:
     assert list(v1(cgroup, "devices").guard(cgroup, every_device=False)) == []
     assert told[0] == ("devices.deny", "a")
@@ -75,7 +80,7 @@ def test_v1_says_when_it_is_refused(tmp_path: Path, cgroup: Fd) -> None:
 def test_v2_has_a_program_for_the_privileged(cgroup: Fd, monkeypatch: pytest.MonkeyPatch) -> None:
     attached: list[bytes] = []
     monkeypatch.setattr(native, "attach_device_program", lambda fd, program: attached.append(program))
-    tree = V2Tree(directory="/x", name="r", controllers=frozenset(), root=Fd(os.dup(cgroup.fileno())))
+    tree = v2(cgroup)
     assert list(tree.guard(cgroup, every_device=False)) == []
     assert attached == []
     assert list(tree.guard(cgroup, every_device=True)) == []
@@ -87,6 +92,11 @@ def test_v2_says_when_it_is_refused(cgroup: Fd, monkeypatch: pytest.MonkeyPatch)
         raise PermissionError(1, "")
 
     monkeypatch.setattr(native, "attach_device_program", refuse)
-    tree = V2Tree(directory="/x", name="r", controllers=frozenset(), root=Fd(os.dup(cgroup.fileno())))
-    [warning] = tree.guard(cgroup, every_device=True)
+    [warning] = v2(cgroup).guard(cgroup, every_device=True)
     assert "cannot let the container use the host's devices" in warning
+
+
+def test_v2_without_a_program_has_none_to_replace(cgroup: Fd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a user namespace nobody may attach one, and none is missed."""
+    monkeypatch.setattr(native, "attach_device_program", lambda fd, program: pytest.fail("it may not be"))
+    assert list(v2(cgroup, guarded=False).guard(cgroup, every_device=True)) == []

@@ -12,13 +12,16 @@ import pytest
 from nsrun.errors import HostError, RuntimeFailure
 from nsrun.host.cgroups import CgroupMode, CgroupSetup, Hierarchy, Unified
 from nsrun.host.facts import HostFacts
+from nsrun.host.userns import UserNamespace
 from nsrun.model.running import ContainerId
+from nsrun.runtime import cgroup_v2
 from nsrun.runtime.cgroup_kill import parse_flat
-from nsrun.runtime.cgroup_open import choose_hierarchies
-from nsrun.runtime.cgroup_tree import CgroupTree
+from nsrun.runtime.cgroup_open import choose_hierarchies, open_cgroups
+from nsrun.runtime.cgroup_tree import CgroupTree, write_file
 from nsrun.runtime.cgroup_view import CgroupMount
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from nsrun.support import native
+from nsrun.support.fds import Fd
 from tests.unit.host import machines
 from tests.unit.runtime.pods import container, pod
 
@@ -253,13 +256,43 @@ def test_no_container_name_leads_out_of_its_pod(fake: Fake, opened: Cgroups, nam
         opened.remove_container(replace(WEB, name=name))
 
 
-def test_a_machine_that_allows_no_cgroup_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="is not mounted") as raised:
-        open_cgroups(machines.machine(CgroupSetup(mode=CgroupMode.NONE)), "nsrun")
-    assert raised.value.hint is not None
+def test_a_machine_that_allows_no_cgroup_is_told_once(tmp_path: Path) -> None:
+    opened = open_cgroups(machines.machine(CgroupSetup(mode=CgroupMode.NONE)), "nsrun")
+    assert not opened.exist
+    (warning,) = opened.warnings
+    assert warning.startswith("pods run without cgroups, and their limits are not enforced: ")
+    assert "is not mounted" in warning
     gone = Unified(directory=str(tmp_path / "gone"), writable=True)
-    with pytest.raises(HostError, match="no such file"):
-        open_cgroups(machines.machine(CgroupSetup(mode=CgroupMode.V2, unified=gone)), "nsrun")
+    (warning,) = open_cgroups(machines.machine(CgroupSetup(mode=CgroupMode.V2, unified=gone)), "nsrun").warnings
+    assert "no such file" in warning
+
+
+def test_in_a_user_namespace_nothing_is_missed_that_could_not_be_there(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "attach_device_program", lambda fd, program: pytest.fail("it may not be"))
+    inside = replace(fake.facts(), users=UserNamespace(uids=65537, gids=65537, groups=True))
+    assert open_cgroups(inside, "nsrun").warnings == ()
+
+
+def test_what_its_owner_hands_on_needs_nobody_s_leave(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delegated cgroup lies below others' cgroups, whose files only they may write."""
+    fake.make("user.slice/user@1000.service/pods")
+    for path in (".", "user.slice", "user.slice/user@1000.service"):
+        (fake.top / path / "cgroup.subtree_control").write_text("memory pids\n")
+
+    def refuse(cgroup: Fd, name: str, value: str) -> None:
+        place = os.readlink(f"/proc/self/fd/{cgroup.fileno()}")
+        if not place.endswith("pods"):
+            raise PermissionError(13, "")
+        write_file(cgroup, name, value)
+
+    monkeypatch.setattr(cgroup_v2, "write_file", refuse)
+    opened = open_cgroups(fake.facts(), "user.slice/user@1000.service/pods")
+    assert [line for line in opened.warnings if "memory" in line or "pids" in line] == []
+    (refused,) = opened.warnings
+    assert refused.startswith('cannot use the "cpu" controller: ')
+    assert "does not hand it on: permission denied" in refused
 
 
 def test_which_hierarchies_are_used() -> None:
@@ -302,7 +335,7 @@ def test_a_v1_cgroup_without_its_files_leaves_nothing_open(tmp_path: Path) -> No
 
 
 def test_what_a_container_is_shown_on_v2(opened: Cgroups) -> None:
-    view = opened.container_mounts()
+    view = opened.container_mounts("nsrun/poduid-1/web-0")
     assert view.mounts == (CgroupMount(destination="/sys/fs/cgroup", type="cgroup2"),)
     assert (view.links, view.seal) == ((), "")
     assert view.mounts[0].read_only
@@ -316,7 +349,7 @@ def test_what_a_container_is_shown_on_v1(tmp_path: Path) -> None:
     for hierarchy in hierarchies:
         Path(hierarchy.directory).mkdir()
     opened = open_cgroups(machines.machine(CgroupSetup(mode=CgroupMode.V1, hierarchies=hierarchies)), "nsrun")
-    view = opened.container_mounts()
+    view = opened.container_mounts("nsrun/poduid-1/web-0")
     assert [(m.destination, m.type, m.options, m.read_only) for m in view.mounts] == [
         ("/sys/fs/cgroup", "tmpfs", ("mode=755", "size=64k"), False),
         ("/sys/fs/cgroup/cpu,cpuacct", "cgroup", ("cpu", "cpuacct"), True),

@@ -46,7 +46,7 @@ def plan(asked: ContainerRequest, view: CgroupView = V2) -> LaunchPlan:
     binds = [m for m in config["mounts"] if m["type"] == "bind" and not m["source"].startswith("/proc/77/root/")]
     trees = {mount["destination"]: VolumeTree(fd=2 + n, file=n == 0) for n, mount in enumerate(binds)}
     mounts = MountParts(
-        overlay=OverlayParts(layers=asked.image.layers, upper="/pods/upper", work="/pods/work"),
+        root=OverlayParts(layers=asked.image.layers, upper="/pods/upper", work="/pods/work"),
         trees=trees,
         cgroup_view=view,
         sandbox_root="/proc/77/root",
@@ -257,7 +257,7 @@ def shared_plan(**fields: Any) -> LaunchPlan:
     asked = request(spec={"share_process_namespace": True}, **fields)
     config = container_config(asked, MACHINE, SURROUNDINGS)
     mounts = MountParts(
-        overlay=OverlayParts(layers=asked.image.layers, upper="/upper", work="/work"),
+        root=OverlayParts(layers=asked.image.layers, upper="/upper", work="/work"),
         trees={"/etc/hosts": VolumeTree(fd=0, file=True)},
         cgroup_view=V2,
         sandbox_root="/proc/77/root",

@@ -53,7 +53,7 @@ def plan(asked: ContainerRequest) -> LaunchPlan:
         config(asked),
         ContainerParts(
             mounts=MountParts(
-                overlay=OverlayParts(layers=asked.image.layers, upper="/upper", work="/work"),
+                root=OverlayParts(layers=asked.image.layers, upper="/upper", work="/work"),
                 trees={"/etc/hosts": VolumeTree(fd=1, file=True)},
                 cgroup_view=CgroupView(mounts=(CgroupMount(destination="/sys/fs/cgroup", type="cgroup2"),)),
                 sandbox_root="/proc/77/root",

@@ -1028,6 +1028,31 @@ async def test_what_the_host_withholds_is_said_once() -> None:
         assert daemon.reasons(web).count("HostLimitation") == 1
 
 
+async def test_what_the_host_withholds_is_in_the_status_and_outlives_a_supervisor() -> None:
+    world = World()
+    web = pod()
+    world.manifests.say(web)
+    async with world.daemon() as daemon:
+        assert limitations(daemon, web) == []
+    world.machine.withheld = ("cannot limit memory: no controller", "cannot limit cpu: no controller")
+    one = pod("one")
+    world.manifests.say(web, one)
+    said = ["True HostWithholds cannot limit memory: no controller; cannot limit cpu: no controller"]
+    async with world.daemon() as daemon:
+        assert limitations(daemon, one) == said
+        await world.clock.advance(60)
+    world.machine.withheld = ()
+    async with world.daemon() as daemon:
+        assert limitations(daemon, one) == said, "its container runs on, with as little as before"
+        assert limitations(daemon, web) == []
+
+
+def limitations(daemon: Daemon, pod: Pod) -> list[str]:
+    status = daemon.board.status(pod.uid)
+    assert status is not None
+    return [f"{c.status} {c.reason} {c.message}" for c in status.conditions if c.type == "HostLimitation"]
+
+
 async def test_it_is_known_what_runs_here_once_both_sides_were_looked_at() -> None:
     world = World()
     world.manifests.say(pod("web"))

@@ -11,7 +11,8 @@ import pytest
 from nsrun.host.cgroups import CgroupMode
 from nsrun.host.facts import probe
 from nsrun.model.running import ContainerId
-from nsrun.runtime.cgroups import Cgroups, open_cgroups
+from nsrun.runtime.cgroup_open import open_cgroups
+from nsrun.runtime.cgroups import Cgroups
 from tests.system.cgroups.processes import running
 from tests.unit.runtime.pods import container, pod
 from tests.waiting import eventually

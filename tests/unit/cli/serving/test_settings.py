@@ -171,7 +171,7 @@ def test_the_help_shows_each_flag_in_its_group() -> None:
     sections = re.findall(r"^([A-Z][\w -]+):$", shown, re.MULTILINE)
     groups = ["Places", "Manifests", "Node", "Network", "Containers", "Images", "API", "Output"]
     assert sections == [*groups, "Options", *GROUPS, "More"]
-    assert len(FLAGS) + 5 == len(
+    assert len(FLAGS) + 6 == len(
         [option for option in cli.get_params(click.Context(cli)) if isinstance(option, click.Option)]
     )
     network = shown[shown.index("\nNetwork:") : shown.index("\nContainers:")]
