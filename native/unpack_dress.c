@@ -44,9 +44,10 @@ static int set_xattrs(int fd, const struct ns_pax *pax, struct ns_unpack_failure
         return 0;
 }
 
-bool ns_born_dressed(const struct ns_entry *entry, bool is_plain)
+bool ns_born_with_mode(const struct ns_entry *entry, bool is_plain)
 {
-        return is_plain && entry->uid == 0 && entry->gid == 0 && (entry->mode & SPECIAL_BITS) == 0;
+        bool inherits = entry->kind == NS_ENTRY_DIRECTORY && !is_plain;
+        return !inherits && (entry->mode & SPECIAL_BITS) == 0;
 }
 
 /* Owner first: chown(2) takes set-user-ID bits and file capabilities away. */
@@ -55,7 +56,7 @@ int ns_dress(int fd, const struct ns_entry *entry, bool is_plain, struct ns_unpa
         bool is_owned = is_plain && entry->uid == 0 && entry->gid == 0;
         if (!is_owned && fchown(fd, (uid_t)entry->uid, (gid_t)entry->gid) < 0)
                 return ns_fail_errno(failure);
-        if (!ns_born_dressed(entry, is_plain) && fchmod(fd, entry->mode) < 0)
+        if (!ns_born_with_mode(entry, is_plain) && fchmod(fd, entry->mode) < 0)
                 return ns_fail_errno(failure);
         if (entry->xattrs != NULL && set_xattrs(fd, entry->xattrs, failure) < 0)
                 return -1;

@@ -83,7 +83,7 @@ static int hand_over(struct ns_layer *layer, int *fd, const struct ns_entry *ent
 static int make_file(struct ns_layer *layer, const struct ns_entry *entry, const struct ns_directory *parent)
 {
         bool is_plain = parent->is_plain;
-        mode_t mode = ns_born_dressed(entry, is_plain) ? entry->mode : 0600;
+        mode_t mode = ns_born_with_mode(entry, is_plain) ? entry->mode : 0600;
         CLEANUP_FD int fd = openat(parent->fd, layer->place.name, CREATE, mode);
         if (fd < 0)
                 return errno_or_exists(layer);
@@ -127,7 +127,7 @@ static int make_directory(struct ns_layer *layer, const struct ns_entry *entry, 
         struct ns_place *place = &layer->place;
         bool is_new = false;
         bool hidden = false;
-        mode_t mode = ns_born_dressed(entry, parent->is_plain) ? entry->mode : 0700;
+        mode_t mode = ns_born_with_mode(entry, parent->is_plain) ? entry->mode : 0700;
         int made = make_or_merge(layer, parent, mode, &is_new, &hidden);
         if (made != 0)
                 return made;

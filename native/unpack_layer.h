@@ -75,8 +75,9 @@ int ns_set_time(int fd, const struct ns_entry *entry, struct ns_unpack_failure *
 int ns_dress_by_name(int parent, const char *name, const struct ns_entry *entry, bool is_plain,
                      struct ns_unpack_failure *failure);
 
-/* Whether what is made for it, in a plain directory, is dressed but for attributes and time when it is made so. */
-bool ns_born_dressed(const struct ns_entry *entry, bool is_plain);
+/* Whether making it gives it its mode for good: an owner that is set later takes only special bits away, and only a
+ * directory inherits one of the directory that it is in. `is_plain`: as for ns_dress. */
+bool ns_born_with_mode(const struct ns_entry *entry, bool is_plain);
 
 /* ---- unpack_remove.c */
 

@@ -37,11 +37,18 @@ static struct ns_written *next(struct ns_writer *writer)
 static void tell(struct ns_writer *writer, bool *what)
 {
         pthread_mutex_lock(&writer->lock);
-        if (what != NULL)
-                *what = true;
-        else
-                writer->done++;
+        *what = true;
         pthread_cond_signal(&writer->to_give);
+        pthread_mutex_unlock(&writer->lock);
+}
+
+/* Who waits for a place is woken when half of them are free: for each file it would cost as much as making one. */
+static void tell_done(struct ns_writer *writer)
+{
+        pthread_mutex_lock(&writer->lock);
+        uint64_t left = writer->given - ++writer->done;
+        if (left == 0 || left == NS_WRITER_FILES / 2)
+                pthread_cond_signal(&writer->to_give);
         pthread_mutex_unlock(&writer->lock);
 }
 
@@ -51,7 +58,7 @@ _Noreturn static void *write_files(void *argument)
         bool confined = ns_confine_writer(&writer->failure) == 0;
         tell(writer, confined ? &writer->is_ready : &writer->has_failed);
         while (confined && fill(next(writer), &writer->failure) == 0)
-                tell(writer, NULL);
+                tell_done(writer);
         tell(writer, &writer->has_failed);
         pthread_mutex_lock(&writer->lock);
         for (;;) /* a thread's end takes system calls that it has not */

@@ -20,6 +20,7 @@ from nsrun.support.removal import remove_tree
 from nsrun.support.unpacking import Report, abi
 from tests.attacks.archives import Archive, header, padded
 from tests.attacks.conftest import Scene, snapshot
+from tests.attacks.conftest import place as place
 from tests.attacks.conftest import sanitized as sanitized
 from tests.attacks.conftest import scene as scene
 from tests.attacks.conftest import unpack_program as unpack_program
@@ -87,7 +88,7 @@ def test_owners_and_modes_below_directories_that_hand_theirs_on(scene: Scene) ->
     assert oct((scene.layer / "d" / "i" / "f").stat().st_mode) == "0o104711"
 
 
-def test_lists_that_the_directory_above_hands_on_change_no_mode(tmp_path: Path, scene: Scene) -> None:
+def test_lists_that_the_directory_above_hands_on_change_no_mode(place: Path, scene: Scene) -> None:
     """A default ACL, as acl(5) has it on the disk: version 2; user::rwx, group::---, other::---."""
     entries = [(1, 7), (4, 0), (32, 0)]
     acl = b"\2\0\0\0" + b"".join(bytes([tag, 0, permissions, 0]) + b"\xff" * 4 for tag, permissions in entries)
@@ -150,8 +151,8 @@ def make_tree(top: Path, seed: int) -> None:
     ],
     ids=" ".join,
 )
-def test_the_same_as_gnu_tar(tmp_path: Path, scene: Scene, tool: Callable[[str], str], options: list[str]) -> None:
-    source, theirs = tmp_path / "work" / "blob.d", tmp_path / "work" / "theirs"
+def test_the_same_as_gnu_tar(place: Path, scene: Scene, tool: Callable[[str], str], options: list[str]) -> None:
+    source, theirs = place / "work" / "blob.d", place / "work" / "theirs"
     for path in (source, theirs):
         path.mkdir()
     try:
@@ -173,8 +174,8 @@ def test_the_same_as_gnu_tar(tmp_path: Path, scene: Scene, tool: Callable[[str],
         remove_tree(theirs)
 
 
-def test_extended_attributes_as_gnu_tar_archives_them(tmp_path: Path, scene: Scene, tool: Callable[[str], str]) -> None:
-    source = tmp_path / "work" / "blob"
+def test_extended_attributes_as_gnu_tar_archives_them(place: Path, scene: Scene, tool: Callable[[str], str]) -> None:
+    source = place / "work" / "blob"
     source.touch()
     os.setxattr(source, "user.binary", b"\0\n=\xff")
     tar = [tool("tar"), "--create", "--xattrs", "--format=pax", "--directory", str(source.parent), "blob"]
