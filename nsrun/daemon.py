@@ -57,7 +57,6 @@ from nsrun.probes.service import NetworkProbes
 from nsrun.runtime.cgroup_open import open_cgroups
 from nsrun.runtime.cgroups import Cgroups
 from nsrun.runtime.engine import Engine, LogLimits
-from nsrun.runtime.process import boot_id
 from nsrun.runtime.seccomp import Seccomp
 from nsrun.settings import Settings
 from nsrun.sources.directory import DirectorySource
@@ -74,6 +73,7 @@ from nsrun.supervisor.measuring import Measuring
 from nsrun.supervisor.ports import Manifests
 from nsrun.supervisor.supervisor import Supervisor, SupervisorSettings
 from nsrun.support import native
+from nsrun.support.boot import boot_id
 from nsrun.support.clock import SystemClock
 from nsrun.support.layout import Layout
 from nsrun.support.removal import remove_tree

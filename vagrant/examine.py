@@ -49,11 +49,22 @@ def store() -> Iterator[str]:
         yield from (f"{name}: {problem}" for problem in _image(entry, known))
     for home in sorted((LAYERS / "sha256").glob("*")):
         if (home / "layer.json").is_file():
-            json.loads((home / "layer.json").read_text())
-            if home.name in known:
+            if home.name in known and _is_on_disk(home / "layer.json"):
                 yield from (f"layer {home.name[:12]}: {problem}" for problem in _layer(home / "diff", known[home.name]))
         elif home.is_dir():
             yield f"layer {home.name[:12]} has no layer.json"
+
+
+def _is_on_disk(document: Path) -> bool:
+    """Not when the plug came first: then it says another boot, or was itself not written, and the layer is none."""
+    try:
+        return json.loads(document.read_text()).get("boot", _boot()) == _boot()
+    except ValueError:
+        return False
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _image(entry: dict[str, Any], known: dict[str, Path]) -> Iterator[str]:

@@ -43,6 +43,9 @@ __all__ = ["Checker", "Finding", "Kind", "Watcher", "leftovers"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _CHUNK = 1 << 20
+_NOT_WHOLE = (
+    "it is not whole: layer.json is missing, or of another version, or the machine went down before it was on the disk"
+)
 _SHOWN = 3  # differences of one layer that are told
 
 Watcher = Callable[[str, int, int], None]
@@ -211,7 +214,7 @@ class Checker:
         whole = await self._layers.list()
         known = [diff_id for diff_id in whole if not quick and self._comparable(seen, diff_id)]
         for diff_id in sorted(set(await off_loop(lambda: list(_homes(self._layers_root)))) - set(whole)):
-            self._add_layer(seen, diff_id, "it is not whole: layer.json is missing, or of another version")
+            self._add_layer(seen, diff_id, _NOT_WHOLE)
         for diff_id in whole:
             if not await off_loop(self._layers.path(diff_id).is_dir):
                 self._add_layer(seen, diff_id, "its files are missing")

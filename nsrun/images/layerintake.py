@@ -21,7 +21,6 @@ from nsrun.host.userns import UserNamespace
 from nsrun.images.growth import BlobReader, Restarted
 from nsrun.images.limits import Limits
 from nsrun.images.unpack import Unpacked, unpack_layer
-from nsrun.support import native
 from nsrun.support.atomic import write_atomic
 from nsrun.support.fds import Fd
 from nsrun.support.removal import remove_tree
@@ -80,9 +79,8 @@ class LayerIntake:
                 blob.rewind()
 
     def keep(self, home: Path, document: bytes) -> None:
-        """Puts the layer, once it is on the disk, into its place, with ``document`` as layer.json. Raises OSError."""
+        """Puts the layer into its place, with ``document`` as layer.json. Raises OSError."""
         write_atomic(self._work / "layer.json", document, durable=False)
-        native.syncfs(self._lock.fileno())
         home.parent.mkdir(mode=0o700, exist_ok=True)
         os.rename(self._work, home)
 

@@ -5,7 +5,7 @@
     <root>/tmp/                       layers in the making, and on their way out
 
 Everything above ``diff`` is 0700: set-user-ID programs of images are nothing that the users of this machine may run. A
-layer appears by a rename, whole and verified and on the disk, or not at all.
+layer appears by a rename, whole and verified, or not at all; when it is on the disk, ``settling`` tells.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from nsrun.images.digests import split_digest
 from nsrun.images.growth import BlobReader
 from nsrun.images.layerintake import DIRECTORY, LayerIntake, until_free
 from nsrun.images.limits import DEFAULT_LIMITS, Limits
+from nsrun.images.settling import is_lost, settle, unsettled
 from nsrun.images.unpack import Unpacked
 from nsrun.support import native
 from nsrun.support.fds import Fd
@@ -61,6 +62,7 @@ class Layers:
         # Threads of their own: they wait for blobs, and those who bring blobs must not wait for them.
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="layer")
         self._prepared = False
+        self.is_settled = True  # what was unpacked here is on the disk
 
     async def ensure(self, *, blob: Path, media_type: str, diff_id: str) -> Path:
         """The directory of the layer, unpacked from the file ``blob`` if it is not there yet.
@@ -82,6 +84,12 @@ class Layers:
                     return await self._in_thread(_Taking(blob), media_type, diff_id)
                 except BlockingIOError:
                     await until_free(self._work(diff_id))
+
+    async def settle(self, *, of_others: bool = False) -> None:
+        """Waits until what was unpacked here is on the disk; ``of_others``: also by other processes. Raises OSError."""
+        while of_others or not self.is_settled:
+            of_others, self.is_settled = False, True
+            await asyncio.to_thread(settle, self._root)
 
     async def has(self, diff_id: str) -> bool:
         """Whether the layer is there. Raises ImageError."""
@@ -158,7 +166,7 @@ class Layers:
             if not self._read(diff_id):
                 with LayerIntake.begin(self._work(diff_id)) as intake, taking.open() as blob:
                     if not self._read(diff_id):  # another process may have been faster
-                        self._remove(diff_id)  # of another format
+                        self._remove(diff_id)  # of another format, or lost
                         self._fill(intake, home, blob, media_type, diff_id)
         except BlockingIOError:
             raise
@@ -177,6 +185,7 @@ class Layers:
             users=self._users,
         )
         intake.keep(home, _document(diff_id, done, marks=self._xattr_prefix, squashed=self._squashes))
+        self.is_settled = False
 
     @property
     def _squashes(self) -> bool:
@@ -201,7 +210,17 @@ class Layers:
             # Another process may be at it, or was faster.
             with suppress(BlockingIOError, FileNotFoundError), self._flock(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 remove_tree(leftover)
+        self._remove_lost()
         self._prepared = True
+
+    def _remove_lost(self) -> None:
+        for home in self._root.glob("sha*/*"):
+            diff_id = f"{home.parent.name}:{home.name}"
+            # Whoever makes it anew holds the lock.
+            if is_lost(_document_in(home)):
+                with suppress(BlockingIOError), LayerIntake.begin(self._work(diff_id)):
+                    if is_lost(_document_in(home)):
+                        self._remove(diff_id)
 
     def _remove(self, diff_id: str) -> None:
         grave = self._temporary / f"removed.{secrets.token_hex(4)}"
@@ -219,10 +238,10 @@ class Layers:
         return tuple(sorted(diff_id for diff_id in found if self._read(diff_id)))
 
     def _read(self, diff_id: str) -> dict[str, object]:
-        """layer.json, empty when there is no such layer, or one of another format, or one whose owners were lost and
-        need not be."""
+        """layer.json, empty when there is no such layer, or one of another format, or that the machine went down with,
+        or one whose owners were lost and need not be."""
         document = _document_in(self._home(diff_id))
-        return {} if document.get("squashed") and not self._squashes else document
+        return {} if is_lost(document) or (document.get("squashed") and not self._squashes) else document
 
 
 def read_rootfs_file(layers: Sequence[Path], path: str, *, stage: Path, limit: int) -> bytes:
@@ -295,7 +314,7 @@ def _document(diff_id: str, done: Unpacked, *, marks: str, squashed: bool) -> by
     document = {"format": FORMAT, "diff_id": diff_id, "size": done.size, "entries": done.entries}
     document |= {"marks": marks} if marks != TRUSTED else {}
     document |= {"squashed": True} if squashed else {}
-    return json.dumps(document).encode()
+    return json.dumps(unsettled(document)).encode()
 
 
 def _unreadable(path: str, cause: str) -> ImageError:

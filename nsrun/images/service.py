@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import platform
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from nsrun.model.figures import Filesystem
 
 __all__ = ["ImageService", "ImageSummary"]
+
+logger = logging.getLogger(__name__)
 
 _ACCOUNT_FILE_LIMIT = 1 << 20
 
@@ -116,6 +120,7 @@ class ImageService:
         self._disk: StoreDisk | None = None
         # Images by the digest of their manifest, which says all about them but the name.
         self._known: dict[str, Image] = {}
+        self._settling: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Makes the store ready. Raises ImageError."""
@@ -123,7 +128,9 @@ class ImageService:
             await off_loop(self._prepare)
 
     async def close(self) -> None:
-        """Closes the connections to registries."""
+        """Closes the connections to registries. What this process unpacked need not be on the disk yet."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
         registry, self._registry = self._registry, None
         if registry is not None:
             await registry.close()
@@ -148,6 +155,18 @@ class ImageService:
         ``pulling`` is called before a registry is asked. ``credentials``: tried before this machine's own.
         Raises ImageError with the kubelet's reason.
         """
+        try:
+            return await self._ensure(reference, policy, pulling, credentials)
+        finally:
+            self._settle_soon()
+
+    async def _ensure(
+        self,
+        reference: str,
+        policy: PullPolicy,
+        pulling: Callable[[], None] | None,
+        credentials: Credentials | None,
+    ) -> Image:
         if policy is not PullPolicy.ALWAYS:
             present = await self._resolve(reference, lambda stored: is_open_to(stored.secrets, credentials))
             if present is not None:
@@ -234,12 +253,26 @@ class ImageService:
         return swept is not None
 
     async def reclaim(self, retention: ImageRetention, used: Collection[str]) -> Reclaimed:
-        """Removes images that nothing runs from, when they are too old or the disk is too full. Raises ImageError."""
+        """Removes images that nothing runs from, when they are too old or the disk is too full; what others have
+        pulled is on the disk afterwards (``settling``). Raises ImageError."""
         with sentences("collect unused images"):
             done = await self._collector.reclaim(retention, used)
+        with sentences("put unpacked layers on the disk"):
+            await self._layers.settle(of_others=True)
         if done.images:
             self._known.clear()
         return done
+
+    def _settle_soon(self) -> None:
+        """Nobody waits for it."""
+        if not self._layers.is_settled and (self._settling is None or self._settling.done()):
+            self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        try:
+            await self._layers.settle()
+        except OSError as error:  # they are unpacked again if the machine goes down now
+            logger.warning("Unpacked layers are not on the disk: %s", error.strerror)
 
     async def filesystem(self) -> Filesystem:
         """The file system of the images, with what they use of it. Raises ImageError."""

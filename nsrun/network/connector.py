@@ -23,13 +23,14 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from nsrun.errors import NetworkError, describe_errno
-from nsrun.host.rootless.holding import Holder, boot_id, open_process, start_ticks
+from nsrun.host.rootless.holding import Holder, open_process, start_ticks
 from nsrun.network.home import Home
 from nsrun.network.netlink import Route, RouteSocket, delete_link
 from nsrun.network.pasta import PASTA
 from nsrun.network.slirp4netns import SLIRP4NETNS
 from nsrun.network.uplink import TAP, ConnectorProgram, Uplink, free_uplink
 from nsrun.support.atomic import write_atomic
+from nsrun.support.boot import boot_id
 from nsrun.support.clock import Clock, SystemClock
 from nsrun.support.fds import Fd
 from nsrun.support.readiness import readable

@@ -14,10 +14,10 @@ from nsrun.runtime.exectemplate import template_path
 from nsrun.runtime.execution import explain
 from nsrun.runtime.launchplan import LaunchPlan
 from nsrun.runtime.ociconfig import OciConfig
-from nsrun.runtime.process import boot_id
 from nsrun.runtime.rundir import RunDirectory
 from nsrun.runtime.seccomp import Seccomp, load_flags
 from nsrun.support.atomic import write_atomic
+from nsrun.support.boot import boot_id
 from nsrun.support.layout import Layout
 from nsrun.support.native import Failure
 

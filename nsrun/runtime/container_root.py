@@ -13,10 +13,10 @@ from pathlib import Path
 
 from nsrun.errors import NotFoundError, RuntimeFailure, describe_errno
 from nsrun.model.running import ContainerId
-from nsrun.runtime.process import boot_id
 from nsrun.runtime.rundir import RunDirectory, container_key
 from nsrun.runtime.shimsocket import PlainShim, connect
 from nsrun.runtime.userns import range_of
+from nsrun.support.boot import boot_id
 from nsrun.support.fds import Fd
 from nsrun.support.idranges import IdRange
 from nsrun.support.layout import Layout

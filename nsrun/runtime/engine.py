@@ -39,7 +39,6 @@ from nsrun.runtime.execution import Execution
 from nsrun.runtime.figures import Running, look
 from nsrun.runtime.machine import read_machine
 from nsrun.runtime.preparation import Launch, Preparation, subject
-from nsrun.runtime.process import boot_id
 from nsrun.runtime.rundir import SANDBOX_ID, RunDirectory, container_key
 from nsrun.runtime.sandbox import Ended, Gone, Sandbox, open_sandbox, record_of, spawn
 from nsrun.runtime.seccomp import Seccomp
@@ -48,6 +47,7 @@ from nsrun.runtime.sessions import open_session
 from nsrun.runtime.shim import LogLimits
 from nsrun.runtime.travel import sealed_program
 from nsrun.runtime.usage import all_logged, container_disk, filesystem_of
+from nsrun.support.boot import boot_id
 from nsrun.support.clock import Clock
 from nsrun.support.fds import Fd
 from nsrun.support.layout import Layout, PodName

@@ -7,19 +7,13 @@ import os
 import signal
 import socket
 import struct
-from pathlib import Path
 
 from nsrun.support.fds import Fd
 
-__all__ = ["boot_id", "peer_process", "send_signal"]
+__all__ = ["peer_process", "send_signal"]
 
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred
 _SO_PEERPIDFD = 77  # since 6.5
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def peer_process(connection: _socket.socket) -> tuple[int, Fd | None]:

@@ -91,6 +91,14 @@ def test_damage(name: str, root: Path) -> None:
     assert any(told in line for line in examine.store())
 
 
+@pytest.mark.parametrize("said", ['{"boot": "another"}', "", "["])
+def test_layers_that_were_not_on_the_disk_are_none(said: str, root: Path) -> None:
+    path = a_file(root)
+    os.truncate(path, 0)
+    (Path(str(path).split("/diff/")[0]) / "layer.json").write_text(said)
+    assert list(examine.store()) == []
+
+
 def test_pods_have_one_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = {"PODS": "pods", "RUN": "run", "LOGS": "logs", "CGROUPS": "cgroups"}
     for name, place in places.items():

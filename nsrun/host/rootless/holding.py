@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 
+from nsrun.support.boot import boot_id
 from nsrun.support.fds import Fd
 from nsrun.support.record import Record
 
-__all__ = ["Holder", "boot_id", "find", "format_record", "open_process", "parse_record", "record_path", "start_ticks"]
+__all__ = ["Holder", "find", "format_record", "open_process", "parse_record", "record_path", "start_ticks"]
 
 
 class Holder(Record):
@@ -65,11 +66,6 @@ def start_ticks(pid: int) -> int | None:
     # The name, in parentheses, may hold anything.
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return int(fields[19]) if len(fields) > 19 and fields[0] != "Z" else None
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot."""
-    return _read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def _read(path: str) -> str:

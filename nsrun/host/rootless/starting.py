@@ -14,12 +14,13 @@ from pathlib import Path
 from nsrun.errors import HostError, describe_errno
 from nsrun.host.rootless.entering import join
 from nsrun.host.rootless.holder import HolderFailed, spawn
-from nsrun.host.rootless.holding import Holder, boot_id, find, format_record, open_process, record_path, start_ticks
+from nsrun.host.rootless.holding import Holder, find, format_record, open_process, record_path, start_ticks
 from nsrun.host.rootless.ids import Ids, available_ids
 from nsrun.host.rootless.mapping import MapRefused, write_maps
 from nsrun.host.rootless.refusals import explain, userns_facts
 from nsrun.host.rootless.world import network_pin
 from nsrun.support.atomic import write_atomic
+from nsrun.support.boot import boot_id
 from nsrun.support.fds import Fd
 from nsrun.support.native import abi
 

@@ -37,10 +37,6 @@ def test_a_peer_is_held_by_its_pidfd(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pidfd.close()
 
 
-def test_boot_id() -> None:
-    assert len(process.boot_id()) == 36
-
-
 def test_luggage() -> None:
     with Luggage() as luggage:
         fds = [Fd.open("/dev/null", os.O_RDONLY) for _ in range(2)]

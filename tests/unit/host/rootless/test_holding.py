@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nsrun.host.rootless.holding import Holder, boot_id, find, format_record, parse_record, record_path, start_ticks
+from nsrun.host.rootless.holding import Holder, find, format_record, parse_record, record_path, start_ticks
+from nsrun.support.boot import boot_id
 
 
 def test_a_record_and_back() -> None:
