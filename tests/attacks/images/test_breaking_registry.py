@@ -375,7 +375,7 @@ async def test_a_token_that_expires_in_the_middle(lying: LyingRegistry, pull: Pu
     lying.lies["/token"] = token
     lying.lies[path] = expiring
     await pull()
-    assert next(tokens) == 3
+    assert 3 <= next(tokens) <= 4  # the first may end while the configuration is asked for, too
     assert ranges(lying, layer.digest)[-1] > 0
 
 
