@@ -69,6 +69,7 @@ setup(
         "click>=8.1",
         "h2>=4.1",
         "isal>=1.6",
+        "jeepney>=0.8",
         "jsonschema>=4.18",
         "pyroute2>=0.8",
         "pyseccomp>=0.1.2",

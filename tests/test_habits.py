@@ -40,6 +40,7 @@ DOORWAYS = {
         "nsrun/sources/fetch.py",
         *(f"nsrun/api/{name}.py" for name in ("server", "sending", "takeover")),
     },
+    "jeepney": {"nsrun/host/rootless/usermanager.py"},
     "h2": {"nsrun/probes/grpc_check.py"},
     "pyseccomp": {"nsrun/runtime/seccomp.py"},
     "prctl": {"nsrun/daemon.py"},
