@@ -58,7 +58,7 @@ def store() -> Iterator[str]:
 def _is_on_disk(document: Path) -> bool:
     """Not when the plug came first: then it says another boot, or was itself not written, and the layer is none."""
     try:
-        return json.loads(document.read_text()).get("boot", _boot()) == _boot()
+        return bool(json.loads(document.read_text()).get("boot", _boot()) == _boot())
     except ValueError:
         return False
 
