@@ -165,18 +165,19 @@ class Nsrun:
     def processes(self, *names: str) -> list[tuple[int, str]]:
         """Live processes of this nsrun's pods whose program's name begins with one of the names.
 
-        Those in its cgroup, and those that stand in its run directory, as shims do: other nsruns may run beside it."""
+        Those in its cgroup, or that see a mount of that name where there is none, and those that stand in its run
+        directory, as shims do: other nsruns may run beside it."""
         return [
             (pid, name) for pid, name in _programs() if name.startswith(names) and self._is_ours(Path(f"/proc/{pid}"))
         ]
 
     def _is_ours(self, process: Path) -> bool:
         try:
-            cgroups_of_it = (process / "cgroup").read_text()
+            marked = (process / "cgroup").read_text() + (process / "mountinfo").read_text().replace(" ", "/")
             directory = str((process / "cwd").readlink())
         except OSError:
             return False
-        return f"/{self.cgroup_root}/" in cgroups_of_it or directory.startswith(str(self.run_dir))
+        return f"/{self.cgroup_root}/" in marked or directory.startswith(str(self.run_dir))
 
     def remains_of_all(self) -> list[str]:
         """The same, and what belongs to no single pod: for after ``nsrun down``."""

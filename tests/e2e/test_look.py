@@ -53,6 +53,15 @@ def test_logs_and_inspect(loaded: Nsrun) -> None:
     _without_an_answer(loaded, numbers)
 
 
+def test_inspect_tells_the_cgroup(loaded: Nsrun) -> None:
+    loaded.start()
+    loaded.apply("a.yaml", pod("a", shell("main", "exec sleep 1000")))
+    loaded.ready("a")
+    (found,) = json.loads(loaded.cli("inspect", "a/main").stdout)
+    cgroup = found["nsrun"]["cgroup"]
+    assert cgroup.endswith("/main.0") or f"pod{found['uid']}" in cgroup.replace("-", "")
+
+
 def _watched(watcher: subprocess.Popen[str]) -> None:
     """It said of the pod what came to be true of it."""
     assert watcher.stdout is not None
@@ -70,7 +79,6 @@ def _inspected(nsrun: Nsrun) -> None:
     known = found["nsrun"]
     assert found["config"]["process"]["args"] == ["/bin/sh", "-c", SAY]
     assert Path(f"/proc/{known['pid']}/cmdline").read_bytes() == b"sleep\x001000\x00"
-    assert known["cgroup"].endswith("/main.0") or f"pod{found['uid']}" in known["cgroup"].replace("-", "")
     assert (Path(known["rootfs"]) / "bin/sh").exists()
     assert "to the other" in Path(known["logPath"]).read_text()
     (whole,) = json.loads(nsrun.cli("inspect", "a").stdout)

@@ -407,7 +407,7 @@ def test_a_pod_that_is_nowhere(site: Site) -> None:
     site.forwarder().set([replace(udp(5353), pod_ip=lost), replace(tcp(8080), pod_ip=lost), tcp(8081)])
     with site.endpoint(NEIGHBOUR, socket.SOCK_DGRAM) as client:
         client.sendto(b"lost", (HOST, 5353))
-    with site.connect(NEIGHBOUR, (HOST, 8080)) as broken, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), site.connect(NEIGHBOUR, (HOST, 8080)) as broken:
         broken.recv(1)
     with site.listener() as server:
         client, pod = site.pair(server, (HOST, 8081))

@@ -80,6 +80,8 @@ DIFFERENCES: tuple[Difference, ...] = (
             "tests/e2e/test_resources.py::test_init_containers_count",
             "tests/e2e/test_resources.py::test_who_wants_too_much_is_killed",
             "tests/e2e/test_figures.py::test_known_amounts_through_every_door",
+            "tests/e2e/test_look.py::test_inspect_tells_the_cgroup",
+            "tests/e2e/test_wild.py::test_it_runs[resource-guaranteed]",
             "tests/e2e/test_host_namespaces.py::test_one_process_namespace",
             "tests/e2e/test_demo.py::test_both_containers_share_address_ports_and_ipc",
             "tests/native/test_exec.py::test_a_cgroup_for_each*",
@@ -115,6 +117,8 @@ DIFFERENCES: tuple[Difference, ...] = (
             "tests/system/runtime/test_user_namespace.py::test_what_its_user_namespace_owns",
             "tests/system/runtime/test_user_namespace.py::test_without_a_range_it_does_not_start",
             "tests/system/runtime/test_sessions.py::*[own users]",
+            "tests/e2e/test_cp.py::test_containers_with_users_of_their_own",
+            "tests/e2e/test_port_forward.py::test_programs_in_the_network_of_a_pod_with_users_of_its_own",
             "tests/e2e/test_user_namespace.py::test_a_pod_with_users_of_its_own",
             "tests/e2e/test_user_namespace.py::test_its_network_is_its_own_to_configure",
             "tests/e2e/test_user_namespace.py::test_a_probe_runs_as_the_containers_user",
@@ -158,6 +162,12 @@ DIFFERENCES: tuple[Difference, ...] = (
             "tests/system/runtime/test_security_context.py::test_which_filter[context?-0]",
         ),
         symptom="Seccomp|'2'",
+    ),
+    Difference(
+        rule="The kernel's log is read by who has CAP_SYSLOG in the initial user namespace, with and without a filter",
+        reference="syslog(2), EPERM; kernel/printk/printk.c, check_syslog_permissions",
+        tests=("tests/attacks/seccomp/test_seccomp.py::test_it_is_the_filter_that_refuses_them",),
+        symptom=r"\['syslog'\] == \[\]",
     ),
     Difference(
         rule="A file system of message queues is mounted by who is root in the user namespace of its ipc namespace, and"

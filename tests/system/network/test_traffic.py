@@ -96,6 +96,7 @@ async def test_a_taken_host_port_names_the_pod_that_has_it(world: World) -> None
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 async def test_a_port_that_the_host_serves_is_not_taken_away_from_it(world: World, family: int) -> None:
     with socket.socket(family) as served:
+        served.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what was connected a moment ago is no server
         served.bind(("", 8080))
         served.listen()
         with pytest.raises(NetworkError, match=r"host port \*:8080/TCP .* a program of this host serves it"):
