@@ -160,10 +160,12 @@ static void expire(struct ns_shim *shim, struct ns_exec *exec)
                 ns_exec_tidy(shim, exec);
                 return;
         }
-        if (exec->killed) /* it waits for something that no signal interrupts: nobody has to wait for it */
+        if (exec->killed) { /* it waits for something that no signal interrupts: nobody has to wait for it */
+                exec->message.wait_status = SIGKILL;
                 ns_exec_answer(shim, exec);
-        else
+        } else {
                 exec->message.flags |= NS_RESULT_TIMED_OUT;
+        }
         ns_exec_kill(shim, exec);
 }
 

@@ -271,7 +271,7 @@ def test_reset_after_the_end(site: Site) -> None:
 
 def test_nobody_listens_in_the_pod(site: Site) -> None:
     site.forwarder().set([tcp(8080)])
-    with site.connect(NEIGHBOUR, (HOST, 8080)) as client, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), site.connect(NEIGHBOUR, (HOST, 8080)) as client:
         client.recv(1)
 
 
