@@ -61,7 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _user_world() -> list[str]:
     """Nothing of the environment goes along but what is said to tests; nothing is written into the checkout."""
     told = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("NSRUN_TEST_")]
-    places = '--basetemp="$TMPDIR/t" -o cache_dir="$TMPDIR/cache"'  # a short one: paths of sockets have 107 bytes
+    # A short one: paths of sockets have 107 bytes.
+    places = '--basetemp="$TMPDIR/t" -o cache_dir="${NSRUN_TEST_CACHE:-$TMPDIR/cache}"'
     run = f'HYPOTHESIS_STORAGE_DIRECTORY="$TMPDIR/hypothesis" exec "$@" {places}'
     return [str(AS_USER), "env", *told, "sh", "-c", run, "sh", *UNSHARE_AS_USER]
 

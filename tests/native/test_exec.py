@@ -175,7 +175,7 @@ def test_plans_take_no_descriptors_along(pod: Pod) -> None:
 
 def test_timeout(pod: Pod) -> None:
     hanging(pod)
-    ended = run(pod, command("say", "up", "hang"), timeout_ns=50_000_000)
+    ended = run(pod, command("say", "up", "hang"), timeout_ns=500_000_000)
     assert (ended.flags, ended.output, ended.wait_status) == (abi.NS_RESULT_TIMED_OUT, b"up\n", signal.SIGKILL)
     assert run(pod, command("exit", "3"), timeout_ns=2**64 - 1).wait_status == 3 << 8
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,23 +14,26 @@ import pytest
 PYTEST = """#!/bin/sh
 echo "$@" >>runs
 [ "$(wc -l <runs)" = 1 ] || exit 0
-mkdir -p .pytest_cache/v/cache
-cp failed .pytest_cache/v/cache/lastfailed
+mkdir -p "$NSRUN_TEST_CACHE/v/cache"
+cp failed "$NSRUN_TEST_CACHE/v/cache/lastfailed"
 exit 1
 """
 
 
 def runs(repo: Path, directory: Path, failed: list[str]) -> tuple[int, list[str]]:
     """The exit code, and the words of each run of pytest."""
-    function = re.search(r"^suite\(\) \{\n.*?^\}\n", (repo / "dev").read_text(), re.MULTILINE | re.DOTALL)
-    assert function is not None
+    text = (repo / "dev").read_text()
+    functions = re.findall(r"^(?:suite|attempts)\(\) \{\n.*?^\}\n", text, re.MULTILINE | re.DOTALL)
+    assert len(functions) == 2
     python = directory / "bin" / "python"
     python.parent.mkdir()
     python.write_text(PYTEST)
     python.chmod(0o755)
     (directory / "failed").write_text(json.dumps(dict.fromkeys(failed, True), indent=2))
-    script = f'set -eu; venv=.; say() {{ echo "$@"; }}\n{function[0]}suite -k word'
-    done = subprocess.run(["sh", "-c", script], cwd=directory, capture_output=True, text=True, check=False)
+    script = "\n".join(['set -eu; venv=.; say() { echo "$@"; }', *functions, "suite -k word"])
+    environment = {**os.environ, "TMPDIR": str(directory)}
+    done = subprocess.run(["sh", "-c", script], cwd=directory, env=environment, capture_output=True, check=False)
+    assert sorted(path.name for path in directory.iterdir()) == ["bin", "failed", "runs"]
     return done.returncode, (directory / "runs").read_text().splitlines()
 
 
