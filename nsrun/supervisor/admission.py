@@ -68,7 +68,7 @@ class Admission:
         if not self.se_linux and any(context.se_linux_options is not None for context in contexts):
             yield Refusal(reason="SELinux", message="Cannot enforce SELinux: SELinux is not enabled on the host")
         if not self.user_namespaces and not pod.spec.host_users:
-            message = "hostUsers is false, and this host has no user namespaces"
+            message = "hostUsers is false, and pods have no user namespaces here (nsrun doctor tells why)"
             yield Refusal(reason="UserNamespacesNotSupported", message=message)
 
     def _sysctl_problem(self, name: str, pod: Pod) -> str | None:
