@@ -103,7 +103,7 @@ def holder() -> Iterator[int]:
 def layout(tmp_path: Path) -> Iterator[Layout]:
     """On a host whose name server is its own, with an uplink, and a namespace for pods."""
     layout = Layout(root=tmp_path / "root", run_dir=Path("/run/nsrun-test"), log_dir=tmp_path / "log")
-    layout.run_dir.mkdir()
+    layout.run_dir.mkdir(exist_ok=True)  # others of this worker leave it, empty
     make_uplink()
     try:
         with joined_home(), resolv_conf(tmp_path / "resolv.conf", "nameserver 127.0.0.1\nsearch example.org\n"):
