@@ -128,7 +128,7 @@ class ImageService:
             await off_loop(self._prepare)
 
     async def close(self) -> None:
-        """Closes the connections to registries. What this process unpacked need not be on the disk yet."""
+        """Closes the connections to registries, once what is being put on the disk is there."""
         if self._settling is not None:
             await asyncio.wait([self._settling])
         registry, self._registry = self._registry, None
@@ -257,8 +257,7 @@ class ImageService:
         pulled is on the disk afterwards (``settling``). Raises ImageError."""
         with sentences("collect unused images"):
             done = await self._collector.reclaim(retention, used)
-        with sentences("put unpacked layers on the disk"):
-            await self._layers.settle(of_others=True)
+        await self._settle(of_others=True)
         if done.images:
             self._known.clear()
         return done
@@ -268,9 +267,9 @@ class ImageService:
         if not self._layers.is_settled and (self._settling is None or self._settling.done()):
             self._settling = asyncio.create_task(self._settle())
 
-    async def _settle(self) -> None:
+    async def _settle(self, *, of_others: bool = False) -> None:
         try:
-            await self._layers.settle()
+            await self._layers.settle(of_others=of_others)
         except OSError as error:  # they are unpacked again if the machine goes down now
             logger.warning("Unpacked layers are not on the disk: %s", error.strerror)
 
