@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nsrun.api.client import ApiClient
 from nsrun.errors import ApiError
+from nsrun.runtime.cgroup_marks import mark_of
 from tests.waiting import PATIENCE, eventually
 
 __all__ = ["Nsrun", "container_status", "pod_named"]
@@ -173,11 +174,12 @@ class Nsrun:
 
     def _is_ours(self, process: Path) -> bool:
         try:
-            marked = (process / "cgroup").read_text() + (process / "mountinfo").read_text().replace(" ", "/")
+            cgroups_of_it = (process / "cgroup").read_text()
+            mark = mark_of((process / "mountinfo").read_text(), self.cgroup_root)
             directory = str((process / "cwd").readlink())
         except OSError:
             return False
-        return f"/{self.cgroup_root}/" in marked or directory.startswith(str(self.run_dir))
+        return f"/{self.cgroup_root}/" in cgroups_of_it or bool(mark) or directory.startswith(str(self.run_dir))
 
     def remains_of_all(self) -> list[str]:
         """The same, and what belongs to no single pod: for after ``nsrun down``."""
