@@ -49,6 +49,10 @@ class CorruptBlob(ValueError):
     """The blob is no layer that can be read: damaged, cut off, or a bomb."""
 
 
+class Bomb(CorruptBlob):
+    """More came out of it than the limits allow."""
+
+
 def is_layer_type(media_type: str) -> bool:
     """Whether a descriptor of this media type is a layer that can be unpacked."""
     return media_type in _LAYER_TYPES
@@ -58,7 +62,7 @@ def decompressed(blob: Readable, *, limits: Limits) -> Iterator[bytes]:
     """The chunks of the blob, uncompressed, up to its very end.
 
     The first bytes decide how it is compressed: media types and content disagree in the wild, a tar cannot begin like
-    gzip or zstd, and the diff_id has the last word anyway. Raises CorruptBlob, and what ``blob.read`` raises.
+    gzip or zstd, and the diff_id has the last word anyway. Raises CorruptBlob, Bomb, and what ``blob.read`` raises.
     """
     source = _Source(blob)
     magic = source.peek(max(len(format.magic) for format in _FORMATS))
@@ -106,9 +110,9 @@ def _bounded(chunks: Iterator[bytes], source: _Source, limits: Limits) -> Iterat
     for chunk in chunks:
         produced += len(chunk)
         if produced > limits.size:
-            raise CorruptBlob(f"it is larger than {limits.size} bytes uncompressed")
+            raise Bomb(f"it is larger than {limits.size} bytes uncompressed")
         if produced > limits.ratio_from and produced > limits.ratio * source.consumed:
-            raise CorruptBlob(f"it grows more than {limits.ratio} times when uncompressed, like a decompression bomb")
+            raise Bomb(f"it grows more than {limits.ratio} times when uncompressed, like a decompression bomb")
         yield chunk
 
 

@@ -74,8 +74,8 @@ class Layers:
     async def take(self, blob: Callable[[], BlobReader], *, media_type: str, diff_id: str) -> Path:
         """The same from a blob that may still be coming; it is opened if the layer is not there yet, and closed.
 
-        Who else takes the same layer meanwhile, in this process or another, waits. Raises ImageError; ReadCancelled
-        when the blob will never be whole.
+        Who else takes the same layer meanwhile, in this process or another, waits. Raises ImageError, MalformedLayer;
+        ReadCancelled when the blob will never be whole.
         """
         _check(diff_id)
         async with self._lock(diff_id), self._places:

@@ -45,6 +45,7 @@ from nsrun.images.registries import Endpoint, Registries
 from nsrun.images.retry import BrokenOff
 from nsrun.images.singleflight import SingleFlight
 from nsrun.images.store import Intake, Store, StoredImage
+from nsrun.images.unpack import MalformedLayer
 from nsrun.model.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -200,22 +201,38 @@ class Puller:
         if layer.size > DEFAULT_LIMITS.size:
             raise ImageError(f"its layer {layer.digest} is larger than {DEFAULT_LIMITS.size >> 30} GiB")
         coming: asyncio.Future[BlobReader] = asyncio.get_running_loop().create_future()
+        whole = asyncio.Event()
+
+        async def fetch() -> None:
+            await self._blob(pull, layer, coming)
+            whole.set()
+
         try:
-            await _all((self._blob(pull, layer, coming), self._take(layer, coming, diff_id)))
+            await _all((fetch(), self._take(layer, coming, whole, diff_id)))
         finally:
             if coming.done() and not coming.cancelled():
                 coming.result().close()  # as long as it is open, nobody else goes on with the blob
         pull.tell(Stage.READY, layer, done=layer.size)
 
     async def _take(
-        self, layer: Descriptor, coming: asyncio.Future[BlobReader], diff_id: Callable[[], Awaitable[str]]
+        self,
+        layer: Descriptor,
+        coming: asyncio.Future[BlobReader],
+        whole: asyncio.Event,
+        diff_id: Callable[[], Awaitable[str]],
     ) -> None:
-        """Unpacks a layer while it comes."""
+        """Unpacks a layer while it comes. ``whole``: all of it is here, and its digest is right."""
         name = await diff_id()
         # When it is broken off, its download says why.
         blob = await asyncio.shield(coming)
-        with suppress(ReadCancelled):
-            await self._layers.take(lambda: blob, media_type=layer.media_type, diff_id=name)
+        try:
+            with suppress(ReadCancelled):
+                await self._layers.take(lambda: blob, media_type=layer.media_type, diff_id=name)
+        except MalformedLayer:
+            # A crash may have damaged what was left of it, or a mirror have sent something else: its digest tells, and
+            # whoever downloads it begins anew.
+            await whole.wait()
+            await self._unpack(layer, name)
 
     async def _unpack(self, layer: Descriptor, diff_id: str) -> Path:
         blob = self._store.blobs.path(layer.digest)

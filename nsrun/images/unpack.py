@@ -12,13 +12,17 @@ from pathlib import Path
 
 from nsrun.errors import ImageError, describe_errno
 from nsrun.host.userns import UserNamespace
-from nsrun.images.decompress import CorruptBlob, Readable, decompressed, is_layer_type
+from nsrun.images.decompress import Bomb, CorruptBlob, Readable, decompressed, is_layer_type
 from nsrun.images.digests import new_hasher
 from nsrun.images.limits import Limits
-from nsrun.images.unpacker import PROGRAM, Unpacked, Unpacker, UnpackError
+from nsrun.images.unpacker import PROGRAM, MalformedArchive, Unpacked, Unpacker, UnpackError
 from nsrun.images.wording import printable
 
-__all__ = ["Unpacked", "unpack_layer"]
+__all__ = ["MalformedLayer", "Unpacked", "unpack_layer"]
+
+
+class MalformedLayer(ImageError):
+    """What came is no layer, or another one. Of bytes whose digest is not known yet it may be no more than damage."""
 
 
 def unpack_layer(
@@ -35,7 +39,8 @@ def unpack_layer(
     """Unpacks the blob into the open, empty, private directory ``root``, which may hold anything after a failure.
 
     ``xattr_prefix``: ``trusted.overlay.``, or ``user.overlay.`` for overlay mounts with userxattr. ``users``: as for
-    Unpacker. Raises ImageError naming layer, entry and cause, and what ``blob.read`` raises but for OSError.
+    Unpacker. Raises ImageError and MalformedLayer, naming layer, entry and cause, and what ``blob.read`` raises but for
+    OSError.
     """
     if not is_layer_type(media_type):
         raise _error(diff_id, f'its media type "{printable(media_type)}" is not one of a layer')
@@ -48,17 +53,21 @@ def unpack_layer(
                 hasher.update(chunk)
                 unpacker.write(chunk)
             done = unpacker.finish()
+    except MalformedArchive as error:
+        raise _error(diff_id, str(error), kind=MalformedLayer) from None
     except UnpackError as error:
         raise _error(diff_id, str(error), hint=error.hint) from None
-    except CorruptBlob as error:
+    except Bomb as error:
         raise _error(diff_id, str(error)) from None
+    except CorruptBlob as error:
+        raise _error(diff_id, str(error), kind=MalformedLayer) from None
     except OSError as error:
         raise _error(diff_id, describe_errno(error.errno or errno.EIO)) from error
     algorithm = diff_id.partition(":")[0]
     if (found := f"{algorithm}:{hasher.hexdigest()}") != diff_id:
-        raise _error(diff_id, f"its content is {found}")
+        raise _error(diff_id, f"its content is {found}", kind=MalformedLayer)
     return done
 
 
-def _error(diff_id: str, cause: str, *, hint: str | None = None) -> ImageError:
-    return ImageError(f"cannot unpack layer {printable(diff_id[:19])}: {cause}", hint=hint)
+def _error(diff_id: str, cause: str, *, hint: str | None = None, kind: type[ImageError] = ImageError) -> ImageError:
+    return kind(f"cannot unpack layer {printable(diff_id[:19])}: {cause}", hint=hint)

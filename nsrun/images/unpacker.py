@@ -29,7 +29,7 @@ from nsrun.support.unpacking import Report, abi
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
-__all__ = ["PROGRAM", "UnpackError", "Unpacked", "Unpacker", "unpack_error"]
+__all__ = ["PROGRAM", "MalformedArchive", "UnpackError", "Unpacked", "Unpacker", "unpack_error"]
 
 PROGRAM: Final = Path(__file__).resolve().parent.parent / "_bin" / "nsrun-unpack"
 
@@ -81,9 +81,12 @@ _SENTENCES: Mapping[int, str] = MappingProxyType(
     }
 )
 
+# What would cost room, or is our own fault, whichever archive it is.
+_LIMITS = frozenset({abi.NS_UNPACK_SETTINGS, abi.NS_UNPACK_ENTRIES, abi.NS_UNPACK_SIZE})
+
 
 class UnpackError(Exception):
-    """The archive is malformed, hostile or cut off, or the disk refuses.
+    """The archive cannot be unpacked: it is malformed, larger than the limits allow, or the disk refuses.
 
     ``cause``: half a sentence; ``entry``: the path of the entry that it is about, as archived; ``hint``: the remedy."""
 
@@ -98,6 +101,10 @@ class UnpackError(Exception):
         if self.entry is None:
             return self.cause
         return f'entry "{_text(self.entry)}": {self.cause}'
+
+
+class MalformedArchive(UnpackError):
+    """The archive is malformed, hostile or cut off, or it is another one than was meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +206,12 @@ def unpack_error(report: Report) -> UnpackError:
         cause = f"it belongs to id {report.number}, which whoever runs nsrun has not got"
         hint = f"/etc/subuid and /etc/subgid must give them {report.number} ids or more, then nsrun down"
         return UnpackError(cause, entry=report.path, hint=hint)
-    sentence = _SENTENCES.get(report.cause, "internal error: the unpacker reports what nobody knows")
+    sentence = _SENTENCES.get(report.cause)
+    if sentence is None:
+        return UnpackError("internal error: the unpacker reports what nobody knows", entry=report.path)
+    kind = UnpackError if report.cause in _LIMITS else MalformedArchive
     flag = bytes([report.number & 0xFF])
-    return UnpackError(sentence.format(number=report.number, text=_text(report.text), flag=flag), entry=report.path)
+    return kind(sentence.format(number=report.number, text=_text(report.text), flag=flag), entry=report.path)
 
 
 def _text(raw: bytes) -> str:

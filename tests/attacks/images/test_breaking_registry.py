@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -20,8 +21,7 @@ from nsrun.errors import ImageError
 from nsrun.images import registry as client_module
 from nsrun.images import transport
 from nsrun.images.limits import DEFAULT_LIMITS
-from nsrun.images.registries import Registries
-from nsrun.images.registriesfile import Mirror, Registry
+from nsrun.images.service import ImageService
 from nsrun.model.credentials import Credential, Credentials
 from nsrun.model.image import PullPolicy
 from nsrun.support.layout import Layout
@@ -31,6 +31,7 @@ from tests.attacks.images.test_lying_registry import (
     Pull,
     bearer,
     clock,
+    mirrored,
     partial,
     pull,
     served,
@@ -39,7 +40,7 @@ from tests.attacks.images.test_lying_registry import (
 )
 from tests.layouts import ImageParts, layer_tar
 from tests.system.images.conftest import MakeService
-from tests.waiting import eventually_async, idle
+from tests.waiting import PATIENCE, eventually_async, idle
 
 __all__ = ["clock", "pull"]
 
@@ -182,6 +183,71 @@ async def test_what_a_crash_left_is_believed_when_the_digest_says_so(
     assert list(incoming.iterdir()) == []
 
 
+class Unpacking:
+    """Tells when the layers of a service have found out that something is no layer."""
+
+    def __init__(self, images: ImageService, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.has_failed = asyncio.Event()
+        self._take = images._layers.take
+        monkeypatch.setattr(images._layers, "take", self._told)
+
+    async def _told(self, *words: Any, **named: Any) -> Path:
+        try:
+            return await self._take(*words, **named)
+        except ImageError:
+            self.has_failed.set()
+            raise
+
+    def then(self, handler: Handler) -> Handler:
+        """Answers once one has failed."""
+
+        async def late(request: web.Request) -> web.StreamResponse:
+            await self.has_failed.wait()
+            return await handler(request)
+
+        return late
+
+
+async def test_what_a_crash_left_is_unpacked_long_before_its_digest_is_known(
+    lying: LyingRegistry, service: MakeService, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = served(lying).layers[0]
+    incoming = layout.images / ".incoming"
+    incoming.mkdir(parents=True)
+    (incoming / f"{layer.digest.replace(':', '-')}.partial").write_bytes(damaged(layer.data))
+    images = await service(registries=trusting(lying.host))
+    unpacking = Unpacking(images, monkeypatch)
+    lying.lies[f"a/b/blobs/{layer.digest}"] = unpacking.then(from_range(layer.data))
+    image = await images.pull(f"{lying.host}/a/b:1")
+    assert Path(image.layers[0], "big").stat().st_size == 3 << 20
+    assert ranges(lying, layer.digest) == [2000000, 0]
+    assert list(incoming.iterdir()) == []
+
+
+async def test_a_mirror_sends_something_else_and_takes_its_time(
+    lying: LyingRegistry, elsewhere: LyingRegistry, service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = served(lying)
+    layer = parts.layers[0]
+    elsewhere.serve("a/b", "1", parts)
+    images = await service(registries=mirrored(lying, by=elsewhere))
+    unpacking = Unpacking(images, monkeypatch)
+    sent = bytes(1000) + layer.data[1000:]
+
+    async def other(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(sent)
+        await response.prepare(request)
+        await response.write(sent[:2000000])
+        await unpacking.has_failed.wait()
+        await response.write(sent[2000000:])
+        return response
+
+    elsewhere.lies[f"a/b/blobs/{layer.digest}"] = other
+    image = await images.pull(f"{lying.host}/a/b:1")
+    assert Path(image.layers[0], "big").stat().st_size == 3 << 20
+
+
 async def test_a_cancelled_pull_is_gone_on_with(lying: LyingRegistry, service: MakeService, layout: Layout) -> None:
     layer = served(lying).layers[0]
     path = f"a/b/blobs/{layer.digest}"
@@ -206,7 +272,7 @@ async def test_a_cancelled_pull_is_gone_on_with(lying: LyingRegistry, service: M
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 5 * PATIENCE
     assert beginning.stat().st_size > 0
     lying.lies[path] = from_range(layer.data)
     await images.pull(f"{lying.host}/a/b:1")
@@ -226,13 +292,7 @@ async def test_the_registry_goes_on_where_its_mirror_broke(
         return await cut_after(layer.data, 2000000)(request) if first else web.Response(status=500)
 
     elsewhere.lies[f"a/b/blobs/{layer.digest}"] = broken
-    mirrored = Registry(
-        prefix=lying.host,
-        location=lying.host,
-        insecure=True,
-        mirrors=(Mirror(location=elsewhere.host, insecure=True),),
-    )
-    images = await service(registries=Registries(tables=(mirrored,)), clock=clock)
+    images = await service(registries=mirrored(lying, by=elsewhere), clock=clock)
     await images.pull(f"{lying.host}/a/b:1")
     assert 0 < ranges(lying, layer.digest)[0] <= 2000000
 
@@ -465,6 +525,34 @@ async def test_what_is_no_registry(garbage: str, service: MakeService, insecure:
 
 
 # --- what a blob may cost
+
+
+async def test_what_is_more_than_the_limits_allow_is_refused_while_it_comes(
+    lying: LyingRegistry, service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is so whatever its digest turns out to be."""
+    parts = served(lying, ImageParts.make([layer_tar({f"{n}": os.urandom(1 << 16) for n in range(40)})]))
+    layer = parts.layers[0]
+    images = await service(registries=trusting(lying.host))
+    monkeypatch.setattr(images._layers, "_limits", replace(DEFAULT_LIMITS, entries=4))
+    unpacking = Unpacking(images, monkeypatch)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(layer.data)
+        await response.prepare(request)
+        pieces = (layer.data[start : start + 4096] for start in range(0, len(layer.data) - 4096, 4096))
+        for piece in pieces:
+            if unpacking.has_failed.is_set():
+                break
+            await response.write(piece)
+            await asyncio.sleep(0)
+        await asyncio.Event().wait()  # the rest never comes
+        return response
+
+    lying.lies[f"a/b/blobs/{layer.digest}"] = handler
+    with pytest.raises(ImageError, match="more than 4 entries"):
+        await images.pull(f"{lying.host}/a/b:1")
 
 
 async def test_a_bomb_is_stopped_while_it_comes(

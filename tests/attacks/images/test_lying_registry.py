@@ -63,6 +63,11 @@ def trusting(*hosts: str) -> Registries:
     return Registries(tables=tuple(Registry(prefix=host, location=host, insecure=True) for host in hosts))
 
 
+def mirrored(lying: LyingRegistry, *, by: LyingRegistry) -> Registries:
+    mirrors = (Mirror(location=by.host, insecure=True),)
+    return Registries(tables=(Registry(prefix=lying.host, location=lying.host, insecure=True, mirrors=mirrors),))
+
+
 def secrets(lying: LyingRegistry) -> Credentials:
     return Credentials(entries=((lying.host, SECRET),))
 
@@ -501,13 +506,7 @@ async def test_a_mirror_learns_nothing_about_the_registry(
     served(lying, ImageParts.make())
     lying.guard = basic
     elsewhere.guard = basic
-    mirrored = Registry(
-        prefix=lying.host,
-        location=lying.host,
-        insecure=True,
-        mirrors=(Mirror(location=elsewhere.host, insecure=True),),
-    )
-    images = await service(registries=Registries(tables=(mirrored,)), credentials=secrets(lying), clock=clock)
+    images = await service(registries=mirrored(lying, by=elsewhere), credentials=secrets(lying), clock=clock)
     await images.pull(f"{lying.host}/a/b:1")
     assert elsewhere.requests("manifests")
     assert all("Authorization" not in asked.headers for asked in elsewhere.asked)

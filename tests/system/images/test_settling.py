@@ -213,3 +213,14 @@ async def test_who_runs_pods_does_it_behind_them(
         with caplog.at_level(logging.WARNING):
             await service.ensure("docker.io/library/busybox:latest", PullPolicy.IF_NOT_PRESENT)
             await eventually_async(lambda: "Unpacked layers are not on the disk: it refuses" in caplog.text)
+
+
+async def test_a_disk_that_refuses_is_no_failure_of_collection(
+    tmp_path: Path, demo_images: Path, caplog: pytest.LogCaptureFixture, disk: Disk
+) -> None:
+    async with await service_with(tmp_path, demo_images) as service:
+        disk.error = errno.EIO
+        with caplog.at_level(logging.WARNING):
+            await service.reclaim(ImageRetention(), ())
+        assert caplog.messages == ["Unpacked layers are not on the disk: it refuses"]
+    assert boots(tmp_path) == {True}
