@@ -12,6 +12,7 @@ from tests.rootless.differences import Difference, difference_of, same_of, unmat
 
 __all__ = ["Strict"]
 
+DIFFERENCE = pytest.StashKey[Difference | None]()
 SHOWN = pytest.StashKey[bool]()
 
 
@@ -20,11 +21,12 @@ class Strict:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        if not any("::" in argument for argument in config.args):
+        if not any("::" in argument for argument in config.args) and not config.getoption("lf", False):
             idle = unmatched(item.nodeid for item in items)
             if idle:
                 raise pytest.UsageError(f"tests/rootless/differences.py names tests that are not there: {idle}")
         for item in items:
+            item.stash[DIFFERENCE] = difference_of(item.nodeid)  # pytest-xdist adds the group to it
             same = same_of(item.nodeid)
             if same is not None:
                 item.add_marker(pytest.mark.skip(reason=f"the same for every user: {same.reason}"))
@@ -34,7 +36,7 @@ class Strict:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Result[pytest.TestReport], None]:
         outcome = yield
-        difference = difference_of(item.nodeid)
+        difference = item.stash[DIFFERENCE]
         if difference is None:
             return
         report = outcome.get_result()
