@@ -2,7 +2,9 @@
 
 ``nsrun pull``, ``podman pull``, and ``skopeo copy`` with ``umoci unpack`` take turns, so that what else the machine
 does meets them alike. With stores on a tmpfs it is the program that is measured; on a disk the whole, with what each of
-them syncs by itself. Memory is looked at in a run of its own: looking takes time.
+them syncs by itself. Memory is looked at in a run of its own: looking takes time. Each begins when the processors have
+nothing left to do of what came before it (kernel threads that write, reclaim memory and give it back to a hypervisor):
+a program that uses all of them would pay for that more than one that does not.
 
 What was pulled is removed by the caller, at the end: ext4 without a journal gives no inode away again for a minute (or
 six), and looks at every one that was deleted meanwhile whenever it makes a file (``recently_deleted()`` in Linux'
@@ -25,6 +27,7 @@ from pathlib import Path
 
 from bench.figures import Figure, median
 from bench.podman import Podman
+from bench.processors import busy_seconds
 from bench.program import pss_kib
 from rootfs.pulling import PULL_RECIPES
 from rootfs.recipes import ImageRecipe
@@ -35,6 +38,10 @@ __all__ = ["MANY_FILES", "PYTHON", "Subject", "figures", "measure", "served"]
 MEMORY_BAR = 150  # MB
 TIME_BAR = 0.25
 LOOK_EVERY = 0.02
+AT_REST = 0.03
+"""Share of the processors' time in a second that may be used."""
+PATIENCE = 30
+"""Seconds after which a machine counts as one that never rests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +170,17 @@ def _one(
         reset = ("podman", "system", "reset", "--force")
         leftover.callback(subprocess.run, reset, env=steps[0][1], check=True, capture_output=True)
     os.sync()
+    _rest()
     return how(steps)
+
+
+def _rest() -> None:
+    """Wait until the machine has nothing to do."""
+    for _ in range(PATIENCE):
+        before = busy_seconds()
+        time.sleep(1)
+        if busy_seconds() - before <= AT_REST * (os.cpu_count() or 1):
+            return
 
 
 def _timed(steps: Steps) -> float:

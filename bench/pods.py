@@ -10,11 +10,11 @@ from pathlib import Path
 from bench.figures import Figure, median
 from bench.manifests import sleeper, two_containers
 from bench.podman import Podman
+from bench.processors import cpu_seconds
 from bench.program import Program, pss_kib, reachable, wait
 
 __all__ = ["figures", "helper_pids", "measure_nsrun", "measure_podman"]
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -78,14 +78,9 @@ def _rss_kib(pid: int) -> float:
 
 
 def _cpu_percent(pid: int, seconds: float = 10.0) -> float:
-    before = _cpu_seconds(pid)
+    before = cpu_seconds(pid)
     time.sleep(seconds)
-    return 100 * (_cpu_seconds(pid) - before) / seconds
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return 100 * (cpu_seconds(pid) - before) / seconds
 
 
 def helper_pids() -> list[int]:

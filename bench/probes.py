@@ -20,12 +20,12 @@ from pathlib import Path
 
 from bench.figures import Figure
 from bench.manifests import probed
+from bench.processors import busy_seconds, cpu_seconds
 from bench.program import Program, running
 
 __all__ = ["PERIOD", "Lateness", "compile_probed", "figures", "late", "measure"]
 
 PERIOD = 1.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -76,14 +76,14 @@ def measure(base: Path, images: Path, *, pods: int, seconds: float) -> dict[str,
 
 
 def _watch(program: Program, marks: Path, seconds: float) -> dict[str, float | Lateness]:
-    began, before, busy = time.monotonic(), _cpu_seconds(program.pid), _busy_seconds()
+    began, before, busy = time.monotonic(), cpu_seconds(program.pid), busy_seconds()
     profiler = _profiler(program.pid, seconds)
     time.sleep(seconds)
     ended = time.monotonic()
     spent = ended - began
     found: dict[str, float | Lateness] = {
-        "cpu": 100 * (_cpu_seconds(program.pid) - before) / spent,
-        "all_cpu": 100 * (_busy_seconds() - busy) / spent,
+        "cpu": 100 * (cpu_seconds(program.pid) - before) / spent,
+        "all_cpu": 100 * (busy_seconds() - busy) / spent,
         "memory": float(int(Path(f"/proc/{program.pid}/statm").read_text().split()[1]) * _PAGE_KIB),
     }
     if profiler is not None:
@@ -123,17 +123,6 @@ def _times(path: Path, began: float, ended: float) -> list[float]:
     data = path.read_bytes()
     found = [stamp / 1e9 for (stamp,) in struct.iter_unpack("=Q", data[: len(data) // 8 * 8])]
     return sorted(at for at in found if began <= at <= ended)
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _busy_seconds() -> float:
-    """Of the whole machine: user, nice, system, irq, softirq."""
-    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    return (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / _TICKS
 
 
 def compile_probed(directory: Path) -> None:
