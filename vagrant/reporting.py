@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from typing import IO
 
@@ -42,11 +43,17 @@ class Reporter:
 
     def _tell(self, test: str, outcome: str, reason: str) -> None:
         seconds = round(self._seconds.get(test, 0.0), 2)
+        test = _alone(test)
         if outcome == "failed" and self._terminal is not None:
-            self._terminal.write_line(f"\nfailed: {test}")
+            self._terminal.write_line("\n".join([f"\nfailed: {test}", *reason.splitlines()[-3:]]))
         row = {"test": test, "outcome": outcome, "reason": reason, "seconds": seconds, "at": time.time()}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
+
+
+def _alone(test: str) -> str:
+    """The name as it is in a run alone: pytest-xdist adds ``@`` and the test's group."""
+    return re.sub(r"@[\w-]+$", "", test)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -61,8 +68,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     known = config.rootpath / DONE
     done = frozenset(known.read_text().splitlines()) if known.is_file() else frozenset[str]()
     if done:
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
-        items[:] = [item for item in items if item.nodeid not in done]
+        config.hook.pytest_deselected(items=[item for item in items if _alone(item.nodeid) in done])
+        items[:] = [item for item in items if _alone(item.nodeid) not in done]
 
 
 @pytest.hookimpl(trylast=True)

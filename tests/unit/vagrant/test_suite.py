@@ -92,7 +92,9 @@ def test_a_run_goes_on_where_another_was_cut_short() -> None:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_what_is_done_is_left_out_by_every_worker(repo: Path, tmp_path: Path, workers: str) -> None:
-    (tmp_path / "test_x.py").write_text("def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass\n")
+    group = '@pytest.mark.xdist_group("group")'
+    tests = [f"{group}\ndef test_{name}(): pass" for name in ("one", "two", "three")]
+    (tmp_path / "test_x.py").write_text("\n".join(["import pytest", *tests]))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "build").mkdir()
     (tmp_path / DONE).write_text("test_x.py::test_one\ntest_x.py::test_three\n")
@@ -107,6 +109,8 @@ def test_what_is_done_is_left_out_by_every_worker(repo: Path, tmp_path: Path, wo
         "no:schemathesis",
         "-n",
         workers,
+        "--dist",
+        "loadgroup",
         str(tmp_path),
     ]
     environment = {**os.environ, "PYTHONPATH": str(repo), "NSRUN_TEST_WORLD": "here"}
