@@ -7,37 +7,23 @@ systemd is spoken to, so this is for the machine's own namespaces, without the s
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nsrun.host.cgroups import CgroupMode
-from nsrun.host.facts import probe
 from tests.e2e.manifests import shell_pod
+from tests.vm.guest.managed import HOME, IMAGES, MARKS, NSRUN, as_dev, manager, said
 from tests.waiting import PATIENCE, eventually
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.timeout(120 * PATIENCE),  # nobody stretches it here
-    pytest.mark.xdist_group("on_v2"),
-    pytest.mark.skipif(os.uname().nodename != "nsrun-vm", reason="this is not the machine"),
-    pytest.mark.skipif(Path("/proc/1/comm").read_text() != "systemd\n", reason="these are namespaces of the suite's"),
-    pytest.mark.skipif(probe().cgroups.mode is not CgroupMode.V2, reason="this machine is not pure cgroup v2"),
-]
+__all__ = ["manager"]
 
-UID, HOME, RUNTIME = 1000, Path("/home/dev"), Path("/run/user/1000")
+pytestmark = MARKS
+
 SERVICE = Path("/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service")
-IMAGES = Path(__file__).resolve().parents[3] / "build" / "images"
-NSRUN = str(Path(sys.executable).parent / "nsrun")
-# What pam_systemd, which the machine does not have, would say.
-MANAGER = "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/1000\n"
 
 LIMITS = """
     resources:
@@ -47,26 +33,6 @@ LIMITS = """
 """
 ENDLESS = "cat /proc/self/cgroup; ls /sys/fs/cgroup; trap exit TERM; while true; do sleep 1000 & wait; done"
 HUNGRY = "sleep 1000 & tail /dev/zero; sleep 1000"
-
-
-def as_dev(*words: str) -> list[str]:
-    own = (f"HOME={HOME}", f"XDG_RUNTIME_DIR={RUNTIME}", "USER=dev")
-    return ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--init-groups", "env", *own, *words]
-
-
-def said(*words: str) -> str:
-    done = subprocess.run(as_dev(*words), capture_output=True, text=True, timeout=100 * PATIENCE, cwd=HOME, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def manager() -> None:
-    drop_in = Path("/etc/systemd/system/user@1000.service.d/runtime.conf")
-    drop_in.parent.mkdir(parents=True, exist_ok=True)
-    drop_in.write_text(MANAGER)
-    for words in (("daemon-reload",), ("start", "user-runtime-dir@1000.service"), ("start", "user@1000.service")):
-        subprocess.run(["systemctl", *words], check=True, timeout=100 * PATIENCE)
 
 
 class Daemon:
@@ -83,7 +49,7 @@ class Daemon:
 
     def pod(self, name: str) -> Mapping[str, Any]:
         try:
-            listed = json.loads(said(NSRUN, "pods", "-o", "json"))
+            listed = json.loads(said(*as_dev(NSRUN, "pods", "-o", "json")))
         except AssertionError:
             return {}  # it does not answer yet
         pods = listed["items"] if isinstance(listed, dict) else listed
@@ -104,11 +70,11 @@ def daemon(manager: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     for path in (base, base.parent, base.parent.parent):
         path.chmod(0o755)
     (base / "manifests").mkdir()
-    said(NSRUN, "load", str(IMAGES))
+    said(*as_dev(NSRUN, "load", str(IMAGES)))
     daemon = Daemon(base / "manifests")
     yield daemon
     daemon.kill()
-    said(NSRUN, "down")
+    said(*as_dev(NSRUN, "down"))
     print((base / "log").read_text())
 
 
@@ -133,7 +99,7 @@ def test_limits_are_what_the_kernel_holds(daemon: Daemon) -> None:
 
 
 def test_a_container_sees_its_own_cgroup(daemon: Daemon) -> None:
-    output = eventually(lambda: said(NSRUN, "logs", "limited"), what="what it said")
+    output = eventually(lambda: said(*as_dev(NSRUN, "logs", "limited")), what="what it said")
     assert output.splitlines()[0] == "0::/"
     assert "memory.max" in output
 
