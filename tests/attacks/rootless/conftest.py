@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -17,11 +18,17 @@ from typing import Any
 import pytest
 
 from tests.rootless.conftest import Account
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 HERE = Path(__file__).parent
 KEY, ABSTRACT = "nsrun-attacked", "nsrun-attacked"
 MARK = "attacked-by-containers"  # in the victim's command line
+
+
+def landlock() -> int:
+    """The version of what landlock(7) can do here; processes are put out of reach from 6 on, Linux 6.12."""
+    create_ruleset, version = 444, 1
+    return int(ctypes.CDLL(None).syscall(create_ruleset, None, ctypes.c_size_t(0), version))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +107,20 @@ class Scene:
         try:
             eventually(lambda: self._phase(name) in ("Succeeded", "Failed"), seconds=60, every=0.05, what="it ended")
             written = self.nsrun("logs", name)
-            assert self._phase(name) == "Succeeded", f"{written}\n{self.nsrun('describe', name)}"
+            assert self._phase(name) == "Succeeded", f"{written}\n{self.nsrun('inspect', name)}"
             return ways(written)
         finally:
             (self.manifests / f"{name}.json").unlink()
             eventually(lambda: not self._phase(name), seconds=60, every=0.05, what="it is gone")
+
+    def refused(self, **spec: Any) -> str:
+        """Why a pod does not start."""
+        self._apply("refused", ["true"], {}, spec)
+        try:
+            return eventually(lambda: self._reason("refused"), seconds=60, what="it does not start")
+        finally:
+            (self.manifests / "refused.json").unlink()
+            eventually(lambda: not self._phase("refused"), seconds=60, what="it is gone")
 
     @property
     def signalled(self) -> Path:
@@ -113,8 +129,8 @@ class Scene:
 
     def close(self) -> None:
         self.account.run("nsrun", "down", "--time", "0")
-        self._daemon.communicate(timeout=60)
-        self._victim.communicate(timeout=60)
+        self._daemon.communicate(timeout=60 * PATIENCE)
+        self._victim.communicate(timeout=60 * PATIENCE)
 
     def _apply(self, name: str, command: list[str], security: Mapping[str, object], spec: Mapping[str, Any]) -> None:
         container = {
@@ -137,16 +153,24 @@ class Scene:
         temporary.rename(self.manifests / f"{name}.json")
 
     def _phase(self, name: str) -> str:
+        return str(self._status(name).get("phase", ""))
+
+    def _reason(self, name: str) -> str:
+        """What is told of a container that could not be started, in whichever state it is at the moment."""
+        containers = self._status(name).get("containerStatuses") or []
+        states = [state for found in containers for state in (found["state"], found.get("lastState") or {})]
+        told = [str(told["message"]) for state in states for told in state.values() if told.get("message")]
+        return told[0] if told else ""
+
+    def _status(self, name: str) -> dict[str, Any]:
         found = self._pods()
         assert found is not None
-        return next(
-            (str(pod["status"]["phase"]) for pod in found["items"] or () if pod["metadata"]["name"] == name), ""
-        )
+        return next((dict(pod["status"]) for pod in found["items"] or () if pod["metadata"]["name"] == name), {})
 
     def _pods(self) -> dict[str, Any] | None:
         """By the port for readers: root of the machine is nobody to the user's socket."""
         try:
-            with urllib.request.urlopen("http://127.0.0.1:10255/pods", timeout=20) as response:
+            with urllib.request.urlopen("http://127.0.0.1:10255/pods", timeout=20 * PATIENCE) as response:
                 return dict(json.load(response))
         except OSError:
             return None

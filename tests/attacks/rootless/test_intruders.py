@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.rootless.conftest import ABSTRACT, KEY, MARK, Scene
+from tests.attacks.rootless.conftest import ABSTRACT, KEY, MARK, Scene, landlock
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
+HAS_SCOPES = landlock() >= 6
+needs_scopes = pytest.mark.skipif(not HAS_SCOPES, reason="no pod shares the host's processes before Linux 6.12")
+
 # A pod that shares with the host what can be shared.
-OPEN: dict[str, Any] = {"hostPID": True, "hostNetwork": True, "hostIPC": True}
+OPEN: dict[str, Any] = {"hostNetwork": True, "hostIPC": True} | ({"hostPID": True} if HAS_SCOPES else {})
 OWN: dict[str, Any] = {}
 TOGETHER: dict[str, Any] = {"shareProcessNamespace": True}
 AMONG_OTHERS: dict[str, Any] = {"hostPID": True}
@@ -46,6 +49,7 @@ def test_in_process_namespaces_of_pods_there_is_nobody_else(
     assert set(found.values()) <= {"ESRCH", "ENOENT"}, found
 
 
+@needs_scopes
 @privileged
 @pytest.mark.parametrize("spec", [AMONG_OTHERS, OPEN], ids=["hostPID", "all of the host's"])
 def test_among_the_hosts_processes_the_users_are_closed(scene: Scene, spec: dict[str, Any], privileged: bool) -> None:
@@ -55,6 +59,7 @@ def test_among_the_hosts_processes_the_users_are_closed(scene: Scene, spec: dict
     assert taken(scene.attack("process", str(victim.pid), victim.address, privileged=privileged, **spec)) == []
 
 
+@needs_scopes
 @privileged
 @pytest.mark.parametrize("whose", ["supervisor", "holder"])
 def test_among_the_hosts_processes_nsrun_itself_is_closed(scene: Scene, whose: str, privileged: bool) -> None:
@@ -63,6 +68,11 @@ def test_among_the_hosts_processes_nsrun_itself_is_closed(scene: Scene, whose: s
     assert "signal" in taken(scene.inside("process", pid, "1000"))
 
     assert taken(scene.attack("process", pid, "1000", privileged=privileged, **OPEN)) == []
+
+
+@pytest.mark.skipif(HAS_SCOPES, reason="pods share the host's processes from Linux 6.12 on")
+def test_where_nothing_keeps_them_apart_no_pod_is_among_the_hosts_processes(scene: Scene) -> None:
+    assert "hostPID without root needs Linux 6.12" in scene.refused(**AMONG_OTHERS)
 
 
 @privileged
@@ -94,10 +104,12 @@ def test_keys(scene: Scene, spec: dict[str, Any], privileged: bool) -> None:
 @privileged
 @pytest.mark.parametrize("spec", [OWN, {"hostNetwork": True}, OPEN], ids=["own", "hostNetwork", "all of the host's"])
 def test_abstract_sockets(scene: Scene, spec: dict[str, Any], privileged: bool) -> None:
-    """They belong to the network (unix(7)), and whoever listens knows his peer by its id."""
+    """They belong to the network (unix(7)), and whoever listens knows his peer by its id. Before Linux 6.12 who shares
+    the host's network reaches them."""
     assert taken(scene.outside("abstract", ABSTRACT)) == ["abstract"]
 
-    assert taken(scene.attack("abstract", ABSTRACT, privileged=privileged, **spec)) == []
+    reached = [] if HAS_SCOPES or "hostNetwork" not in spec else ["abstract"]
+    assert taken(scene.attack("abstract", ABSTRACT, privileged=privileged, **spec)) == reached
 
 
 # --- places

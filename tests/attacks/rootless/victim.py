@@ -18,6 +18,9 @@ from pathlib import Path
 
 SYS_ADD_KEY, KEY_SPEC_USER_KEYRING = 248, -4  # x86_64; keyctl(2)
 SYS_ADD_KEY_GENERIC = 217  # asm-generic/unistd.h
+SYS_KEYCTL, SYS_KEYCTL_GENERIC = 250, 219
+KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_SETPERM, KEYCTL_LINK = 1, 5, 8
+KEY_SPEC_SESSION_KEYRING, FOR_THE_USER = -3, 0x3F3F0000
 PR_SET_PTRACER, ANYBODY = 0x59616D61, -1
 SECRET = b"the user's secret"
 
@@ -25,10 +28,16 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def add_key(description: str) -> bool:
-    """Where there is no key service, there is none to attack."""
-    number = SYS_ADD_KEY if os.uname().machine == "x86_64" else SYS_ADD_KEY_GENERIC
-    added = libc.syscall(number, b"user", description.encode(), SECRET, len(SECRET), KEY_SPEC_USER_KEYRING)
-    return int(added) > 0
+    """Where there is no key service, there is none to attack. Whoever has the user's id may do all with it, however
+    his session began: only who has it in a keyring of his session may say so."""
+    generic = os.uname().machine != "x86_64"
+    add, control = (SYS_ADD_KEY_GENERIC, SYS_KEYCTL_GENERIC) if generic else (SYS_ADD_KEY, SYS_KEYCTL)
+    libc.syscall(control, KEYCTL_JOIN_SESSION_KEYRING, None)
+    libc.syscall(control, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING)
+    added = int(libc.syscall(add, b"user", description.encode(), SECRET, len(SECRET), KEY_SPEC_USER_KEYRING))
+    if added > 0 and libc.syscall(control, KEYCTL_SETPERM, added, FOR_THE_USER) != 0:
+        raise OSError(ctypes.get_errno(), "cannot let the user have the key")
+    return added > 0
 
 
 def serve(address: str) -> None:
