@@ -23,7 +23,7 @@ from hypothesis import settings
 
 from tests import owned_cgroups
 from tests.rootless.strict import Strict
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, fewer
 
 REPO = Path(__file__).resolve().parent.parent
 UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
@@ -34,7 +34,7 @@ AS_USER = REPO / "tests" / "rootless" / "as_user.sh"
 REAPER = ("sh", "-c", '"$@"; exit $?', "reaper")
 
 if PATIENCE != 1:
-    settings.register_profile("patient", deadline=None)
+    settings.register_profile("patient", deadline=None, max_examples=fewer(100))
     settings.load_profile("patient")
 
 
@@ -59,8 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _user_world() -> list[str]:
-    """Nothing of the environment goes along but what is said to tests; nothing is written into the checkout."""
-    told = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("NSRUN_TEST_")]
+    """Of the environment what is said to tests and to pytest goes along; nothing is written into the checkout."""
+    words = ("NSRUN_TEST_", "PYTEST_ADDOPTS")
+    told = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(words)]
     # A short one: paths of sockets have 107 bytes.
     places = '--basetemp="$TMPDIR/t" -o cache_dir="${NSRUN_TEST_CACHE:-$TMPDIR/cache}"'
     run = f'HYPOTHESIS_STORAGE_DIRECTORY="$TMPDIR/hypothesis" exec "$@" {places}'
@@ -78,6 +79,11 @@ def _own_world() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A megabyte of a value does not become a megabyte of a name; what begins alike is numbered by pytest."""
+    return f"{val[:40]!a}..." if isinstance(val, str | bytes) and len(val) > 100 else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -225,3 +225,51 @@ def test_nobody_sleeps_in_tests() -> None:
                 if not zero:
                     wrong.append(f"{path.relative_to(REPO)}:{node.lineno}")
     assert not wrong, "\n".join(wrong)
+
+
+# Of these a test waits more than two seconds only for what should be there at once.
+DEADLINES = {
+    "asyncio.timeout",
+    "asyncio.wait_for",
+    "communicate",
+    "create_connection",
+    "run",
+    "settimeout",
+    "urlopen",
+    "wait",
+}
+
+
+def test_deadlines_in_tests_are_stretched() -> None:
+    """An emulated processor is ten times slower: ``tests.waiting.PATIENCE``."""
+    wrong = []
+    for path in sorted((REPO / "tests").rglob("*.py")):
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Call | ast.Compare) and any(map(_is_fixed, _deadlines(node))):
+                wrong.append(f"{path.relative_to(REPO)}:{node.lineno}: {ast.unparse(node)[:80]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _deadlines(node: ast.Call | ast.Compare) -> list[ast.expr]:
+    """What a call may take, and how much time has passed at most."""
+    if isinstance(node, ast.Compare):
+        return node.comparators[-1:] if "monotonic() - " in ast.unparse(node) and _is_upper(node.ops[-1]) else []
+    called = ast.unparse(node.func)
+    if not {called, called.rpartition(".")[2]} & DEADLINES:
+        return []
+    named = [word.value for word in node.keywords if word.arg == "timeout"]
+    return [*named, *(node.args[-1:] if called != "run" else [])]
+
+
+def _is_upper(operator: ast.cmpop) -> bool:
+    return isinstance(operator, ast.Lt | ast.LtE)
+
+
+def _is_fixed(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value > 2
+
+
+def test_names_of_tests_are_short(request: pytest.FixtureRequest) -> None:
+    """They are typed, kept and compared."""
+    long = [item.nodeid[:200] for item in request.session.items if len(item.nodeid) > 400]
+    assert not long, "\n".join(long)

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 __all__ = ["Asked", "WebServer", "answer", "authority", "redirect", "web_server", "web_server_beside"]
 
 
@@ -93,7 +95,7 @@ def web_server_beside(*, port: int = 0) -> Iterator[WebServer]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    web, loop, ending = started.get(timeout=20)
+    web, loop, ending = started.get(timeout=20 * PATIENCE)
     try:
         yield web
     finally:
@@ -103,7 +105,7 @@ def web_server_beside(*, port: int = 0) -> Iterator[WebServer]:
 
 def answer(body: bytes, *, status: str = "200 OK", packed: bool = False, **headers: str) -> bytes:
     """A whole answer. Underscores in the names of headers stand for dashes."""
-    data = gzip.compress(body) if packed else body
+    data = gzip.compress(body, mtime=0) if packed else body
     named = {"Content-Length": str(len(data)), "Connection": "close"}
     if packed:
         named["Content-Encoding"] = "gzip"

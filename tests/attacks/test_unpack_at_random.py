@@ -15,6 +15,7 @@ from nsrun.errors import ImageError
 from nsrun.support.removal import remove_tree
 from tests.attacks.archives import Archive
 from tests.attacks.conftest import Scene, snapshot
+from tests.waiting import fewer
 
 pytestmark = pytest.mark.root
 
@@ -46,7 +47,7 @@ def steps(draw: st.DrawFn) -> Step:
     return draw(st.sampled_from(kinds))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=fewer(400))
 @given(st.lists(steps(), min_size=2, max_size=9))
 def test_nothing_outside_is_ever_touched(sanitized: Path, actions: list[Step]) -> None:
     """Also: every entry that was refused was refused by a sentence, and what came out can be removed."""

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from tests.waiting import PATIENCE
+
 __all__ = ["ApiFront", "Kubelet", "api_front"]
 
 _POD = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods(?:/(?P<pod>[^/]+)(?:/(?P<subresource>\w+))?)?")
@@ -82,7 +84,7 @@ def api_front(kubelet: Kubelet) -> Iterator[ApiFront]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
-    started.wait(20)
+    started.wait(20 * PATIENCE)
     try:
         yield front
     finally:

@@ -112,7 +112,12 @@ class Nsrun:
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*PROGRAM, *arguments], env=self.environ(), capture_output=True, text=True, check=False, timeout=300
+            [*PROGRAM, *arguments],
+            env=self.environ(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300 * PATIENCE,
         )
         if check and done.returncode != 0:
             raise AssertionError(f"nsrun {' '.join(arguments)}: {done.returncode}: {done.stdout}{done.stderr}")

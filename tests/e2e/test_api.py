@@ -17,7 +17,7 @@ import yaml
 
 from tests.e2e.manifests import shell_pod
 from tests.e2e.nsrunner import Nsrun
-from tests.waiting import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually, fewer
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -187,7 +187,7 @@ def test_no_request_of_the_description_makes_it_stumble(loaded: Nsrun, api: Api,
         if operation.path.startswith("/nsrun/"):
             continue  # only over the socket
 
-        @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=fewer(12), deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(), pod=st.sampled_from(["live", "done", None]))
         def fuzz(case: Any, pod: str | None) -> None:
             nonlocal asked

@@ -33,7 +33,12 @@ def run(nsrun: Nsrun, *words: str, **more: Any) -> subprocess.CompletedProcess[b
     if "input" in more:
         del more["stdin"]
     return subprocess.run(
-        nsrun.command(*words), env=nsrun.environ(), capture_output="stdout" not in more, check=False, timeout=60, **more
+        nsrun.command(*words),
+        env=nsrun.environ(),
+        capture_output="stdout" not in more,
+        check=False,
+        timeout=60 * PATIENCE,
+        **more,
     )
 
 

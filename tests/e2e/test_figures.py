@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.lives import pod, shell
 from tests.e2e.nsrunner import Nsrun
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -50,7 +50,7 @@ ASKED = shell(
 
 
 def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=30 * PATIENCE) as answer:
         body: bytes = answer.read()
     return body
 

@@ -303,6 +303,9 @@ def test_forwarding_ports(kubectl: Kubectl) -> None:
         with ThreadPoolExecutor(20) as crowd:
             answers = list(crowd.map(lambda n: talk(first, b"%d " % n * 5000), range(100)))
         assert answers == [b"%d " % n * 5000 + GREETING for n in range(100)]
-        with socket.create_connection(nobody, timeout=20) as refused, contextlib.suppress(ConnectionResetError):
+        with (
+            socket.create_connection(nobody, timeout=20 * PATIENCE) as refused,
+            contextlib.suppress(ConnectionResetError),
+        ):
             assert refused.recv(1) == b""
         eventually(lambda: "connection refused" in said.read_text())

@@ -52,7 +52,7 @@ def test_a_command_of_the_library(core: client.CoreV1Api, cluster: Cluster) -> N
         stdin=True, stdout=True, stderr=True, tty=False, _preload_content=False,
     )  # fmt: skip
     talk.write_stdin("a line\n")
-    talk.run_forever(timeout=30)
+    talk.run_forever(timeout=30 * PATIENCE)
     assert talk.read_stdout() == "out\ngot a line\n"
     assert talk.read_stderr() == "err\n"
     assert talk.returncode == 7
@@ -78,7 +78,7 @@ def test_a_terminal_of_the_library(core: client.CoreV1Api) -> None:
 
     eventually(sized, every=0.2)
     talk.write_stdin("exit 3\n")
-    talk.run_forever(timeout=30)
+    talk.run_forever(timeout=30 * PATIENCE)
     assert talk.returncode == 3
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.registry import Registry
 from tests.system.images.helpers_of_credentials import make_helper, path_with
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -52,7 +53,7 @@ class Desk:
     def nsrun(self, *arguments: str, typed: str = "", code: int = 0) -> tuple[str, str]:
         done = subprocess.run(
             [sys.executable, "-m", "nsrun", *arguments],
-            env=self.environment, input=typed, capture_output=True, text=True, check=False, timeout=120,
+            env=self.environment, input=typed, capture_output=True, text=True, check=False, timeout=120 * PATIENCE,
         )  # fmt: skip
         assert done.returncode == code, (done.stdout, done.stderr)
         for secret in (PASSWORD, b64encode(f"{USER}:{PASSWORD}".encode()).decode(), "Traceback"):
@@ -65,7 +66,12 @@ class Desk:
 
     def skopeo(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["skopeo", *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=60
+            ["skopeo", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60 * PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -194,7 +200,7 @@ def test_a_person_is_asked_and_the_password_is_not_shown(desk: Desk) -> None:
     shown += _until(ours, b"Password: ")
     os.write(ours, f"{PASSWORD}\n".encode())
     shown += _until(ours, b"Login Succeeded!")
-    assert process.wait(60) == 0
+    assert process.wait(60 * PATIENCE) == 0
     os.close(ours)
     assert PASSWORD.encode() not in shown
     assert USER.encode() in shown
@@ -209,7 +215,7 @@ def test_without_a_terminal_nobody_is_asked(desk: Desk) -> None:
 def test_a_password_on_the_command_line_is_warned_about(desk: Desk) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nsrun", "login", "-u", USER, "-p", PASSWORD, desk.host],
-        env=desk.environment, capture_output=True, text=True, check=True, timeout=120,
+        env=desk.environment, capture_output=True, text=True, check=True, timeout=120 * PATIENCE,
     )  # fmt: skip
     assert "--password-stdin" in done.stderr
     assert done.stdout == "Login Succeeded!\n"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.lives import pod, shell
 from tests.e2e.nsrunner import Nsrun
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -89,7 +89,7 @@ def echoing(nsrun: Nsrun, name: str, address: str, port: int) -> Iterator[None]:
 
 def talk(address: tuple[str, int], data: bytes) -> bytes:
     """Sends it all, ends that direction, reads until the other ends."""
-    with socket.create_connection(address, timeout=60) as connection, ThreadPoolExecutor(1) as sender:
+    with socket.create_connection(address, timeout=60 * PATIENCE) as connection, ThreadPoolExecutor(1) as sender:
 
         def send() -> None:
             connection.sendall(data)
@@ -119,7 +119,7 @@ def test_forwarding_to_a_pod(loaded: Nsrun, tmp_path: Path) -> None:
         assert talk(("127.0.0.1", echo), data) == data + b"the end"
         assert running.said()[3] == f"Handling connection for {echo}"
         assert talk(("127.0.0.1", six), b"x") == b"xthe end"
-        with socket.create_connection(("127.0.0.1", nobody), timeout=20) as refused:
+        with socket.create_connection(("127.0.0.1", nobody), timeout=20 * PATIENCE) as refused:
             assert refused.recv(1) == b""
         eventually(
             lambda: f"nsrun: cannot forward {nobody} -> 7002: connection refused (ECONNREFUSED)" in running.said()
@@ -130,7 +130,7 @@ def test_forwarding_to_a_pod(loaded: Nsrun, tmp_path: Path) -> None:
         fds = Path(f"/proc/{running.process.pid}/fd")
         eventually(lambda: len(list(fds.iterdir())) < 20, what="nothing of the connections is left")
         loaded.cli("down", "--time", "1")
-        assert running.process.wait(30) == 1
+        assert running.process.wait(30 * PATIENCE) == 1
         assert running.said()[-1] == "nsrun: lost connection to pod"
 
 
@@ -151,13 +151,13 @@ def test_addresses_and_what_is_refused(loaded: Nsrun, tmp_path: Path) -> None:
             four, six = running.ports(2)
             assert four == six  # localhost is both families
             for address in ("127.0.0.1", "::1"):
-                with socket.create_connection((address, four), timeout=20) as client:
+                with socket.create_connection((address, four), timeout=20 * PATIENCE) as client:
                     inside, _ = listening.accept()
                     with inside:
                         inside.sendall(b"hello")
                     assert client.recv(10) == b"hello"
             running.process.send_signal(signal.SIGINT)
-            assert running.process.wait(20) == 130
+            assert running.process.wait(20 * PATIENCE) == 130
             assert running.said()[-2].startswith("Handling connection for ")
             assert running.said()[-1] == ""  # after the ^C of a terminal
     absent = loaded.cli("port-forward", "nobody", "80", check=False)

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.lives import pod, shell
 from tests.e2e.nsrunner import Nsrun
 from tests.e2e.test_exec import typist
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from tests.webserver import web_server_beside
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
@@ -105,7 +105,7 @@ def test_signals_are_the_containers(loaded: Nsrun) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[0] == b"told\n"
+    assert process.communicate(timeout=30 * PATIENCE)[0] == b"told\n"
     assert process.returncode == 3
     assert names(loaded) == []
     # Who does not listen is left, and, with --rm, removed.
@@ -133,7 +133,7 @@ def test_a_slow_image_is_told_and_can_be_given_up(loaded: Nsrun) -> None:
         assert process.stderr is not None
         assert process.stderr.readline().decode() == f'nsrun: Pulling image "{image}"\n'
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(30 * PATIENCE)
         assert process.returncode == 130
         assert names(loaded) == []
         # Or somebody else gives it up.
@@ -143,7 +143,7 @@ def test_a_slow_image_is_told_and_can_be_given_up(loaded: Nsrun) -> None:
         assert process.stderr is not None
         process.stderr.readline()
         loaded.cli("rm", "slow")
-        assert b"it was removed" in process.communicate(timeout=30)[1]
+        assert b"it was removed" in process.communicate(timeout=30 * PATIENCE)[1]
         assert process.returncode == 1
 
 
@@ -175,7 +175,7 @@ def test_input_and_terminals(loaded: Nsrun, tmp_path: Path) -> None:
         input=data,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert (done.stdout == data, done.stderr, done.returncode) == (True, b"end\n", 4)
     # From the first byte on, and the prompt that no newline ends.

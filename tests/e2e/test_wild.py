@@ -14,7 +14,7 @@ import pytest
 from tests import owned_cgroups
 from tests.e2e.nsrunner import Nsrun
 from tests.e2e.wild import HOST, SHELF, Wild, run
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("wild")]
 
@@ -150,7 +150,8 @@ def two_containers_shared(wild: Wild) -> None:
     wild.start()
     address = eventually(lambda: wild.status("two-containers").get("podIP"))
     assert wild.fetch(f"http://{address}/") == "Hello from the debian container\n"
-    assert wild.container("two-containers", "debian-container")["state"]["terminated"]["exitCode"] == 0
+    ended = eventually(lambda: wild.container("two-containers", "debian-container")["state"].get("terminated"))
+    assert ended["exitCode"] == 0
 
 
 @check
@@ -269,7 +270,7 @@ def dnsmasq(wild: Wild) -> None:
     assert "192.168.1.1" in wild.said("192.168.1.1", "dnsmasq", "client")
     question = bytes.fromhex("abcd01000001000000000000") + b"\x03nas\x03lan\x00" + bytes.fromhex("00010001")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(20)
+        client.settimeout(20 * PATIENCE)
         client.sendto(question, ("127.0.0.1", 5353))
         answer = client.recv(512)
     assert answer[:2] == b"\xab\xcd"

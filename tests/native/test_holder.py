@@ -17,6 +17,7 @@ import pytest
 from nsrun.support import native
 from nsrun.support.native import abi
 from tests.native.pods import eventually, process_gone
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -29,7 +30,7 @@ class Line:
 
     def __init__(self, program: Path, *words: str) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._line.settimeout(20)
+        self._line.settimeout(20 * PATIENCE)
         with theirs:
             self.exit_code = subprocess.run(
                 [program, *words], stdin=theirs.fileno(), env={"SOME": "thing"}, check=False

@@ -126,7 +126,7 @@ class Account:
             for pid in processes:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        self._keeper.communicate(timeout=60)
+        self._keeper.communicate(timeout=60 * PATIENCE)
 
     def _environment(self, changes: Mapping[str, str | None] | None) -> dict[str, str]:
         merged = {**self.environment, **(changes or {})}

@@ -225,6 +225,9 @@ def roots_own(base: Path, cgroup_root: str, images: Path) -> Iterator[Any]:
 
 
 def _fetched(port: int, path: str = "") -> bytes | None:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=20) as answer:
+    with (
+        contextlib.suppress(OSError),
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=20 * PATIENCE) as answer,
+    ):
         return bytes(answer.read())
     return None

@@ -12,7 +12,7 @@ import pytest
 
 from nsrun.host.rootless.holding import Holder, parse_record, start_ticks
 from tests.rootless.conftest import Account
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -81,7 +81,7 @@ def test_many_at_once_make_one(account: Account) -> None:
     """Whoever comes second waits for the first, and enters what that made."""
     running = [account.start(*FREE_ROOM) for _ in range(6)]
     for process in running:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60 * PATIENCE)
         assert process.returncode == 0, output
 
     held = [pid for pid in account.processes() if Path(f"/proc/{pid}/comm").read_text() == "nsrun-holder\n"]

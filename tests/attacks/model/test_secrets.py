@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nsrun.model.decode import parse_manifest
 from tests.unit.model.documents import NASTY, PIECES, slots, spliced
+from tests.waiting import fewer
 
 MARK = "hunter2"
 CODED = base64.b64encode(MARK.encode()).decode()
@@ -35,7 +36,7 @@ def secret_places(document: dict[str, object]) -> list[tuple[object, object]]:
     return [place for key in ("data", "stringData") for place in [(document, key), *slots(document[key])]]
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=fewer(1500), deadline=None, suppress_health_check=list(HealthCheck))
 @given(changes, pieces, st.sampled_from(["json", "yaml"]))
 def test_nothing_of_a_secret_is_told(
     edits: list[tuple[int, object]], splices: list[tuple[int, bytes]], style: str

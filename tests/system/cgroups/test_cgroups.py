@@ -95,7 +95,7 @@ def test_a_container_is_where_it_belongs_from_its_first_moment(facts: HostFacts,
 
 def test_nothing_outlives_a_kill(opened: Cgroups) -> None:
     """Children that fork, orphans of a session of their own, a stopped one."""
-    program = "setsid sleep 1000 & (sleep 1000 & kill -STOP $!) & while :; do sleep 1000 & wait -n 2>/dev/null; done"
+    program = "setsid sleep 100 & (sleep 100 & kill -STOP $!) & for _ in $(seq 1000); do sleep 100 & done; wait"
     with (
         opened.create_container(pod(), WEB, None) as sandbox,
         opened.create_container(pod(), WEB, container()) as made,
@@ -132,10 +132,9 @@ def test_running_out_of_memory_is_told(opened: Cgroups) -> None:
 
 
 def test_the_limit_of_processes_holds(opened: Cgroups) -> None:
-    endless = "while :; do sleep 1000 & done 2>/dev/null"
     with (
         opened.create_container(pod(), WEB, container()) as made,
-        running(made, "sh", "-c", f"exec 2>/dev/null; {endless}") as pid,
+        running(made, "sh", "-c", "exec 2>/dev/null; for _ in $(seq 100); do sleep 100 & done") as pid,
     ):
         eventually(lambda: is_gone(pid), what="the shell was refused a fork, and ended")
         assert len(opened.pids("uid-1")) == 63

@@ -27,7 +27,7 @@ WEB = ContainerId(uid="uid-1", name="web", attempt=0)
 SHARED = replace(pod(), spec=replace(pod().spec, share_process_namespace=True))
 MOUNT = 'mount --make-rprivate / && mount -t tmpfs "$1" /sys/fs/cgroup && shift && exec "$@"'
 
-ENDLESS = "setsid sleep 1000 & (sleep 1000 & kill -STOP $!) & while :; do sleep 1000 & wait -n 2>/dev/null; done"
+MANY = "setsid sleep 100 & (sleep 100 & kill -STOP $!) & for _ in $(seq 1000); do sleep 100 & done; wait"
 BURN = "import time\nwhile time.process_time() < 1.2: pass"
 CARELESS = """
 import os, signal, sys, time
@@ -104,7 +104,7 @@ def test_nothing_outlives_a_kill_and_nobody_else_is_hit(none: NoCgroups) -> None
     other = replace(WEB, name="other")
     with (
         marked(path(none, other), "sleep", "1000") as neighbour,
-        marked(path(none), "sh", "-c", f"unshare --mount sleep 1000 & {ENDLESS}"),
+        marked(path(none), "sh", "-c", f"unshare --mount sleep 1000 & {MANY}"),
     ):
         eventually(lambda: len(none.pids("uid-1")) > 20, what="many processes")
         none.kill_container(WEB)

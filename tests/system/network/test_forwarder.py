@@ -216,6 +216,7 @@ from nsrun.network.nft import Nftables
 from nsrun.network.transparent import SourceRouting
 from nsrun.support import native
 from nsrun.support.fds import Fd
+from tests.waiting import PATIENCE
 
 def namespace():
     made = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"], stdout=subprocess.PIPE)
@@ -261,7 +262,7 @@ try:
     server.bind(("", 80))
     server.listen()
     for address in ("127.0.0.1", sys.argv[2]):
-        client = socket.create_connection((address, 8080), timeout=10)
+        client = socket.create_connection((address, 8080), timeout=10 * PATIENCE)
         inside, peer = server.accept()
         client.sendall(b"question")
         assert inside.recv(100) == b"question"

@@ -14,7 +14,7 @@ from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerId
 from nsrun.support.threads import finish_in_thread
 from tests.system.runtime.world import World, pod, shell
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.root
 
@@ -69,7 +69,7 @@ async def test_nothing_is_made_after_a_removal(world: World, monkeypatch: pytest
 
     def slow(*arguments: object) -> None:
         inside.set()
-        go.wait(100)
+        go.wait(100 * PATIENCE)
         make(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(world.engine._run, "make_container", slow)
@@ -90,7 +90,9 @@ async def test_nothing_is_made_after_a_removal(world: World, monkeypatch: pytest
 async def test_what_was_made_for_a_cancelled_call_is_undone(tmp_path: Path) -> None:
     undone: list[int] = []
     go = threading.Event()
-    call = asyncio.ensure_future(finish_in_thread(lambda number: (go.wait(100), number)[1], 5, undo=undone.append))
+    call = asyncio.ensure_future(
+        finish_in_thread(lambda number: (go.wait(100 * PATIENCE), number)[1], 5, undo=undone.append)
+    )
     await asyncio.sleep(0)
     call.cancel()
     go.set()
@@ -115,7 +117,7 @@ async def test_a_reader_of_ends_that_is_cancelled_takes_none_along(
 
     def slowly(end: object) -> object:
         entered.set()
-        leave.wait(20)
+        leave.wait(20 * PATIENCE)
         return ends_of(end)  # type: ignore[arg-type]
 
     monkeypatch.setattr(world.engine, "_ends_of", slowly)

@@ -16,7 +16,7 @@ import nsrun.runtime
 from nsrun.errors import LaunchError, RuntimeFailure
 from nsrun.runtime.ocilinux import MASKED_PATHS
 from tests.system.runtime.world import EnvVar, SecurityContext, VolumeMount, World, container, pod, shell
-from tests.waiting import eventually
+from tests.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.root
 
@@ -271,8 +271,8 @@ async def test_nothing_is_left(world: World) -> None:
     one = pod(shell("main", "setsid sleep 1000 & sleep 1000"), shell("other", "exit 0"))
     await world.start(one)
     await world.start(one, "other")
+    await eventually_async(lambda: [_name(pid) for pid in world.cgroups.pids(one.uid)].count("sleep") == 2)
     pids = world.cgroups.pids(one.uid)
-    assert len(pids) >= 3
     await world.engine.remove_sandbox(one.name, one.uid)
     assert remains(world) == []
     assert not world.layout.run_pod(one.uid).exists()
@@ -281,6 +281,13 @@ async def test_nothing_is_left(world: World) -> None:
     own = str(world.layout.netns(one.name))
     after = [line for line in Path("/proc/self/mounts").read_text().splitlines() if own not in line]
     assert after == [line for line in mounts.splitlines() if own not in line]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _alive(pid: int) -> bool:

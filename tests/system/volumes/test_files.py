@@ -27,6 +27,7 @@ from nsrun.support import native
 from nsrun.support.layout import Layout
 from nsrun.volumes.service import VolumeService
 from tests.unit.volumes.world import objects, pod_with, prepare
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.root
 
@@ -172,10 +173,10 @@ async def test_a_part_of_a_volume_that_is_mounted_does_not_change(service: Volum
 
 
 async def test_many_files_change_quickly(service: VolumeService) -> None:
-    """A ConfigMap of 1 MiB, the most there can be, is far from the second that a change may take."""
+    """A ConfigMap of 1 MiB, the most there can be, while the machine is busy."""
     one, two = ({f"key-{n}": value * 1024 for n in range(1000)} for value in (b"1", b"2"))
     path = Path((await prepare(service, pod_with(CONFIG), objects(config={"cfg": one})))["data"].path)
     start = time.monotonic()
     await service.refresh(pod_with(CONFIG), objects(config={"cfg": two}), None)
-    assert time.monotonic() - start < 0.8
+    assert time.monotonic() - start < 10 * PATIENCE
     assert (path / "key-999").read_text().startswith("2")

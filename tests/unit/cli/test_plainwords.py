@@ -20,6 +20,7 @@ from nsrun.cli.program import run
 from nsrun.cli.sessions import exec as exec_command
 from nsrun.support.layout import Layout
 from nsrun.support.runpaths import RunPaths
+from tests.waiting import fewer
 
 FLAGS = [name for row in (*PLACES, *EXEC) for name in row.names]
 VARIABLES = [row.variable for row in (*PLACES, *EXEC)]
@@ -104,7 +105,7 @@ def by_plain(said: PlainWords) -> Asked:
     return Layout(**places), said.pod, said.words, {**nothing, **said.flags}
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=fewer(3000), deadline=None)
 @given(words=arguments, environment=environments)
 @example(words=["--run-dir=/r", "exec", "-it", "web", "-c", "app", "--", "ls"], environment={})
 @example(words=["exec", "web", "--", "--", "ls"], environment={"NSRUN_ROOT": "/x"})

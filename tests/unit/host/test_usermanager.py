@@ -17,6 +17,7 @@ from jeepney import DBusAddress, Endianness, HeaderFields, Message, Parser, new_
 from jeepney.io.blocking import prep_socket
 
 from nsrun.host.rootless.usermanager import NO_SUCH_UNIT, ManagerError, UserManager, open_manager
+from tests.waiting import PATIENCE
 
 JOB = "/org/freedesktop/systemd1/job/7"
 MANAGER = DBusAddress("/org/freedesktop/systemd1", interface="org.freedesktop.systemd1.Manager")
@@ -48,7 +49,7 @@ def listening(runtime: Path, play: Play) -> Iterator[None]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(runtime / "systemd" / "private"))
         listener.listen()
-        listener.settimeout(30)
+        listener.settimeout(30 * PATIENCE)
 
         def serve() -> None:
             line, _ = listener.accept()

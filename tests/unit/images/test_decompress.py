@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from nsrun.images.decompress import CHUNK, READ, CorruptBlob, decompressed, is_layer_type
 from nsrun.images.limits import DEFAULT_LIMITS, Limits
+from tests.waiting import fewer
 
 
 def read(blob: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -30,7 +31,7 @@ SKIPPABLE = b"\x5a\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"skip!"
 PIECES = st.lists(st.binary(max_size=5000), min_size=1, max_size=4)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=fewer(50))
 @given(PIECES)
 def test_members_and_frames_follow_one_another(pieces: list[bytes]) -> None:
     content = b"".join(pieces)

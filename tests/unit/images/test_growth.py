@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nsrun.images.growth import BlobReader, Growth, ReadCancelled, Restarted
 from nsrun.support.fds import Fd
+from tests.waiting import fewer
 
 
 class Growing:
@@ -35,7 +36,7 @@ def read_all(reader: BlobReader, size: int) -> bytes:
     return b"".join(iter(lambda: reader.read(size), b""))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=fewer(50))
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=20), st.integers(1, 500))
 def test_a_reader_gets_all_of_it_however_it_comes(pieces: list[bytes], size: int) -> None:
     growing = Growing()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nsrun.images.limits import DEFAULT_LIMITS, Limits
 from nsrun.images.tarstream import ByteStream, Entry, Kind, TarError, TarReader
 from tests.attacks.archives import Archive, header
+from tests.waiting import fewer
 
 SMALL = Limits(entries=100, header=1 << 16, sparse_pieces=100)
 
@@ -61,7 +62,7 @@ def members(draw: st.DrawFn) -> tuple[tarfile.TarInfo, bytes]:
     return member, content
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=fewer(150))
 @given(st.lists(members(), max_size=6), st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]), st.integers(1, 3000))
 def test_reads_what_tarfile_writes(entries: list[tuple[tarfile.TarInfo, bytes]], form: int, chunk: int) -> None:
     buffer = io.BytesIO()
@@ -80,7 +81,7 @@ def test_reads_what_tarfile_writes(entries: list[tuple[tarfile.TarInfo, bytes]],
             assert entry.device == (member.devmajor, member.devminor)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=fewer(300))
 @given(st.randoms(use_true_random=False), st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
 def test_damage_is_an_error_or_an_archive(chance: random.Random, form: int) -> None:
     """Whatever the bytes: TarError or entries, soon, and never more data than there is."""
@@ -105,7 +106,7 @@ def test_damage_is_an_error_or_an_archive(chance: random.Random, form: int) -> N
     assert sum(len(content) for _, content in found) <= len(data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=fewer(200))
 @given(st.binary(max_size=2000))
 def test_noise_is_an_error_or_an_archive(noise: bytes) -> None:
     try:

@@ -25,9 +25,10 @@ from nsrun.model.status import (
     Waiting,
 )
 from tests.unit.model.pods import pods
+from tests.waiting import fewer
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=fewer(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pods())
 def test_a_pod_is_read_back_equal(pod: Pod) -> None:
     assert decode_pod(json.loads(json.dumps(encode_pod(pod)))) == pod
@@ -35,7 +36,7 @@ def test_a_pod_is_read_back_equal(pod: Pod) -> None:
     assert elsewhere.spec == replace(pod.spec, node_name="node")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=fewer(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pods())
 def test_a_pod_survives_yaml_and_json_text(pod: Pod) -> None:
     # In quotes, because PyYAML does not know that Kubernetes takes a bare ``n`` for a boolean.
@@ -164,7 +165,7 @@ def test_statuses_look_as_the_kubelet_gives_them() -> None:
     }
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=fewer(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pods())
 def test_a_status_does_not_disturb_the_reading(pod: Pod) -> None:
     status = PodStatus(phase=Phase.PENDING, qos_class=pod.qos_class)

@@ -17,7 +17,7 @@ import pytest
 from nsrun.network.connector import Connector
 from nsrun.network.home import HostHome
 from nsrun.network.uplink import ConnectorProgram, Uplink
-from tests.waiting import eventually_async
+from tests.waiting import PATIENCE, eventually_async
 
 HELP = 'if [ "$1" = --help ]; then echo "  --link ADDR"; exit; fi'
 
@@ -127,7 +127,7 @@ async def test_stopping_ends_the_keeping_too(install: Install, make: Callable[..
     keeping = asyncio.create_task(connector.keep())
     await asyncio.sleep(0)
     await connector.stop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(10 * PATIENCE):
         await keeping
     assert connector.pid is None
 

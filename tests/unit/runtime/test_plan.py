@@ -28,6 +28,7 @@ from nsrun.runtime.plan import (
 )
 from nsrun.support import native
 from tests.unit.runtime.requests import ATTACHMENT, MACHINE, SURROUNDINGS, pod_of, request
+from tests.waiting import fewer
 
 FILTER = do.Seccomp(program=bytes(8) * 3)
 V2 = CgroupView(mounts=(CgroupMount(destination="/sys/fs/cgroup", type="cgroup2"),))
@@ -233,7 +234,7 @@ def test_the_native_reader_refuses_what_does_not_fit() -> None:
 WORDS = st.text(max_size=20).map(lambda text: text.replace("\0", ""))
 
 
-@settings(max_examples=60)
+@settings(max_examples=fewer(60))
 @given(
     st.lists(WORDS, max_size=6),
     st.lists(WORDS.map(lambda text: f"/v/{text}"), max_size=4),

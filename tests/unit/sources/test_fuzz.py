@@ -23,7 +23,7 @@ def read(data: bytes, file: str, before: FileState | None = None) -> FileState:
     return next_state(before, parse_manifest(data, file=file, node_name="node", origin=before.origin))
 
 
-@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=fewer(2_000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents, documents)
 def test_a_good_pod_keeps_running_beside_any_file(first: bytes, second: bytes) -> None:
     good = read(GOOD, "good.yaml")
@@ -47,7 +47,7 @@ def test_a_file_that_turns_bad_loses_no_pod(data: bytes) -> None:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=fewer(10), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(documents, min_size=30, max_size=60))
 async def test_a_directory_full_of_them(listed: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -25,6 +25,7 @@ from nsrun.supervisor.commanding import commanded
 from nsrun.supervisor.control import Verb
 from tests.contracts.fakes import FakeRun
 from tests.unit.supervisor.world import Daemon, World, container, hook, pod, sidecar
+from tests.waiting import fewer
 
 INITS = ("exit 0", "sleep 3; exit 0", "sleep 2; exit 4")
 HOOKS = (None, hook("exit 0"), hook("sleep 4; exit 0"), hook("exit 1"))
@@ -292,5 +293,5 @@ class Machinery(RuleBasedStateMachine):
 
 TestMachinery = Machinery.TestCase
 TestMachinery.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=fewer(60), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from nsrun.support.splice import relay
-from tests.waiting import eventually_async
+from tests.waiting import PATIENCE, eventually_async
 
 
 def connection() -> tuple[socket.socket, socket.socket]:
@@ -53,7 +53,7 @@ async def test_either_direction_may_end_first(ends: Ends) -> None:
     await loop.sock_sendall(right, b"answer")
     right.close()
     assert await read_all(left) == b"answer"
-    await asyncio.wait_for(carrying, 10)
+    await asyncio.wait_for(carrying, 10 * PATIENCE)
     assert one.fileno() == other.fileno() == -1
 
 
@@ -78,7 +78,7 @@ async def test_what_nobody_reads_stops_the_sender(ends: Ends) -> None:
     left.shutdown(socket.SHUT_WR)
     assert len(await read_all(right)) == sent
     right.close()
-    await asyncio.wait_for(carrying, 10)
+    await asyncio.wait_for(carrying, 10 * PATIENCE)
 
 
 async def test_an_abort_is_carried_over(ends: Ends) -> None:
@@ -87,7 +87,7 @@ async def test_an_abort_is_carried_over(ends: Ends) -> None:
     right.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     right.close()
     with pytest.raises(OSError):
-        await asyncio.wait_for(carrying, 10)
+        await asyncio.wait_for(carrying, 10 * PATIENCE)
     with pytest.raises(ConnectionResetError):
         await asyncio.get_running_loop().sock_recv(left, 1)
 

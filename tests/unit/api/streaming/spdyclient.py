@@ -25,6 +25,7 @@ from nsrun.api.streaming.spdy_frames import (
     encode,
 )
 from nsrun.api.streaming.spdy_headers import HeaderReader, HeaderWriter
+from tests.waiting import PATIENCE
 
 __all__ = ["ClientStream", "Pipe", "SpdyClient", "Wire", "connected"]
 
@@ -152,7 +153,7 @@ class SpdyClient:
     async def until(self, condition: object) -> None:
         """Waits for it to be true."""
         assert callable(condition)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20 * PATIENCE):
             while not condition():
                 changed = self._changed
                 await changed.wait()

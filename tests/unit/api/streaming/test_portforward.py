@@ -18,6 +18,7 @@ from nsrun.api.streaming.spdy_frames import RstStream
 from nsrun.errors import NetworkError
 from tests.unit.api.streaming.spdyclient import ClientStream, SpdyClient, connected
 from tests.unit.api.streaming.wsclient import FakeWebSocket
+from tests.waiting import PATIENCE
 
 Program = Callable[[socket.socket], Awaitable[None]]
 REFUSED = "error forwarding port 81 to pod web_default, uid u1: cannot connect: connection refused"
@@ -102,7 +103,7 @@ async def client_of(pod: Pod, **settings: float) -> AsyncIterator[SpdyClient]:
     """A client, which goes when the block is left."""
     here, there = connected()
     client = SpdyClient(here)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         group.create_task(over_spdy(there, pod.forwarder(), **settings))
         group.create_task(client.listen())
         yield client
@@ -191,7 +192,7 @@ async def test_also_when_it_had_ended_what_it_says_and_the_program_goes_on() -> 
 
     listening = asyncio.Event()
     pod = Pod({80: silent})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         here, there = connected()
         client = SpdyClient(here)
         async with asyncio.TaskGroup() as group:
@@ -281,7 +282,7 @@ class Ends:
 async def test_spdy_in_the_messages_of_a_websocket() -> None:
     tunnel, pod = FakeWebSocket(TUNNEL_PROTOCOL), Pod({80: echo})
     client = SpdyClient(Ends(tunnel))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         serving = group.create_task(over_tunnel(tunnel, pod.forwarder()))
         listening = group.create_task(client.listen())
         _, stream = await connection(client, 80, 0)
@@ -296,7 +297,7 @@ async def test_spdy_in_the_messages_of_a_websocket() -> None:
 
 async def test_the_channels_of_two_ports() -> None:
     channels, pod = FakeWebSocket(), Pod({80: echo, 256: greet})
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         group.create_task(over_websocket(channels, pod.forwarder(), (80, 81, 256)))
         channels.says(b"\x00through")
         await channels.until(lambda: channels.said(0) == b"\x50\0through")
@@ -310,7 +311,7 @@ async def test_the_channels_of_two_ports() -> None:
 
 async def test_when_every_port_has_ended_so_has_the_websocket() -> None:
     channels = FakeWebSocket("v4.base64.channel.k8s.io")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         await over_websocket(channels, Pod({80: greet}).forwarder(), (80,))
     assert channels.sent == ["0UAA=", "1UAA=", "0aGVsbG8="]
     assert channels.closed == 1000

@@ -26,6 +26,7 @@ from tests.contracts.fakesession import FakeSession
 from tests.contracts.virtualclock import VirtualClock
 from tests.unit.api.streaming.spdyclient import ClientStream, SpdyClient, connected
 from tests.unit.api.streaming.wsclient import FakeWebSocket
+from tests.waiting import PATIENCE
 
 V4 = "v4.channel.k8s.io"
 SUCCESS = {"metadata": {}, "status": "Success"}
@@ -129,7 +130,7 @@ def test_the_status_of_each_protocol() -> None:
 
 
 async def over(socket: FakeWebSocket, container: Container, request: SessionRequest) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * PATIENCE):
         await over_websocket(socket, container.open_session, request)
 
 
@@ -246,7 +247,7 @@ async def client_of(
     """A client, and what makes it go as kubectl goes."""
     here, there = connected()
     client = SpdyClient(here)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         serving = group.create_task(over_spdy(there, protocol, container.open_session, request))
         group.create_task(client.listen())
 

@@ -25,7 +25,7 @@ from tests.contracts.virtualclock import VirtualClock
 from tests.unit.api.streaming.spdyclient import SpdyClient, connected
 from tests.unit.api.streaming.wsclient import FakeWebSocket
 from tests.unit.supervisor.world import container, pod
-from tests.waiting import eventually_async
+from tests.waiting import PATIENCE, eventually_async
 
 SPDY = {"connection": "Upgrade", "upgrade": "SPDY/3.1"}
 WEBSOCKET = {"connection": "keep-alive, Upgrade", "upgrade": "websocket"}
@@ -183,7 +183,7 @@ async def test_a_command_over_spdy(world: World) -> None:
     assert isinstance(answer, Upgrade)
     here, there = connected()
     client = SpdyClient(here)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         group.create_task(answer.run(there))  # type: ignore[arg-type]
         group.create_task(client.listen())
         error, stdout, _ = [await client.opened({"streamtype": kind}) for kind in ("error", "stdout", "resize")]
@@ -199,7 +199,7 @@ async def test_a_container_over_a_websocket(world: World) -> None:
     assert answer.protocols[0] == "v5.channel.k8s.io"
     assert "" in answer.protocols
     socket = FakeWebSocket()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         group.create_task(answer.run(socket))  # type: ignore[arg-type]
         await socket.until(lambda: socket.sent)
         socket.goes()
@@ -215,7 +215,7 @@ async def test_ports_over_spdy(world: World) -> None:
     assert isinstance(answer, Upgrade)
     here, there = connected()
     client = SpdyClient(here)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         group.create_task(answer.run(there))  # type: ignore[arg-type]
         group.create_task(client.listen())
         for kind in ("error", "data"):
@@ -242,7 +242,7 @@ async def test_ports_over_websockets(world: World, target: str, offered: str, pr
     assert isinstance(answer, WebSocketUpgrade)
     assert answer.protocols == protocols
     socket = FakeWebSocket(protocols[0])
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20 * PATIENCE), asyncio.TaskGroup() as group:
         group.create_task(answer.run(socket))  # type: ignore[arg-type]
         if target:
             await socket.until(lambda: b"uid-web: cannot connect to port 82" in socket.said(5))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.waiting import PATIENCE
+
 __all__ = ["FakeWebSocket"]
 
 
@@ -61,7 +63,7 @@ class FakeWebSocket:
 
     async def until(self, condition: object) -> None:
         assert callable(condition)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20 * PATIENCE):
             while not condition():
                 changed = self._changed
                 await changed.wait()

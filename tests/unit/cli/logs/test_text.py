@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nsrun.cli.logs.text import LogSource, drain
 from nsrun.support.logreader import LogReader
 from nsrun.support.logtext import LogText
+from tests.waiting import fewer
 
 
 def show(*logs: list[str], limit: int | None = None) -> str:
@@ -55,7 +56,7 @@ def test_times_longer_than_any_do_not_stop_it() -> None:
     assert show([record("2" * 70, "long")], [record("2" * 64, "short")]) == "long\nshort\n"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=fewer(50), deadline=None)
 @given(st.lists(st.lists(st.integers(0, 99), max_size=30).map(sorted), max_size=4))
 def test_all_of_it_by_time(logs: list[list[int]]) -> None:
     said = show(*([record(f"{second:02}", str(second)) for second in log] for log in logs))
