@@ -26,6 +26,7 @@ __all__ = [
     "MachineError",
     "find_accelerator",
     "make_overlay",
+    "version",
 ]
 
 # From power on to an answer, with an emulated processor on a busy machine.
@@ -37,7 +38,7 @@ _PROBE_SECONDS = 10.0
 # Speed over hardening: nothing in the machine is anybody's secret. With programs at random addresses an emulated
 # processor would translate each of them again whenever it is started: four times the time for a small one.
 KERNEL_WORDS = (
-    "console=ttyS0 rw quiet loglevel=3 mitigations=off nokaslr norandmaps random.trust_cpu=on net.ifnames=0 "
+    "console=ttyS0 rw quiet loglevel=5 mitigations=off nokaslr norandmaps random.trust_cpu=on net.ifnames=0 "
     "systemd.show_status=0 systemd.firstboot=0 fsck.mode=skip raid=noautodetect"
 )
 
@@ -68,7 +69,7 @@ class Hardware:
     initramfs: Path
     disk: Path
     accelerator: Accelerator = TCG
-    memory_mib: int = 2048
+    memory_mib: int = 4096
     cpus: int = 2
     cache: str = "unsafe"
     state: Path | None = None
@@ -96,11 +97,20 @@ def _kvm_works(vmlinuz: Path, initramfs: Path) -> bool:
     return b"the processor works" in done.stdout
 
 
-def _command(accelerator: Accelerator, memory_mib: int, cpus: int) -> list[str]:
+def version() -> str:
+    """Of QEMU: what one has frozen, another does not thaw. Raises MachineError."""
+    return subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def _program() -> str:
     program = shutil.which("qemu-system-x86_64")
     if program is None:
         raise MachineError("cannot start the machine: qemu-system-x86_64 is not installed")
-    words = [program, "-nodefaults", "-no-user-config", "-display", "none", "-M", "pc", *accelerator.words]
+    return program
+
+
+def _command(accelerator: Accelerator, memory_mib: int, cpus: int) -> list[str]:
+    words = [_program(), "-nodefaults", "-no-user-config", "-display", "none", "-M", "pc", *accelerator.words]
     return [*words, "-m", str(memory_mib), "-smp", str(cpus)]
 
 

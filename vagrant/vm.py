@@ -30,7 +30,7 @@ from vagrant import suite
 from vagrant.channel import ChannelError, Job
 from vagrant.image import REPO, BaseImage, ImageError, build_base, make_tree_disk
 from vagrant.kernels import Kernel, KernelError, choose
-from vagrant.machine import KERNEL_WORDS, Hardware, Machine, MachineError, find_accelerator, make_overlay
+from vagrant.machine import KERNEL_WORDS, Hardware, Machine, MachineError, find_accelerator, make_overlay, version
 from vagrant.terminal import attached, size
 
 __all__ = ["DIRECTORY", "Prepared", "boot_kept", "main", "prepare", "thawed"]
@@ -76,9 +76,8 @@ def prepare(which: str) -> Prepared:
 
 
 def _stamp(base: BaseImage, hardware: Hardware) -> str:
-    digest = hashlib.sha256(
-        f"{base.stamp} {REPO} {hardware.accelerator} {hardware.memory_mib} {hardware.cpus} {KERNEL_WORDS}".encode()
-    )
+    made_of = (base.stamp, REPO, version(), hardware.accelerator, hardware.memory_mib, hardware.cpus, KERNEL_WORDS)
+    digest = hashlib.sha256(" ".join(map(str, made_of)).encode())
     for path in (REPO / "vagrant/provision.sh", REPO / "build/images.stamp"):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]
