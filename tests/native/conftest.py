@@ -1,10 +1,11 @@
-"""Fixtures of the native tests: the programs, built once a session, and pods on a tmpfs of their own."""
+"""Fixtures of the native tests: the programs, built once a session, and pods."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,9 @@ def site(request: pytest.FixtureRequest, programs: Programs, tmp_path: Path) -> 
 
 def make_pod(programs: Programs, kind: str) -> Iterator[Pod]:
     """Afterwards nothing may be left of it: no process, no mount, no descriptor of ours."""
-    base = Path("/run/native-tests") / os.urandom(4).hex()
-    base.mkdir(parents=True)
+    # Not the tests' own /run: before Linux 6.3 a tmpfs has no idmapped mounts.
+    base = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="nsrun-native-"))
+    base.chmod(0o755)
     mounts = Path("/proc/self/mountinfo").read_text()
     before = own_processes()
     try:

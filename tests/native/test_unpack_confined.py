@@ -76,8 +76,8 @@ def start(layer: Path, *, xattr_prefix: str = "trusted.overlay.", program: Path 
 
 
 def child_pid() -> int:
-    """Of this process's one child that unpacks."""
-    found = [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and is_own_unpacker(pid)]
+    """Of this process's one child that unpacks. It has its name a moment after exec(2) is over for its parent."""
+    found = eventually(lambda: [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and is_own_unpacker(pid)])
     assert len(found) == 1, found
     return found[0]
 
