@@ -74,8 +74,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """The workers' reports all come by the controller: it writes."""
-    if "PYTEST_XDIST_WORKER" not in os.environ and os.environ.get("NSRUN_TEST_WORLD"):
+    """The workers' reports all come by the controller: it writes. So does a run that makes no namespaces of its own."""
+    is_inside = os.environ.get("NSRUN_TEST_WORLD") or config.getoption("noconftest")
+    if "PYTEST_XDIST_WORKER" not in os.environ and is_inside:
         terminal = config.pluginmanager.get_plugin("terminalreporter")
-        file = open(config.rootpath / RESULTS, "w")  # noqa: SIM115 the process's end closes it
+        file = open(config.rootpath / RESULTS, "a")  # noqa: SIM115 the process's end closes it
         config.pluginmanager.register(Reporter(file, terminal), "nsrun-reporter")

@@ -17,8 +17,9 @@ __all__ = [
     "DONE",
     "NOT_IN_THE_MACHINE",
     "RESULTS",
+    "SPEAK_TO_SYSTEMD",
     "Result",
-    "command",
+    "commands",
     "compile_tests",
     "counts",
     "done",
@@ -35,6 +36,9 @@ NOT_IN_THE_MACHINE = {
     "tests/test_linters.py": "linters look at the text, which is the same everywhere",
     "tests/vm/test_smoke.py": "no machine in the machine; tests/vm/guest, which it starts in one, runs",
 }
+
+# They need the machine's own namespaces, and get them in a run without tests/conftest.py, which makes others.
+SPEAK_TO_SYSTEMD = ("tests/vm/guest/test_delegation.py", "tests/vm/guest/test_units.py")
 
 # Where ``reporting.py`` writes, in the machine's copy of the tree.
 RESULTS = "build/vm-results.jsonl"
@@ -56,11 +60,21 @@ class Result:
     at: float
 
 
-def command(arguments: Sequence[str]) -> list[str]:
-    """pytest, on both of the machine's processors; the caller's arguments come last and have the last word."""
-    ignored = [f"--ignore={path}" for path in NOT_IN_THE_MACHINE]
-    plugins = ["-p", "no:cacheprovider", "-p", "vagrant.reporting"]
-    return [".venv/bin/python", "-m", "pytest", "-q", *plugins, "-n", "2", "--dist", "loadgroup", *ignored, *arguments]
+def commands(arguments: Sequence[str]) -> list[list[str]]:
+    """pytest, on both of the machine's processors, and for what speaks to systemd once more. When the caller's
+    arguments name tests, what runs none of them is left out; others come last and have the last word."""
+    named = [word for word in arguments if word.startswith("tests/")]
+    options = [word for word in arguments if word not in named]
+    apart = [word for word in named if word.startswith(SPEAK_TO_SYSTEMD)]
+    together = [word for word in named if word not in apart]
+    left_out = [f"--ignore={path}" for path in (*NOT_IN_THE_MACHINE, *SPEAK_TO_SYSTEMD)]
+    pytest = [".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "vagrant.reporting"]
+    found = []
+    if together or not named:
+        found.append([*pytest, "-n", "2", "--dist", "loadgroup", *left_out, *options, *together])
+    if apart or not named:
+        found.append([*pytest, "--noconftest", *options, "-n", "0", *(apart or SPEAK_TO_SYSTEMD)])
+    return found
 
 
 def compile_tests() -> None:

@@ -198,15 +198,18 @@ def _test_on(prepared: Prepared, options: argparse.Namespace) -> int:
         return 0
     patience = _PATIENCE if prepared.hardware.accelerator.name == "tcg" else "1"
     environment = {"NSRUN_TEST_PATIENCE": patience, **_pairs(options.env)}
-    argv = suite.command([*options.arguments, *again])
+    commands = suite.commands([*options.arguments, *again])
     started = time.time()
     with _left_out(suite.done(earlier) if options.rest else []), thawed(prepared) as machine:
         # Docker and kubeadm load it, so the traffic of pods is tried with and without it.
         machine.check("modprobe", "br_netfilter", cwd="/")
-        job = Job(argv=argv, user=options.user, env=environment, seconds=options.timeout or None)
         try:
-            code = machine.run(job, out=_write(1), err=_write(2))
-            return 0 if options.rest and code == _NOTHING_LEFT else code
+            codes = []
+            for argv in commands:
+                job = Job(argv=argv, user=options.user, env=environment, seconds=options.timeout or None)
+                code = machine.run(job, out=_write(1), err=_write(2))
+                codes.append(0 if options.rest and code == _NOTHING_LEFT else code)
+            return next((code for code in codes if code != 0), 0)
         finally:  # also of a run that was interrupted, or took too long
             ended = time.time()
             machine.fetch(suite.RESULTS, DIRECTORY)

@@ -14,8 +14,9 @@ import pytest
 from vagrant.suite import (
     DONE,
     NOT_IN_THE_MACHINE,
+    SPEAK_TO_SYSTEMD,
     Result,
-    command,
+    commands,
     counts,
     done,
     failed,
@@ -120,8 +121,19 @@ def test_what_is_done_is_left_out_by_every_worker(repo: Path, tmp_path: Path, wo
 
 
 def test_both_processors_are_busy_and_the_caller_has_the_last_word() -> None:
-    words = command(["-n", "0", "tests/unit"])
-    assert words[words.index("-n") + 1] == "2"
-    assert words[-3:] == ["-n", "0", "tests/unit"]
-    for path in NOT_IN_THE_MACHINE:
-        assert f"--ignore={path}" in words
+    together, apart = commands(["-n", "3", "-x"])
+    assert together[together.index("-n") + 1] == "2"
+    assert together[-3:] == ["-n", "3", "-x"]
+    for path in (*NOT_IN_THE_MACHINE, *SPEAK_TO_SYSTEMD):
+        assert f"--ignore={path}" in together
+    assert apart[-3 - len(SPEAK_TO_SYSTEMD) :] == ["-x", "-n", "0", *SPEAK_TO_SYSTEMD]
+    assert "--noconftest" in apart
+
+
+def test_what_is_not_asked_for_is_not_run() -> None:
+    (together,) = commands(["tests/e2e", "-x"])
+    assert together[-2:] == ["-x", "tests/e2e"]
+    one = f"{SPEAK_TO_SYSTEMD[0]}::test_it"
+    (apart,) = commands([one])
+    assert apart[-4:] == ["--noconftest", "-n", "0", one]
+    assert [words[-1] for words in commands(["tests/e2e", one])] == ["tests/e2e", one]
