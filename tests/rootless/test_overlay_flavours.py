@@ -19,7 +19,7 @@ def hide_disk(account: Account) -> None:
     home = account.home
     account.as_root(
         f"mkdir -p {home}/l {home}/u {home}/w {home}/root; chown -R {account.uid}:{account.uid} {home}; "
-        f"mount -t overlay -o lowerdir={home}/l,upperdir={home}/u,workdir={home}/w,userxattr overlay {home}/root; "
+        f"mount -t overlay -o lowerdir={home}/l,upperdir={home}/u,workdir={home}/w overlay {home}/root; "
         f"chown {account.uid}:{account.uid} {home}/root"
     )
 
