@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,14 @@ def test_a_killed_shim_takes_its_pod_along_and_the_pod_starts_again(loaded: Nsru
 
 def counters(nsrun: Nsrun) -> list[int]:
     """Live processes that run the counting script."""
-    return [pid for pid, _ in nsrun.processes("sh") if COUNTING.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid, _ in nsrun.processes("sh") if COUNTING.encode() in command_line(pid)]
+
+
+def command_line(pid: int) -> bytes:
+    """Nothing of a process that has ended meanwhile."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -147,7 +155,8 @@ def reboot(nsrun: Nsrun) -> None:
     """What a reboot does to nsrun: every process gone, every namespace and link with them, the run directory empty."""
     nsrun.kill()
     for pid, _ in nsrun.processes("nsrun-shim", "pause"):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # a pause ends with its shim
+            os.kill(pid, signal.SIGKILL)
     eventually(lambda: counters(nsrun) == [], what="the containers died with their shims")
     for pin in Path("/run/netns").iterdir():
         subprocess.run(["ip", "netns", "delete", pin.name], check=True)
