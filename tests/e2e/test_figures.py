@@ -285,7 +285,8 @@ def prometheus_is_content(program: str, directory: Path) -> None:
         by_container = {row["metric"]["container"]: float(row["value"][1]) for row in query(asked)}
         assert by_container["holds"] >= 32 * MIB
         assert "POD" not in by_container
-        assert query('rate(container_cpu_usage_seconds_total{job="metrics-resource",container="busy"}[1m])')
+        rate = 'rate(container_cpu_usage_seconds_total{job="metrics-resource",container="busy"}[1m])'
+        eventually(lambda: query(rate), every=0.5, what="what is known of two moments")
         assert "error" not in log.read_text().lower()
     finally:
         process.terminate()
