@@ -21,7 +21,19 @@ __all__ = ["REPO", "BaseImage", "ImageError", "build_base", "make_tree_disk"]
 REPO = Path(__file__).resolve().parent.parent
 
 # For a machine that a person can look around in; what nsrun and its tests need comes from `./dev packages`.
-_SYSTEM_PACKAGES = ("systemd", "systemd-sysv", "udev", "dbus", "kmod", "iputils-ping", "less", "sudo", "strace")
+# AppArmor is on most machines that will run nsrun, and a default profile for containers with it.
+_SYSTEM_PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "kmod",
+    "apparmor",
+    "iputils-ping",
+    "less",
+    "sudo",
+    "strace",
+)
 # Large, and only for looking at the text: that is done outside the machine.
 _LEFT_OUT = frozenset({"clang", "clang-format", "qemu-system-x86", "qemu-utils", "mmdebstrap", "vagrant"})
 

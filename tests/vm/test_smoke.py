@@ -1,7 +1,7 @@
 """nsrun in a machine with pure cgroup v2, systemd and a distribution's kernel: the end of ``./dev test``.
 
-One thawed machine runs the tests of ``guest/`` and of the cgroups; each of its results is a result here. A second one
-is rebooted. Skipped without QEMU.
+One thawed machine runs the tests of ``guest/``, of the cgroups and of AppArmor; each of its results is a result here.
+A second one is rebooted. Skipped without QEMU.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ FILES = (
     "tests/system/cgroups/test_figures.py",
     "tests/system/cgroups/test_cgroups.py",
     "tests/system/cgroups/test_devices.py",
+    "tests/system/runtime/test_labels.py",
 )
 SECONDS = 840.0
 
@@ -47,7 +48,7 @@ def names(file: str) -> list[str]:
     return [
         n.name
         for n in ast.parse((REPO / file).read_text()).body
-        if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")
+        if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and n.name.startswith("test_")
     ]
 
 

@@ -303,6 +303,7 @@ async def test_tear_down_leaves_the_machine_as_it_was(world: World) -> None:
 
 
 async def test_start_again_and_again(world: World) -> None:
+    await eventually_async(lambda: "state DOWN" in run("ip link show nsrun0"), what="without a port it has no carrier")
     before = run("ip link show nsrun0"), run("nft list ruleset"), run("ip addr")
     for _ in range(3):
         assert await world.service.start() == ()
