@@ -49,10 +49,14 @@ class Marks:
             if place is None:
                 continue
             task, namespace = place
-            if namespace not in names:
-                names[namespace] = self._name(task)
-            if names[namespace]:
-                found[names[namespace]].add(pid)
+            name = names.get(namespace)
+            if name is None:
+                name = self._name(task)
+            if name is None:
+                continue  # it has just ended, and says nothing of who else is there
+            names[namespace] = name
+            if name:
+                found[name].add(pid)
         return found
 
     def pids(self, name: str, *, below: bool = False) -> set[int]:
@@ -87,8 +91,9 @@ class Marks:
         except OSError:
             return ""
 
-    def _name(self, task: str) -> str:
+    def _name(self, task: str) -> str | None:
+        """None: nobody knows."""
         try:
             return mark_of(Path(self._proc, task, "mountinfo").read_text(errors="replace"), self._root)
         except OSError:
-            return ""
+            return None

@@ -50,7 +50,10 @@ class Proc:
 
 
 @pytest.fixture
-def proc(tmp_path: Path) -> Proc:
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
+    """In the order of their numbers, as Linux lists processes."""
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listed(path)))
     return Proc(tmp_path)
 
 
@@ -70,6 +73,13 @@ def test_who_shares_a_namespace_shares_its_mark(proc: Proc) -> None:
     assert marks.pids("poduid/", below=True) == {11, 12, 13}
     assert marks.pids("poduid/web-1") == {13}
     assert marks.pids("poduid/web-") == set()
+
+
+def test_who_ends_at_that_moment_says_nothing_of_its_namespace(proc: Proc) -> None:
+    proc.task("10", 5, "poduid/web-0")
+    (proc.top / "10" / "mountinfo").unlink()
+    proc.task("11", 5, "poduid/web-0")
+    assert Marks("nsrun", proc=proc.top).pids("poduid/web-0") == {11}
 
 
 def test_where_the_first_thread_has_ended_another_one_tells(proc: Proc) -> None:
