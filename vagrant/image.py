@@ -34,8 +34,9 @@ _SYSTEM_PACKAGES = (
     "sudo",
     "strace",
 )
-# Large, and only for looking at the text: that is done outside the machine.
-_LEFT_OUT = frozenset({"clang", "clang-format", "qemu-system-x86", "qemu-utils", "mmdebstrap", "vagrant"})
+# Large, and for looking at the text, or for making images to compare with: that is done outside the machine.
+_PODMAN = ("podman", "crun", "conmon", "catatonit")
+_LEFT_OUT = frozenset({"clang", "clang-format", *_PODMAN, "qemu-system-x86", "qemu-utils", "mmdebstrap", "vagrant"})
 
 # Of the tree, what the machine has no use for.
 _NOT_SHARED = frozenset({".git", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"})
