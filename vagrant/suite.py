@@ -63,10 +63,11 @@ class Result:
 def commands(arguments: Sequence[str]) -> list[list[str]]:
     """pytest, on both of the machine's processors, and for what speaks to systemd once more. When the caller's
     arguments name tests, what runs none of them is left out; others come last and have the last word."""
-    named = [word for word in arguments if word.startswith("tests/")]
+    named = [word for word in arguments if word.startswith("tests")]
     options = [word for word in arguments if word not in named]
     apart = [word for word in named if word.startswith(SPEAK_TO_SYSTEMD)]
     together = [word for word in named if word not in apart]
+    apart += [path for path in SPEAK_TO_SYSTEMD if any(path.startswith(f"{word.rstrip('/')}/") for word in together)]
     left_out = [f"--ignore={path}" for path in (*NOT_IN_THE_MACHINE, *SPEAK_TO_SYSTEMD)]
     pytest = [".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "vagrant.reporting"]
     found = []

@@ -137,3 +137,7 @@ def test_what_is_not_asked_for_is_not_run() -> None:
     (apart,) = commands([one])
     assert apart[-4:] == ["--noconftest", "-n", "0", one]
     assert [words[-1] for words in commands(["tests/e2e", one])] == ["tests/e2e", one]
+    for directory in ("tests", "tests/vm", "tests/vm/guest/"):
+        together, apart = commands([directory])
+        assert together[-1] == directory
+        assert apart[-len(SPEAK_TO_SYSTEMD) :] == [*SPEAK_TO_SYSTEMD]
