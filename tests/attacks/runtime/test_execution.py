@@ -15,7 +15,7 @@ from nsrun.errors import LaunchError
 from nsrun.model.running import Command, CommandResult, RunningContainer
 from nsrun.model.session import SessionRequest
 from nsrun.runtime.engine import Programs
-from tests.system.runtime.world import SecurityContext, World, container, pod, shell
+from tests.system.runtime.world import NO_APP_ARMOR, SecurityContext, World, container, pod, shell
 from tests.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.root
@@ -119,7 +119,7 @@ async def test_a_faked_proc(world: World) -> None:
     mkdir -p /fake/self/attr /fake/thread-self /fake/1; ln -s /victim /fake/self/oom_score_adj; touch /victim
     ln -s /victim /fake/self/attr/exec; ln -s /proc/1 /fake/loop; mount --bind /fake /proc && echo x > /done; {FOREVER}
     """
-    context = SecurityContext(capabilities_add=("SYS_ADMIN",))
+    context = SecurityContext(capabilities_add=("SYS_ADMIN",), app_armor_profile=NO_APP_ARMOR)
     one = await world.start(pod(shell("main", script, security_context=context)))
     await eventually_async(lambda: made(world, one, "done").exists())
     result = await run(world, one, "/bin/sh", "-c", "id -u; ls /proc")

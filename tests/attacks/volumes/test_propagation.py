@@ -11,11 +11,11 @@ import pytest
 from nsrun.model.container import SecurityContext
 from nsrun.model.volume import MountPropagation, RecursiveReadOnly
 from nsrun.support import native
-from tests.system.runtime.world import VolumeMount, World
+from tests.system.runtime.world import NO_APP_ARMOR, VolumeMount, World
 
 pytestmark = pytest.mark.root
 
-MOUNTING = SecurityContext(capabilities_add=("SYS_ADMIN",))
+MOUNTING = SecurityContext(capabilities_add=("SYS_ADMIN",), app_armor_profile=NO_APP_ARMOR)
 
 
 @pytest.fixture

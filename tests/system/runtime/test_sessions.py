@@ -18,7 +18,7 @@ from nsrun.model.session import SessionRequest, TerminalSize
 from nsrun.runtime.session import ShimSession
 from nsrun.support.fds import Fd
 from tests.system.runtime.test_execution import FOREVER, exec_cgroups, processes, v1_world
-from tests.system.runtime.world import SecurityContext, World, pod, shell
+from tests.system.runtime.world import NO_APP_ARMOR, SecurityContext, World, pod, shell
 from tests.waiting import eventually, eventually_async
 
 __all__ = ["v1_world"]
@@ -143,7 +143,7 @@ async def all_goes(there: World, users: bool) -> None:
 
 async def test_where_terminals_are_not_terminals(world: World) -> None:
     """CVE-2025-52565, by a container that mounts something else there while it runs."""
-    context = SecurityContext(capabilities_add=("SYS_ADMIN",))
+    context = SecurityContext(capabilities_add=("SYS_ADMIN",), app_armor_profile=NO_APP_ARMOR)
     script = f"mkdir /x; ln -s /dev/null /x/ptmx; mount --bind /x /dev/pts && echo done; {FOREVER}"
     one = pod(shell("main", script, security_context=context))
     started = await world.start(one)

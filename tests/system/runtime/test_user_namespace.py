@@ -16,12 +16,12 @@ from nsrun.model.running import Command, PreparedVolume
 from nsrun.model.security import PodSecurityContext, ProcMount, Sysctl
 from nsrun.support import native
 from nsrun.support.idranges import IdRanges
-from tests.system.runtime.world import SecurityContext, VolumeMount, World, pod, shell
+from tests.system.runtime.world import NO_APP_ARMOR, SecurityContext, VolumeMount, World, pod, shell
 
 pytestmark = pytest.mark.root
 
 OWN: dict[str, Any] = {"host_users": False}
-ADMIN = SecurityContext(capabilities_add=("SYS_ADMIN", "NET_ADMIN"))
+ADMIN = SecurityContext(capabilities_add=("SYS_ADMIN", "NET_ADMIN"), app_armor_profile=NO_APP_ARMOR)
 
 
 def owner(path: str) -> int:
@@ -322,7 +322,7 @@ async def test_without_a_range_it_does_not_start(world: World) -> None:
 async def test_containers_in_a_container(world: World, proc: ProcMount, nested: bool) -> None:
     """What procMount: Unmasked is for: a new process namespace gets a /proc, where none of this one is masked."""
     script = "unshare -p -f -m sh -c 'mount -t proc proc /proc && echo pid=$(readlink /proc/self)'; true"
-    context = SecurityContext(capabilities_add=("SYS_ADMIN",), proc_mount=proc)
+    context = SecurityContext(capabilities_add=("SYS_ADMIN",), app_armor_profile=NO_APP_ARMOR, proc_mount=proc)
     code, output = await world.run(script, security_context=context, spec=OWN)
     assert code == 0
     assert ("pid=" in output) is nested, output

@@ -16,12 +16,12 @@ from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerId, PreparedVolume
 from nsrun.model.volume import MountPropagation, RecursiveReadOnly
 from nsrun.support import native
-from tests.system.runtime.world import VolumeMount, World, pod, shell
+from tests.system.runtime.world import NO_APP_ARMOR, VolumeMount, World, pod, shell
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 
-MOUNTING = SecurityContext(capabilities_add=("SYS_ADMIN",))
+MOUNTING = SecurityContext(capabilities_add=("SYS_ADMIN",), app_armor_profile=NO_APP_ARMOR)
 
 
 @pytest.fixture

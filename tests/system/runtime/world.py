@@ -31,6 +31,7 @@ from nsrun.model.running import (
     SandboxExit,
     SandboxInfo,
 )
+from nsrun.model.security import AppArmorProfile, ProfileType
 from nsrun.model.volume import VolumeMount
 from nsrun.runtime.cgroup_open import open_cgroups
 from nsrun.runtime.cgroups import Cgroups
@@ -41,6 +42,9 @@ from nsrun.support.clock import SystemClock
 from nsrun.support.crilog import parse_line
 from nsrun.support.idranges import IdRanges
 from nsrun.support.layout import Layout
+
+# For who tries what he can do by mounting: the default profile lets nobody mount at all.
+NO_APP_ARMOR = AppArmorProfile(type=ProfileType.UNCONFINED)
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -262,6 +266,7 @@ class World:
 
 
 __all__ = [
+    "NO_APP_ARMOR",
     "WITHOUT",
     "EnvVar",
     "ResourceRequirements",
