@@ -31,7 +31,9 @@ async def world(request: pytest.FixtureRequest, busybox: Path, cgroup_root: str)
     root = Path(tempfile.mkdtemp(dir=DISK, prefix="nsrun-world-"))
     facts = without_cgroups() if getattr(request, "param", "") == WITHOUT else None
     world = World(root=root, cgroup_root=cgroup_root, busybox=busybox, facts=facts)
-    yield world
-    await world.close()
-    world.cgroups.close()
-    shutil.rmtree(root)
+    try:
+        yield world
+        await world.close()
+    finally:  # a pod that could not be started may not be ended either
+        world.cgroups.close()
+        shutil.rmtree(root)
