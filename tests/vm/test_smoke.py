@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.vm,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1200),
     pytest.mark.xdist_group("vm"),
     pytest.mark.skipif(os.environ.get("NSRUN_TEST_VM") == "no", reason="./dev test could not make the machine"),
     pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed: ./dev vm does that"),
@@ -40,7 +40,7 @@ FILES = (
     "tests/system/cgroups/test_devices.py",
     "tests/system/runtime/test_labels.py",
 )
-SECONDS = 840.0
+SECONDS = 1140.0
 
 
 def names(file: str) -> list[str]:
