@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ async def test_the_default_profile(world: World) -> None:
     assert result.output == b"nsrun-default (enforce)\n"
     code, output = await world.run("cat /proc/self/attr/current", security_context=using(ProfileType.UNCONFINED))
     assert (code, output) == (0, "unconfined\n")
+
+
+@pytest.mark.parametrize(("kind", "mounts"), [(ProfileType.RUNTIME_DEFAULT, False), (ProfileType.UNCONFINED, True)])
+async def test_under_the_default_profile_nobody_mounts(world: World, kind: ProfileType, mounts: bool) -> None:
+    """Whatever his capabilities; as with docker's and containerd's."""
+    if "apparmor" not in world.facts.lsms:
+        pytest.skip("no AppArmor here")
+    context = replace(using(kind), capabilities_add=("SYS_ADMIN",))
+    script = "mkdir /m; mount -t tmpfs tmpfs /m && echo mounted; true"
+    code, output = await world.run(script, security_context=context)
+    assert (code, "mounted\n" in output) == (0, mounts), output
 
 
 async def test_a_profile_that_is_not_loaded(world: World) -> None:
