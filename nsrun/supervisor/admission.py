@@ -106,7 +106,8 @@ class Room:
         self.take_ports(pod)
 
     def take_ports(self, pod: Pod) -> None:
-        """Nothing but its host ports: a pod that ended gives them up when it is removed, everything else at once."""
+        """Nothing but its host ports: a pod that ended gives them up when it is out of the network, everything else at
+        once."""
         self._ports += [(pod.name, port) for port in _ports(pod)]
 
     def lacks(self, pod: Pod) -> Refusal | None:

@@ -21,6 +21,7 @@ from nsrun.supervisor.steps import (
     KILL_PATIENCE,
     Ask,
     AttachNetwork,
+    ClearVolumes,
     DetachNetwork,
     EnsureImage,
     EnsureVolumeImage,
@@ -42,6 +43,7 @@ __all__ = ["cut_off", "next_alarm", "next_steps"]
 
 _BACKOFFS = (ContainerState.PULL_BACKOFF, ContainerState.START_BACKOFF, ContainerState.CRASH_BACKOFF)
 _ENDING = (PodState.RESTARTING, PodState.FINISHING, PodState.STOPPING)
+_MAKING = frozenset(step.key for step in (AttachNetwork(), PrepareVolumes(), RefreshVolumes(), StartSandbox()))
 _WITH_DEADLINE = (PodState.STARTING, PodState.RUNNING, PodState.RESTARTING, PodState.RESETTING)
 
 
@@ -98,6 +100,7 @@ def _wanted(facts: PodFacts, busy: Collection[str], now: float) -> Iterator[Step
         case PodState.FINISHED:
             yield from _recording(facts)
             yield from _expired(facts)
+            yield from _releasing(facts, busy)
         case PodState.RESETTING:
             # A step that is under way in the sandbox must not have the ground pulled from under it.
             if not any(key.split()[0] in ("start", "remove", "record") for key in busy):
@@ -182,6 +185,13 @@ def _expired(facts: PodFacts) -> Iterator[Step]:
     for container in facts.containers:
         for id in (*container.expired, *(() if container.refused is None else (container.refused,))):
             yield RemoveContainer(id=id)
+
+
+def _releasing(facts: PodFacts, busy: Collection[str]) -> Iterator[Step]:
+    """A pod of which nothing will run again gives back what others may need: its address and its ports on the host, the
+    disk and the memory that its volumes take. As the kubelet: SyncTerminatedPod (kubelet.go)."""
+    if _MAKING.isdisjoint(busy):
+        yield from (step for step in (DetachNetwork(), ClearVolumes()) if step.key not in facts.unmade)
 
 
 # --- stops

@@ -198,7 +198,8 @@ class PodFacts:
     ``sandbox_died``: the sandbox that is being started died before its start was told.
     ``withheld``: what the sandbox and the containers were to have and this host does not give, one sentence each.
     ``restarting``: the container whose end asks for all to be run again. ``recorded``: the marks that pod.json has.
-    ``retries``: failed steps by key. ``unmade``: keys of the steps of removal that are done.
+    ``retries``: failed steps by key. ``unmade``: keys of the steps of removal that are done; some of
+    them are, as soon as the pod finished.
     """
 
     uid: str

@@ -135,7 +135,7 @@ class Performer:
             case steps.RemoveContainer():
                 await runtime.remove_container(step.id)
                 self._know(runs.run_removed(self._facts, step.id))
-            case steps.RemoveSandbox() | steps.DetachNetwork() | steps.RemoveVolumes():
+            case steps.RemoveSandbox() | steps.DetachNetwork() | steps.ClearVolumes() | steps.RemoveVolumes():
                 await self._unmake(step)
             case _:
                 raise InternalError(f"nobody knows how to do step {step.key!r}")
@@ -308,7 +308,9 @@ class Performer:
 
     # --- unmaking
 
-    async def _unmake(self, step: steps.RemoveSandbox | steps.DetachNetwork | steps.RemoveVolumes) -> None:
+    async def _unmake(
+        self, step: steps.RemoveSandbox | steps.DetachNetwork | steps.ClearVolumes | steps.RemoveVolumes
+    ) -> None:
         facts = self._facts
         match step:
             case steps.RemoveSandbox():
@@ -318,11 +320,13 @@ class Performer:
             case steps.DetachNetwork():
                 assert facts.name is not None
                 await self._with.network.detach(facts.name, facts.uid)
+            case steps.ClearVolumes():
+                await self._with.volumes.clear(facts.uid)
             case steps.RemoveVolumes():
                 await self._with.volumes.remove(facts.uid)
         if self._facts.state is PodState.RESETTING:
             self._know(fold.sandbox_removed(self._facts))
-        elif self._facts.state is PodState.REMOVING:
+        elif self._facts.state in (PodState.FINISHED, PodState.REMOVING):
             self._know(fold.unmade(self._facts, step.key))
 
     # --- what goes wrong

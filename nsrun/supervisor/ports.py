@@ -138,6 +138,11 @@ class Volumes(Protocol):
         Raises VolumeError."""
         ...
 
+    async def clear(self, uid: str) -> None:
+        """Unmounts and deletes what ``prepare`` made for a pod of which nothing runs any more; the pod's directory
+        stays, and so do claims and what a hostPath names. Raises VolumeError."""
+        ...
+
     async def remove(self, uid: str) -> None:
         """Unmounts and deletes what ``prepare`` made for a pod, and the pod's directory; hostPath content stays.
         Raises VolumeError."""

@@ -17,13 +17,15 @@ __all__ = ["Decision", "Incumbent", "Rejection", "reconcile"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incumbent:
-    """A pod, or the remains of one, that is there. ``leaving``: on its way out; ``finished``: it will not run again."""
+    """A pod, or the remains of one, that is there. ``leaving``: on its way out; ``finished``: it will not run again;
+    ``detached``: nor has it a place in the network any more."""
 
     uid: str
     name: PodName | None
     pod: Pod | None
     leaving: bool = False
     finished: bool = False
+    detached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +76,7 @@ def reconcile(
     wait = [pod for pod in new if any(i.uid == pod.uid or i.name == pod.name for i in others)]
     room = admission.room()
     for incumbent in (by_uid[uid] for uid in (*stay, *keep)):
-        if incumbent.pod is not None:
-            (room.take_ports if incumbent.finished else room.take)(incumbent.pod)
+        _place(room, incumbent)
     for pod in wait:
         if admission.forbids(pod) is None and room.lacks(pod) is None:
             room.take(pod)
@@ -90,6 +91,14 @@ def reconcile(
         queue=queue,
         keep=tuple(keep),
     )
+
+
+def _place(room: Room, incumbent: Incumbent) -> None:
+    """What it still has is not there for others."""
+    if incumbent.pod is not None and not incumbent.finished:
+        room.take(incumbent.pod)
+    elif incumbent.pod is not None and not incumbent.detached:
+        room.take_ports(incumbent.pod)
 
 
 def _distinct(desired: Sequence[Pod]) -> tuple[list[Pod], list[Rejection]]:

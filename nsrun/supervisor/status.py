@@ -15,15 +15,16 @@ from nsrun.supervisor.container_status import container_status, full_name, image
 from nsrun.supervisor.facts import PodFacts, Role
 from nsrun.supervisor.lifecycle import ContainerState, PodState
 
-__all__ = ["full_name", "image_id", "is_ready", "pod_status", "rejected_status"]
+__all__ = ["full_name", "image_id", "is_reachable", "pod_status", "rejected_status"]
 
 _LEAVING = (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED)
 _ENDED = (PodState.FINISHING, PodState.FINISHED)
 
 
-def is_ready(status: PodStatus) -> bool:
-    """Whether the pod's ``Ready`` condition is true."""
-    return any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)
+def is_reachable(status: PodStatus) -> bool:
+    """Ready, and it is known where: a pod that was adopted is ready before its address is looked up again."""
+    ready = any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)
+    return ready and status.pod_ip != ""
 
 
 def pod_status(

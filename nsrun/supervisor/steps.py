@@ -15,6 +15,7 @@ __all__ = [
     "KILL_PATIENCE",
     "Ask",
     "AttachNetwork",
+    "ClearVolumes",
     "DetachNetwork",
     "EnsureImage",
     "EnsureVolumeImage",
@@ -185,6 +186,13 @@ class DetachNetwork(_OfPod):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClearVolumes(_OfPod):
+    """Remove the pod's volumes; its directory stays."""
+
+    verb = "clear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveVolumes(_OfPod):
     """Remove the pod's volumes and directory."""
 
@@ -207,5 +215,6 @@ Step = (
     | RemoveContainer
     | RemoveSandbox
     | DetachNetwork
+    | ClearVolumes
     | RemoveVolumes
 )

@@ -42,6 +42,7 @@ from nsrun.supervisor.probecounts import ProbeCounts
 from nsrun.supervisor.probing import Probing
 from nsrun.supervisor.reconciler import Decision, Incumbent, reconcile
 from nsrun.supervisor.recovery import adopted_facts, orphaned_facts
+from nsrun.supervisor.steps import DetachNetwork
 from nsrun.supervisor.worker import Mechanisms, Worker
 from nsrun.support.clock import Clock
 from nsrun.support.layout import PodName
@@ -306,6 +307,7 @@ class Supervisor:
                 pod=facts.pod,
                 leaving=facts.state in (PodState.STOPPING, PodState.REMOVING, PodState.REMOVED),
                 finished=facts.state is PodState.FINISHED,
+                detached=DetachNetwork().key in facts.unmade,
             )
             for facts in (worker.facts for worker in self._workers.values())
         ]

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from nsrun.model.objects import Objects
 from nsrun.model.pod import Pod
 from nsrun.model.running import ContainerExit, SandboxExit
-from nsrun.model.status import Event, PodStatus
+from nsrun.model.status import Event
 from nsrun.supervisor import agenda, control, events, fold, runs, steps
 from nsrun.supervisor.control import Verb
 from nsrun.supervisor.events import Notice
 from nsrun.supervisor.facts import Failure, PodFacts, Role
 from nsrun.supervisor.lifecycle import ContainerState, PodState
 from nsrun.supervisor.performing import Mechanisms, Performer
-from nsrun.supervisor.status import is_ready, pod_status
+from nsrun.supervisor.status import is_reachable, pod_status
 from nsrun.supervisor.steps import Step
 from nsrun.supervisor.watching import Watching
 
@@ -39,8 +39,8 @@ class Worker:
     def __init__(
         self, facts: PodFacts, mechanisms: Mechanisms, *, changed: Callable[[], None], objects: Objects | None = None
     ) -> None:
-        """``changed`` is called whenever the pod's state is another one. ``objects``: what pods can refer to, None
-        while nobody said: then what refers to any of them waits."""
+        """``changed`` is called whenever the pod's state is another one, or less of it is left. ``objects``: what pods
+        can refer to, None while nobody said: then what refers to any of them waits."""
         self.facts = facts
         self._with = mechanisms
         self._tell = changed
@@ -199,7 +199,7 @@ class Worker:
         status = pod_status(facts, before=before, now=now, settings=self._with.backoffs, node=self._with.node)
         self._with.board.put(facts.pod, status)
         self._with.counts.published(before, status, now)
-        if _is_reachable(status) and not (before is not None and _is_reachable(before)):
+        if is_reachable(status) and not (before is not None and is_reachable(before)):
             self.say(events.pod_ready(status.pod_ip))
 
     # --- knowing
@@ -215,6 +215,7 @@ class Worker:
         if facts.state is not before.state:
             logger.info("Pod %s: %s, was %s", facts.label, facts.state, before.state)
             self._say_end(before)
+        if (facts.state, facts.unmade) != (before.state, before.unmade):
             self._tell()
         self._say_crash_loops(before)
 
@@ -240,8 +241,3 @@ class Worker:
 
     def _now(self) -> float:
         return self._with.clock.now()
-
-
-def _is_reachable(status: PodStatus) -> bool:
-    """Ready, and it is known where: a pod that was adopted is ready before its address is looked up again."""
-    return is_ready(status) and status.pod_ip != ""

@@ -179,9 +179,13 @@ class Layout:
     def pod(self, uid: str) -> Path:
         return self.pods / uid
 
+    def volumes(self, uid: str) -> Path:
+        """What was made for a pod to mount."""
+        return self.pod(uid) / "volumes"
+
     def volume(self, uid: str, plugin: str, name: str) -> Path:
         """``plugin`` as the kubelet spells it: ``kubernetes.io~empty-dir``."""
-        return self.pod(uid) / "volumes" / plugin / name
+        return self.volumes(uid) / plugin / name
 
     @property
     def claims(self) -> Path:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from nsrun.errors import VolumeError, describe_errno, remedy_for_errno
 from nsrun.model.image import Image
@@ -100,10 +101,17 @@ class VolumeService:
         Raises VolumeError."""
         await finish_in_thread(self._delete_claims, claims)
 
+    async def clear(self, uid: str) -> None:
+        """Unmounts and deletes the pod's volumes; its directory stays, with what its containers left. What a hostPath
+        names stays, and so do claims and whatever links or mounts inside a volume lead to. Raises VolumeError."""
+        _check_name(uid, "pod UID")
+        await finish_in_thread(_remove_mounted, self._layout.volumes(uid), uid)
+
     async def remove(self, uid: str) -> None:
         """Unmounts and deletes the pod's directory, its volumes in it. What a hostPath names stays, and so do claims
         and whatever links or mounts inside a volume lead to. Raises VolumeError."""
-        await finish_in_thread(self._remove, uid)
+        _check_name(uid, "pod UID")
+        await finish_in_thread(_remove_mounted, self._layout.pod(uid), uid)
 
     async def owners(self) -> frozenset[str]:
         """UIDs of pods that have a directory."""
@@ -187,19 +195,18 @@ class VolumeService:
         with _translated("delete persistent volume claims"):
             self._claims.delete(claims)
 
-    def _remove(self, uid: str) -> None:
-        _check_name(uid, "pod UID")
-        directory = self._layout.pod(uid)
-        with _translated(f'remove volumes of pod "{uid}"'):
-            unmount_below(directory)
-            remove_tree(directory)
-
     def _owners(self) -> frozenset[str]:
         try:
             with os.scandir(self._layout.pods) as entries:
                 return frozenset(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return frozenset()
+
+
+def _remove_mounted(directory: Path, uid: str) -> None:
+    with _translated(f'remove volumes of pod "{uid}"'):
+        unmount_below(directory)
+        remove_tree(directory)
 
 
 @contextmanager

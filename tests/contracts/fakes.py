@@ -404,13 +404,22 @@ class FakeVolumes:
         await self._life.at("delete claims")
         self._machine.claims -= set(claims)
 
+    async def clear(self, uid: str) -> None:
+        await self._life.at("clear volumes")
+        self._check_idle(uid)
+        self._machine.volumes.get(uid, set()).clear()
+        await self._life.at("cleared volumes")
+
     async def remove(self, uid: str) -> None:
         await self._life.at("remove volumes")
+        self._check_idle(uid)
+        self._machine.volumes.pop(uid, None)
+        await self._life.at("removed volumes")
+
+    def _check_idle(self, uid: str) -> None:
         pod = self._machine.pods.get(uid)
         if pod is not None and any(run.exit is None for run in pod.runs.values()):
             raise VolumeError(f'cannot remove volumes of "{uid}": busy')
-        self._machine.volumes.pop(uid, None)
-        await self._life.at("removed volumes")
 
     async def owners(self) -> frozenset[str]:
         await self._life.at("volume owners")
@@ -461,8 +470,8 @@ class FakeNetwork:
     async def detach(self, name: PodName, uid: str) -> None:
         await self._life.at("detach")
         pod = self._machine.pods.get(uid)
-        if pod is not None and pod.sandbox is not None:
-            self._machine.violations.append(f"{name} detached while its sandbox stands")
+        if pod is not None and any(run.exit is None for run in pod.runs.values()):
+            self._machine.violations.append(f"{name} detached while a container of it runs")
         self._machine.attached.pop(uid, None)
         await self._life.at("detached")
 

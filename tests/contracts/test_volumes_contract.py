@@ -84,6 +84,17 @@ async def test_removal_leaves_nothing_and_can_be_repeated(volumes: Volumes) -> N
     assert await volumes.owners() == {POD.uid}
 
 
+async def test_a_pod_that_is_cleared_is_an_owner_still(volumes: Volumes) -> None:
+    await prepare(volumes, POD)
+    for _ in range(2):
+        await volumes.clear(POD.uid)
+        assert await volumes.owners() == {POD.uid}
+    await volumes.clear("never-heard-of")
+    assert set(await prepare(volumes, POD)) == {"data", "logs"}
+    await volumes.remove(POD.uid)
+    assert await volumes.owners() == frozenset()
+
+
 async def test_pods_do_not_touch_each_others(volumes: Volumes) -> None:
     other = pod("other", volumes=["data"])
     mine, theirs = await prepare(volumes, POD), await prepare(volumes, other)

@@ -15,10 +15,10 @@ from nsrun import __version__
 from nsrun.host.rootless.world import world
 from nsrun.model.hostports import host_ports
 from nsrun.model.pod import Pod
-from nsrun.model.status import PodStatus
 from nsrun.model.wording import shown_url
 from nsrun.settings import Settings
 from nsrun.supervisor.board import StatusBoard
+from nsrun.supervisor.status import is_reachable
 
 if TYPE_CHECKING:
     from nsrun.daemon import Ending
@@ -77,7 +77,7 @@ class _Greeter:
         if not self._tips:
             return
         async for _ in board.watch_pods():
-            ready = [(pod, status.pod_ip) for pod, status in board.pods() if _is_ready(status)]
+            ready = [(pod, status.pod_ip) for pod, status in board.pods() if is_reachable(status)]
             if ready:
                 click.echo(self._text(*ready[0]), err=True)
                 return
@@ -111,7 +111,3 @@ def _shown(path: Path) -> str:
         return f"{path.absolute().relative_to(Path.cwd())}"
     except ValueError:
         return str(path)
-
-
-def _is_ready(status: PodStatus) -> bool:
-    return any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)

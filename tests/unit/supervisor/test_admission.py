@@ -38,8 +38,8 @@ def asking(name: str, *ports: ContainerPort, host_network: bool = False, **reque
     return replace(plain, spec=replace(plain.spec, host_network=host_network))
 
 
-def there(pod: Pod, *, leaving: bool = False, finished: bool = False) -> Incumbent:
-    return Incumbent(uid=pod.uid, name=pod.name, pod=pod, leaving=leaving, finished=finished)
+def there(pod: Pod, *, leaving: bool = False, finished: bool = False, detached: bool = False) -> Incumbent:
+    return Incumbent(uid=pod.uid, name=pod.name, pod=pod, leaving=leaving, finished=finished, detached=detached)
 
 
 def decide(new: Sequence[Pod], here: Sequence[Incumbent] = (), **admission: Any) -> Decision:
@@ -111,11 +111,13 @@ def test_who_runs_is_never_asked_again() -> None:
     assert (decision.terminate, decision.reject, decision.queue) == ((), (), ())
 
 
-def test_who_ended_uses_nothing_but_its_ports() -> None:
-    done = asking("done", port(80), cpu="2")
-    decision = decide([done, asking("next", cpu="2"), asking("web", port(80))], [there(done, finished=True)])
+def test_who_ended_uses_nothing_but_its_ports_and_those_until_it_is_out_of_the_network() -> None:
+    done, web = asking("done", port(80), cpu="2"), asking("web", port(80))
+    desired = [done, asking("next", cpu="2"), web]
+    decision = decide(desired, [there(done, finished=True)])
     assert [p.metadata.name for p in decision.start] == ["next"]
     assert [r.reason for r in decision.reject] == ["NodePorts"]
+    assert decide([done, web], [there(done, finished=True, detached=True)]).start == (web,)
 
 
 def test_who_leaves_is_waited_for() -> None:
@@ -271,11 +273,16 @@ def used(pods: Sequence[Pod], resource: str) -> int:
     return sum(pod_request(pod, resource) for pod in pods)
 
 
-@given(pods_of(100), pods_of(0), st.lists(st.sampled_from(["stays", "leaves", "ended"]), min_size=8, max_size=8))
+@given(
+    pods_of(100),
+    pods_of(0),
+    st.lists(st.sampled_from(["stays", "leaves", "ended", "released"]), min_size=8, max_size=8),
+)
 def test_what_starts_fits_beside_what_is_there(new: list[Pod], old: list[Pod], fates: list[str]) -> None:
     """Nothing is given twice, nobody is forgotten, nobody is turned away who would fit, and nobody who runs is hurt."""
     incumbents = [
-        there(pod, leaving=fate == "leaves", finished=fate == "ended") for pod, fate in zip(old, fates, strict=False)
+        there(pod, leaving=fate == "leaves", finished=fate in ("ended", "released"), detached=fate == "released")
+        for pod, fate in zip(old, fates, strict=False)
     ]
     stays = [i.pod for i in incumbents if not i.leaving and i.pod is not None]
     running = [i.pod for i in incumbents if not i.leaving and not i.finished and i.pod is not None]
@@ -292,7 +299,8 @@ def test_what_starts_fits_beside_what_is_there(new: list[Pod], old: list[Pod], f
             assert used([*running, *leaving, *start], resource) <= NODE[resource]
         if any(pod_request(p, resource) for p in (*start, *queued)):
             assert used([*running, *start, *queued], resource) <= max(NODE[resource], before)
-    taken = [port for pod in (*stays, *leaving) for port in host_ports(pod)]
+    released = [i.pod for i in incumbents if i.detached]
+    taken = [port for pod in (*stays, *leaving) if pod not in released for port in host_ports(pod)]
     for one in start:
         assert find_conflict(host_ports(one), taken) is None
         taken += host_ports(one)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nsrun.errors import RuntimeFailure
-from nsrun.model.container import RestartAction, RestartRule
+from nsrun.errors import NetworkError, RuntimeFailure, VolumeError
+from nsrun.model.container import ContainerPort, RestartAction, RestartRule
 from nsrun.model.pod import Pod, RestartPolicy
 from nsrun.model.probe import Lifecycle, Sleep
 from nsrun.model.running import Exit, ExitReason
@@ -108,6 +108,75 @@ async def test_a_deadline_can_be_over_before_anything_runs() -> None:
         await world.clock.advance(2000)
         assert began(world) == []
         assert isinstance(daemon.container(web).state, Terminated), "as the kubelet has it for one that never was"
+
+
+# --- what a pod that ended gives back
+
+BATCH = pod("batch", container("main", "sleep 5; exit 0", volumes=["v"]), policy=NEVER, volumes=["v"])
+
+
+async def test_a_pod_that_ended_gives_back_its_address_and_what_its_volumes_hold() -> None:
+    world = World()
+    world.manifests.say(BATCH)
+    async with world.daemon() as daemon:
+        await world.clock.advance(4)
+        assert (set(world.machine.attached), world.machine.volumes) == ({BATCH.uid}, {BATCH.uid: {"v"}})
+        address = daemon.status(BATCH).pod_ip
+        await world.clock.advance(2)
+        assert (dict(world.machine.attached), world.machine.volumes) == ({}, {BATCH.uid: set()})
+        assert (daemon.status(BATCH).phase, daemon.status(BATCH).pod_ip) == (Phase.SUCCEEDED, address)
+        await world.clock.advance(100)
+        assert world.machine.calls.count("detach") == world.machine.calls.count("clear volumes") == 1, "once is enough"
+        world.manifests.say()
+        await world.clock.settle()
+        assert world.machine.calls.count("detach") == 1
+        assert world.machine.owners() == set()
+
+
+async def test_what_could_not_be_given_back_is_tried_again() -> None:
+    world = World()
+    world.manifests.say(BATCH)
+    world.machine.failures = {
+        "detach": [NetworkError("cannot detach")],
+        "clear volumes": [VolumeError("cannot remove volumes")],
+    }
+    async with world.daemon() as daemon:
+        await world.clock.advance(5)
+        assert (set(world.machine.attached), world.machine.volumes) == ({BATCH.uid}, {BATCH.uid: {"v"}})
+        assert sorted(daemon.said("FailedKillPod")) == [
+            "Error killing pod: cannot detach",
+            "Error killing pod: cannot remove volumes",
+        ]
+        await world.clock.advance(60)
+        assert (dict(world.machine.attached), world.machine.volumes) == ({}, {BATCH.uid: set()})
+
+
+async def test_nothing_is_given_back_while_it_is_being_made() -> None:
+    world = World()
+    world.machine.slow["prepare"] = 20
+    late = replace(BATCH, spec=replace(BATCH.spec, active_deadline_seconds=5))
+    world.manifests.say(late)
+    async with world.daemon() as daemon:
+        await world.clock.advance(10)
+        assert daemon.status(late).phase is Phase.FAILED
+        assert "clear volumes" not in world.machine.calls
+        assert "detach" not in world.machine.calls
+        await world.clock.advance(20)
+        assert (dict(world.machine.attached), world.machine.volumes) == ({}, {late.uid: set()})
+
+
+async def test_who_waited_for_its_port_gets_it_then() -> None:
+    world = World()
+    port = (ContainerPort(container_port=80, host_port=8080),)
+    batch = pod("batch", container("main", "sleep 5; exit 0", ports=port), policy=NEVER)
+    web = pod("web", container("main", ports=port))
+    world.machine.slow["detach"] = 3
+    world.manifests.say(batch, web)
+    async with world.daemon() as daemon:
+        for seconds, phase in ((4, Phase.FAILED), (3, Phase.FAILED), (2, Phase.RUNNING)):
+            await world.clock.advance(seconds)
+            assert daemon.status(web).phase is phase
+        assert world.machine.violations == []
 
 
 # --- eviction

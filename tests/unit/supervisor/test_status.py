@@ -17,7 +17,7 @@ from nsrun.model.status import Condition, ContainerStatus, Phase, PodStatus, Run
 from nsrun.supervisor.backoff import BackoffSettings, Crashes
 from nsrun.supervisor.facts import ContainerFacts, Failure, PodFacts, Role, Run, Stop, StopCause
 from nsrun.supervisor.lifecycle import ContainerState, PodState
-from nsrun.supervisor.status import full_name, image_id, is_ready, pod_status, rejected_status
+from nsrun.supervisor.status import full_name, image_id, is_reachable, pod_status, rejected_status
 from tests.unit.supervisor.world import container, pod, sidecar
 
 ALWAYS, ON_FAILURE, NEVER = RestartPolicy.ALWAYS, RestartPolicy.ON_FAILURE, RestartPolicy.NEVER
@@ -132,7 +132,8 @@ def test_conditions_of_a_ready_pod() -> None:
         ("ContainersReady", "True", "", ""),
         ("PodScheduled", "True", "", ""),
     ]
-    assert is_ready(made)
+    assert is_reachable(made)
+    assert not is_reachable(replace(made, pod_ip="")), "nobody knows where, yet"
 
 
 def test_conditions_of_a_pod_that_starts() -> None:
@@ -141,7 +142,7 @@ def test_conditions_of_a_pod_that_starts() -> None:
     unready = ("False", "ContainersNotReady", "containers with unready status: [a]")
     assert conditions(made)[0] == ("PodReadyToStartContainers", "False", "", "")
     assert conditions(made)[2:4] == [("Ready", *unready), ("ContainersReady", *unready)]
-    assert not is_ready(made)
+    assert not is_reachable(made)
     both = status(facts(waiting("a"), waiting("b"))).conditions[2]
     assert both.message == "containers with unready status: [a b]"
 
@@ -293,7 +294,7 @@ def test_a_rejected_pod() -> None:
     made = rejected_status(WEB, reason="OutOfpods", message="no room", now=9.0)
     assert (made.phase, made.reason, made.message) == (Phase.FAILED, "OutOfpods", "Pod was rejected: no room")
     assert made.start_time == 9.0
-    assert not is_ready(made)
+    assert not is_reachable(made)
 
 
 # --- init containers and sidecars
@@ -346,7 +347,7 @@ def test_an_init_container_that_failed_for_good() -> None:
     assert made.container_statuses[0].state == Waiting(reason="PodInitializing")
 
 
-def test_what_is_ready() -> None:
+def test_what_is_reachable() -> None:
     made = status(studio(DONE, running("s"), running("a")))
     assert [(c.ready, c.started) for c in (*made.init_container_statuses, *made.container_statuses)] == [
         (True, False),
