@@ -43,6 +43,8 @@ KINDS: Mapping[type, ObjectKind] = {
 SECRET_PATH = re.compile(
     r"(items\[[0-9]+\])?(\.?(apiVersion|kind|metadata(\.(name|namespace))?|type|immutable|data|stringData)\b)?"
 )
+_MARKS = ("apiVersion", "kind", "metadata", "spec")
+
 MOST_PROBLEMS = 100
 """More than this many lines about one file help nobody."""
 MOST_NAMED = 30
@@ -167,6 +169,10 @@ def _any(place: Place) -> Iterator[Placed]:
             # Not quoted: a line that belongs to nothing may have been torn out of a Secret.
             what = "a text" if isinstance(place.node, ScalarNode) else describe(place.node)
             place.problem(f"must be a mapping, not {what}")
+        return
+    if not any(place.node.get(key) for key in _MARKS):
+        # Its keys are not quoted either: a link to /etc/shadow has passwords for keys.
+        place.problem("is no Kubernetes object: it has no apiVersion, no kind, no metadata and no spec")
         return
     entry = place.node.get("kind")
     kind = entry.value.value if entry is not None and isinstance(entry.value, ScalarNode) else "Pod"

@@ -49,6 +49,16 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["root:*:20228:0:99999:7::\nmail:$y$j9T$secret:20228::\n", "services: {web: {}}", "{}"]
+)
+def test_what_is_no_kubernetes_object_is_told_once_and_not_quoted(text: str) -> None:
+    manifest = parse_manifest(text.encode(), file="a.yaml", node_name="n", origin="a.yaml")
+    assert [*manifest.problems, *manifest.warnings] == [
+        "a.yaml:1:1: is no Kubernetes object: it has no apiVersion, no kind, no metadata and no spec"
+    ]
+
+
+@pytest.mark.parametrize(
     ("image", "policy"),
     [
         ("nginx", PullPolicy.ALWAYS),
