@@ -30,7 +30,7 @@ def sentences(what: str, *, denied: str | None = None) -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader of our output has gone: nothing of ours
     except OSError as error:
-        place = f' "{error.filename}"' if error.filename else ""
+        place = f' "{error.filename}":' if error.filename and f'"{error.filename}"' not in what else ""
         hint = denied if isinstance(error, PermissionError) else None
         raise ImageError(f"cannot {what}:{place} {describe_errno(error.errno or 0)}", hint=hint) from error
     except ImageError as error:
