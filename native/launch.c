@@ -10,10 +10,16 @@
 #include "kernel.h"
 
 #include <linux/magic.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+
+enum {
+        STACK_SIZE = 65536,
+        AS_VFORK = CLONE_VM | CLONE_VFORK | CLONE_FILES,
+};
 
 static int fail(struct ns_failure *failure, uint32_t step, uint32_t index)
 {
@@ -28,24 +34,39 @@ static bool cgroup_refused(int error)
                error == EOPNOTSUPP || error == ENODEV || error == ENOENT;
 }
 
-static pid_t clone_child(const struct ns_launch *launch, int *pidfd, bool *into_cgroup)
+struct birth {
+        const struct ns_launch *launch;
+        const int *line; /* both ends of it, the shim's first */
+        int pidfd;
+        bool in_cgroup2;
+        char *stack; /* of whoever is born in the pod's process namespace */
+        pid_t midwife;
+        int error;
+};
+
+/* `parentage`: CLONE_PARENT, or 0. Comes back in the parent only. */
+static pid_t clone_child(struct birth *birth, uint64_t parentage)
 {
+        const struct ns_launch *launch = birth->launch;
         struct clone_args args = {
-            .flags = CLONE_PIDFD | launch->plan->new_namespaces,
-            .pidfd = (uint64_t)(uintptr_t)pidfd,
-            .exit_signal = SIGCHLD,
+            .flags = CLONE_PIDFD | parentage | launch->plan->new_namespaces,
+            .pidfd = (uint64_t)(uintptr_t)&birth->pidfd,
+            .exit_signal = parentage == 0 ? SIGCHLD : 0,
         };
-        *into_cgroup = launch->cgroup_fd >= 0;
-        if (*into_cgroup) {
-                struct clone_args with = args;
-                with.flags |= CLONE_INTO_CGROUP;
-                with.cgroup = (uint64_t)launch->cgroup_fd;
-                pid_t pid = (pid_t)sys_clone3(&with);
-                if (pid >= 0 || !cgroup_refused(errno))
-                        return pid;
-                *into_cgroup = false;
+        struct clone_args with = args;
+        with.flags |= CLONE_INTO_CGROUP;
+        with.cgroup = (uint64_t)launch->cgroup_fd;
+        birth->in_cgroup2 = launch->cgroup_fd >= 0;
+        pid_t pid = birth->in_cgroup2 ? (pid_t)sys_clone3(&with) : -1;
+        if (pid < 0 && (!birth->in_cgroup2 || cgroup_refused(errno))) {
+                birth->in_cgroup2 = false;
+                pid = (pid_t)sys_clone3(&args);
         }
-        return (pid_t)sys_clone3(&args);
+        if (pid == 0) {
+                close(birth->line[0]); /* else the child would keep its own line open when the shim dies */
+                ns_child_run(launch, birth->line[1]);
+        }
+        return pid;
 }
 
 static size_t decimal(pid_t pid, char out[12])
@@ -116,11 +137,81 @@ ssize_t ns_launch_hear(int control_fd, struct ns_report *report, int fds[2], pid
         return size;
 }
 
+static void reap(pid_t pid)
+{
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+}
+
 static void destroy(pid_t pid, int pidfd)
 {
         sys_pidfd_send_signal(pidfd, SIGKILL);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-                ;
+        reap(pid);
+}
+
+/* As the host numbers it: who clones elsewhere is told another number. */
+static pid_t pid_of(int pidfd)
+{
+        static const char key[] = "\nPid:\t";
+        char path[sizeof("/proc/self/fdinfo/") + 12] = "/proc/self/fdinfo/";
+        char text[512] = "";
+        size_t length = strlen(path);
+        path[length + decimal(pidfd, path + length)] = 0;
+        CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+                return -1;
+        const char *at = strstr(text, key);
+        if (at == NULL)
+                return errno = EPROTO, -1;
+        pid_t pid = 0;
+        for (at += sizeof(key) - 1; *at >= '0' && *at <= '9'; at++)
+                pid = pid * 10 + (*at - '0');
+        return pid > 0 ? pid : (errno = ESRCH, -1);
+}
+
+static int in_the_pods(void *pointer)
+{
+        struct birth *birth = pointer;
+        birth->error = clone_child(birth, CLONE_PARENT) < 0 ? errno : 0;
+        return 0;
+}
+
+static int towards_the_pods(void *pointer)
+{
+        struct birth *birth = pointer;
+        if (sys_setns(birth->launch->pause_pidfd, CLONE_NEWPID) == 0)
+                birth->midwife = clone(in_the_pods, birth->stack + STACK_SIZE, AS_VFORK | CLONE_PARENT, birth);
+        if (birth->midwife < 0)
+                birth->error = errno;
+        return 0;
+}
+
+/* Its process namespace lies in that of pause: when pause dies, as it does with the shim, the kernel kills everything
+ * in there. PDEATHSIG alone would not do: a program may clear it, and the kernel does at an exec that changes ids or
+ * the label of a security module (apparmor_bprm_committing_creds). A namespace can be made in one's own only, and one's
+ * own is where one is born. So a first helper sets where its children are born (the shim itself could not go back from
+ * there), a second is born and clones; both share the shim's memory and descriptors, and are gone before it goes on. */
+static pid_t clone_nested(struct birth *birth)
+{
+        _Alignas(16) char stacks[2][STACK_SIZE];
+        birth->stack = stacks[1];
+        pid_t helper = clone(towards_the_pods, stacks[0] + STACK_SIZE, AS_VFORK | SIGCHLD, birth);
+        if (helper < 0)
+                return -1;
+        reap(helper);
+        if (birth->midwife > 0)
+                reap(birth->midwife);
+        if (birth->error != 0)
+                return errno = birth->error, -1;
+        pid_t pid = pid_of(birth->pidfd);
+        if (pid < 0)
+                sys_pidfd_send_signal(birth->pidfd, SIGKILL);
+        return pid;
+}
+
+static bool is_nested(const struct ns_launch *launch)
+{
+        return launch->pause_pidfd >= 0 && (launch->plan->new_namespaces & CLONE_NEWPID) != 0;
 }
 
 int ns_launch_start(const struct ns_launch *launch, struct ns_process *process, struct ns_failure *failure)
@@ -130,21 +221,17 @@ int ns_launch_start(const struct ns_launch *launch, struct ns_process *process, 
                 return fail(failure, NS_STEP_PIPES, NS_NO_INDEX);
         CLEANUP_FD int ours = ends[0];
         CLEANUP_FD int theirs = ends[1];
-        CLEANUP_FD int pidfd = -1;
-        bool in_cgroup2 = false;
+        struct birth birth = {.launch = launch, .line = ends, .pidfd = -1, .midwife = -1};
 
         const int on = 1; /* who speaks tells its pid, too: after a birth it is another one */
         if (launch->births && setsockopt(ours, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
                 return fail(failure, NS_STEP_PIPES, NS_NO_INDEX);
-        pid_t pid = clone_child(launch, &pidfd, &in_cgroup2);
-        if (pid == 0) {
-                close(ours); /* else the child would keep its own line open when the shim dies */
-                ns_child_run(launch, theirs);
-        }
+        pid_t pid = is_nested(launch) ? clone_nested(&birth) : clone_child(&birth, 0);
+        CLEANUP_FD int pidfd = birth.pidfd;
         if (pid < 0)
                 return fail(failure, NS_STEP_CLONE, NS_NO_INDEX);
         ns_close_fd(&theirs);
-        if (place(launch, pid, in_cgroup2, failure) < 0) {
+        if (place(launch, pid, birth.in_cgroup2, failure) < 0) {
                 destroy(pid, pidfd);
                 return -1;
         }

@@ -2,8 +2,8 @@
  *
  * It acts and remembers; nsrun decides, and may die at any moment. The shim is started in the pod's run directory with
  * a pipe as descriptor 0, on which it tells once how its start went. From then on it waits in one epoll: for requests,
- * for output, for ends. It ignores every signal but SIGKILL, and its own death kills the pod (PDEATHSIG),
- * but for programs whose exec changed their AppArmor profile or SELinux label: those nsrun kills.
+ * for output, for ends. It ignores every signal but SIGKILL, and its own death kills pause (PDEATHSIG), and so
+ * every process namespace of the pod (launch.c).
  */
 #include "shim.h"
 #include "cleanup.h"

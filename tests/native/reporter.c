@@ -211,6 +211,8 @@ static int run(const char *word, const char *argument)
                 return abandon(), 1;
         if (strcmp(word, "daemon") == 0)
                 return leave_daemon(), 1;
+        if (strcmp(word, "outlive") == 0)
+                return prctl(PR_SET_PDEATHSIG, 0), 1;
         if (argument == NULL)
                 exit(99);
         if (strcmp(word, "say") == 0)

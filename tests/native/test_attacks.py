@@ -30,6 +30,15 @@ def failed_with(message: Message) -> tuple[int, int]:
     return message.failure.step, message.failure.errno
 
 
+def test_nobody_outlives_the_shim(pod: Pod) -> None:
+    """Not even who clears the signal that comes when a parent dies: AppArmor and SELinux have the kernel do so, too."""
+    pod.sandbox()
+    started = pod.launch("c.0", pod.finished(pod.plan("c.0"), "outlive", "say", "ready", "hang"))
+    eventually(lambda: [record.content for record in pod.log("c.0")] == [b"ready"], "the program runs")
+    pod.kill_shim()
+    eventually(lambda: process_gone(started.pid), "the end of the program")
+
+
 @pytest.mark.parametrize(("place", "kind"), [("proc", "proc"), ("sys", "sysfs"), ("dev", "tmpfs")])
 def test_linked_system_directory_is_refused(pod: Pod, place: str, kind: str) -> None:
     """CVE-2019-19921, CVE-2023-27561, CVE-2026-41579: /proc, /sys, /dev of the image is a symbolic link."""
