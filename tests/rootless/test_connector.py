@@ -23,6 +23,7 @@ import pytest
 import pytest_asyncio
 
 from nsrun.errors import NetworkError
+from nsrun.host.rootless.world import network_pin
 from nsrun.model.container import ContainerPort
 from nsrun.network.connector import PROGRAMS, decode_record
 from nsrun.network.pasta import PASTA
@@ -50,6 +51,7 @@ from tests.waiting import eventually, eventually_async
 
 pytestmark = pytest.mark.root
 
+PIN = Path(network_pin("/run/user/0/pods"))
 METADATA = "169.254.169.254"
 
 
@@ -76,9 +78,23 @@ def resolv_conf(path: Path, text: str) -> Iterator[None]:
         run("umount /etc/resolv.conf")
 
 
+@contextmanager
+def pinned() -> Iterator[None]:
+    """The pods' namespace, where the user's is."""
+    PIN.parent.mkdir(parents=True, exist_ok=True)
+    PIN.touch()
+    run(f"mount --bind {NETNS / 'pods'} {PIN}")
+    try:
+        yield
+    finally:
+        run(f"umount {PIN}")
+        PIN.unlink()
+        PIN.parent.rmdir()
+
+
 def make_network(layout: Layout, holder: int, *programs: ConnectorProgram) -> UserNetwork:
     return UserNetwork(
-        netns=NETNS / "pods",
+        netns=PIN,
         holder=Fd(os.pidfd_open(holder)),
         directory=layout.network,
         bridge="nsrun0",
@@ -106,7 +122,11 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
     layout.run_dir.mkdir(exist_ok=True)  # others of this worker leave it, empty
     make_uplink()
     try:
-        with joined_home(), resolv_conf(tmp_path / "resolv.conf", "nameserver 127.0.0.1\nsearch example.org\n"):
+        with (
+            joined_home(),
+            pinned(),
+            resolv_conf(tmp_path / "resolv.conf", "nameserver 127.0.0.1\nsearch example.org\n"),
+        ):
             yield layout
     finally:
         remove_uplink()

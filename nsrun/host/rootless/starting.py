@@ -57,6 +57,7 @@ def start_holder(run_dir: str) -> Started:
 def _make(run_dir: str, ids: Ids) -> int:
     """The pid of a new holder. Raises HostError, MapRefused."""
     pin = network_pin(run_dir)
+    os.makedirs(os.path.dirname(pin), mode=0o700, exist_ok=True)
     Path(pin).touch(mode=0o600)
     try:
         with spawn("make", pin) as line:

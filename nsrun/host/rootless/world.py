@@ -43,11 +43,14 @@ class World:
         return sum(line.count for line in self.uids) == 1
 
     def end(self) -> None:
-        """Unmounts what is mounted in the run directory, the network namespace's pin too, and ends the holder: all is
+        """Unmounts what is mounted in the run directory, and the network namespace's pin, and ends the holder: all is
         gone when the last process inside is. Harmless when it was done before. Raises HostError."""
         try:
             self._unmount_all()
             self.netns.unlink(missing_ok=True)
+            if self.netns.parent != self.run_dir:
+                with contextlib.suppress(OSError):  # podman's are in there, too
+                    self.netns.parent.rmdir()
             found = find(str(self.run_dir))
             if found is not None:
                 with found[1] as pidfd, contextlib.suppress(ProcessLookupError):
@@ -61,7 +64,7 @@ class World:
         mounts of its own, is locked here (EINVAL, mount_namespaces(7)) and stays."""
         below = f"{self.run_dir.resolve()}/"
         for mount in reversed(parse_mountinfo(Path("/proc/self/mountinfo").read_text())):
-            if mount.point.startswith(below):
+            if mount.point.startswith(below) or mount.point == str(self.netns):
                 try:
                     native.umount(mount.point, native.MNT_DETACH | native.UMOUNT_NOFOLLOW)
                 except OSError as error:
@@ -70,8 +73,12 @@ class World:
 
 
 def network_pin(run_dir: str) -> str:
-    """The file on which the user's network namespace is pinned, in the user's mount namespace."""
-    return f"{run_dir}/rootless-netns"
+    """The file on which the user's network namespace is pinned, in the user's mount namespace. When the run directory
+    is in the user's runtime directory, it is where Debian's AppArmor profile lets pasta open it, beside podman's
+    (/etc/apparmor.d/abstractions/pasta)."""
+    runtime, name = os.path.split(run_dir)
+    users, uid = os.path.split(runtime)
+    return f"{runtime}/netns/{name}" if users == "/run/user" and uid.isdigit() else f"{run_dir}/rootless-netns"
 
 
 def world(run_dir: str | os.PathLike[str] | None = None) -> World | None:

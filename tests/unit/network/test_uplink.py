@@ -17,7 +17,7 @@ from nsrun.network.slirp4netns import SLIRP4NETNS
 from nsrun.network.uplink import TAP, ConnectorProgram, Uplink, free_uplink
 
 LINK = Uplink(network=IPv4Network("10.0.2.0/24"))
-NETNS = Path("/run/user/1000/nsrun/rootless-netns")
+NETNS = Path("/run/user/1000/netns/nsrun")
 
 
 def arguments(program: ConnectorProgram, *options: str) -> list[str]:
