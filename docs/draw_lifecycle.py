@@ -61,7 +61,10 @@ a pod's. A kubelet has no such thing; this is what users of docker know (`contro
 * `activeDeadlineSeconds` is over, or the pod is evicted: its containers are stopped, the pod is `Failed` with that
   reason. This is written to pod.json before anything is stopped, so it stays true after a restart of nsrun.
 
-The sandbox is kept until the pod's manifest goes, with the records of how its containers ended.
+What others may need is given back then, as the kubelet does: the address, the ports on the host, the disk and the
+memory of its volumes (what `emptyDir` held is gone; a claim's content stays). The sandbox is kept until the pod's
+manifest goes, with the records of how its containers ended, and so are logs, and what containers wrote over their
+images.
 
 ## What a restart of nsrun knows
 
