@@ -87,7 +87,7 @@ def pinned() -> Iterator[None]:
     try:
         yield
     finally:
-        run(f"umount {PIN}")
+        run(f"umount --lazy {PIN}")  # pasta may have it open for a moment more
         PIN.unlink()
         PIN.parent.rmdir()
 
