@@ -87,9 +87,13 @@ def pinned() -> Iterator[None]:
     try:
         yield
     finally:
-        run(f"umount --lazy {PIN}")  # pasta may have it open for a moment more
+        unpin()
         PIN.unlink()
         PIN.parent.rmdir()
+
+
+def unpin() -> None:
+    run(f"umount --lazy {PIN}")  # pasta may have it open for a moment more
 
 
 def make_network(layout: Layout, holder: int, *programs: ConnectorProgram) -> UserNetwork:
@@ -327,8 +331,10 @@ async def test_one_that_serves_a_namespace_which_was_left_is_ended(
 ) -> None:
     async with living(layout, holder, program) as site:
         left = os.pidfd_open(site.connector_pid())
-        run("ip netns del pods")
-        run("ip netns add pods")
+        for command in ("ip netns del pods", "ip netns add pods"):
+            run(command)
+        unpin()
+        run(f"mount --bind {NETNS / 'pods'} {PIN}")
         async with living(layout, holder, program):
             assert select.select([left], [], [], 0)[0], "it runs on"
         os.close(left)
