@@ -37,9 +37,12 @@ def test_the_next_waits_for_its_startup_probe(loaded: Nsrun) -> None:
 def test_they_do_not_keep_a_job_alive_and_stop_in_reverse(loaded: Nsrun) -> None:
     loaded.start()
     job = shell("main", "until test $(wc -l < /shared/order) = 2; do sleep 0.05; done; echo main >> /shared/order")
-    loaded.apply("job.yaml", pod("job", job, init=[sidecar("one"), sidecar("two")], restartPolicy="Never"))
+    shared = loaded.base / "shared"  # an emptyDir goes with the pod's end
+    shared.mkdir()
+    volumes = [{"name": "shared", "hostPath": {"path": str(shared)}}]
+    sidecars = [sidecar("one"), sidecar("two")]
+    loaded.apply("job.yaml", pod("job", job, init=sidecars, restartPolicy="Never", volumes=volumes))
     done = until(loaded, "job", phase("Succeeded"))
-    (shared,) = loaded.root.glob("pods/*/volumes/kubernetes.io~empty-dir/shared")
     assert (shared / "order").read_text().split("\n") == ["one", "two", "main", "two stops", "one stops", ""]
     assert status_of(done, "one")["state"]["terminated"]["reason"] == "Completed"
 

@@ -57,8 +57,11 @@ def start_holder(run_dir: str) -> Started:
 def _make(run_dir: str, ids: Ids) -> int:
     """The pid of a new holder. Raises HostError, MapRefused."""
     pin = network_pin(run_dir)
-    os.makedirs(os.path.dirname(pin), mode=0o700, exist_ok=True)
-    Path(pin).touch(mode=0o600)
+    try:
+        os.makedirs(os.path.dirname(pin), mode=0o700, exist_ok=True)
+        Path(pin).touch(mode=0o600)
+    except OSError as error:
+        raise HostError(f'cannot make "{pin}": {describe_errno(error.errno or 0)}') from error
     try:
         with spawn("make", pin) as line:
             write_maps(line.await_step(abi.NS_HOLDER_UNSHARED), ids)

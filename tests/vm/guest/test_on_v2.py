@@ -170,21 +170,21 @@ def test_containers_are_born_in_their_cgroup_or_moved_there(nsrun: Nsrun, tmp_pa
     nsrun.apply("born.yaml", shell_pod("born", ENDLESS, restart="Always"))
     pod = nsrun.ready("born")
     first = int((cgroup(nsrun, pod, "main") / "cgroup.procs").read_text().split()[0])
-    trace = tmp_path / "trace"
-    inject = ("-e", "trace=clone3", "-e", "inject=clone3:error=EBUSY:when=1")
-    strace = subprocess.Popen(["strace", "-qq", "-o", str(trace), *inject, "-p", str(shim_of(first))])
-    try:
-        eventually(lambda: f"TracerPid:\t{strace.pid}" in Path(f"/proc/{shim_of(first)}/status").read_text())
-        for count in (1, 2):
-            path = cgroup(nsrun, pod, "main")
-            (path / "cgroup.kill").write_text("1")
+    shim, trace = shim_of(first), tmp_path / "trace"
+    calls: list[str] = []
+    for count, inject in ((1, ("-e", "inject=clone3:error=EBUSY:when=1")), (2, ())):
+        argv = ("strace", "-f", "-qq", "-o", str(trace), "-e", "trace=clone3", *inject, "-p", str(shim))
+        strace = subprocess.Popen(argv)
+        try:
+            eventually(lambda p=strace.pid: f"TracerPid:\t{p}" in Path(f"/proc/{shim}/status").read_text())  # type: ignore[misc]
+            (cgroup(nsrun, pod, "main") / "cgroup.kill").write_text("1")
             eventually(lambda n=count: restarts(nsrun, "born") >= n, seconds=60, every=0.5)  # type: ignore[misc]
             nsrun.ready("born")
             eventually(lambda: (cgroup(nsrun, pod, "main") / "cgroup.procs").read_text() != "", what="it is in there")
-    finally:
-        strace.terminate()
-        strace.wait(10 * PATIENCE)
-    calls = [line for line in trace.read_text().splitlines() if "clone3(" in line]
+        finally:
+            strace.terminate()
+            strace.wait(10 * PATIENCE)
+        calls += [line for line in trace.read_text().splitlines() if "clone3(" in line]
     assert "CLONE_INTO_CGROUP" in calls[0]
     assert "INJECTED" in calls[0]
     assert "CLONE_INTO_CGROUP" not in calls[1]
