@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,17 @@ def test_tokens_are_what_the_file_says_now(tmp_path: Path, caplog: pytest.LogCap
     assert tokens.user("new") == User(name="bob")
     assert tokens.user("new") == User(name="bob")
     assert caplog.text.count("Tokens stay as they were") == 1
+
+
+def test_tokens_that_were_written_twice_within_a_tick(tmp_path: Path) -> None:
+    """The file is the same by size and times; a time to come is as young as one of this tick."""
+    path, soon = tmp_path / "t", time.time_ns() + 3600 * 10**9
+    path.write_text("abc,ann,1\n")
+    os.utime(path, ns=(soon, soon))
+    tokens = TokenFile(path)
+    path.write_text("new,bob,1\n")
+    os.utime(path, ns=(soon, soon))
+    assert (tokens.user("abc"), tokens.user("new")) == (None, User(name="bob"))
 
 
 def test_a_made_token_is_the_owners_and_stays(tmp_path: Path) -> None:
