@@ -83,13 +83,17 @@ def pinned() -> Iterator[None]:
     """The pods' namespace, where the user's is."""
     PIN.parent.mkdir(parents=True, exist_ok=True)
     PIN.touch()
-    run(f"mount --bind {NETNS / 'pods'} {PIN}")
+    pin()
     try:
         yield
     finally:
         unpin()
         PIN.unlink()
         PIN.parent.rmdir()
+
+
+def pin() -> None:
+    run(f"mount --bind {NETNS / 'pods'} {PIN}")
 
 
 def unpin() -> None:
@@ -331,10 +335,10 @@ async def test_one_that_serves_a_namespace_which_was_left_is_ended(
 ) -> None:
     async with living(layout, holder, program) as site:
         left = os.pidfd_open(site.connector_pid())
-        for command in ("ip netns del pods", "ip netns add pods"):
-            run(command)
+        run("ip netns del pods")
+        run("ip netns add pods")
         unpin()
-        run(f"mount --bind {NETNS / 'pods'} {PIN}")
+        pin()
         async with living(layout, holder, program):
             assert select.select([left], [], [], 0)[0], "it runs on"
         os.close(left)

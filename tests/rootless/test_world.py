@@ -501,11 +501,14 @@ def test_a_unit_of_the_system_is_roots(account: Account) -> None:
 
 def test_down_leaves_nothing(account: Account) -> None:
     make(account)
+    pins = account.seen(account.runtime / "netns")
+    assert [path.name for path in pins.iterdir()] == ["nsrun"]
     done = account.run("nsrun", "down")
 
     assert done.returncode == 0, done.stderr
     eventually(lambda: account.processes() == [], what="the end of the holder")
     assert not account.seen(account.run_dir).exists()
+    assert not pins.exists()
 
 
 def test_two_run_directories_are_apart(account: Account) -> None:
